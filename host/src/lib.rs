@@ -1,0 +1,3 @@
+//! Runs business logic as sandboxed WebAssembly components beside Redis.
+
+pub mod store;

@@ -1,0 +1,3 @@
+//! The binary `sandbar`.
+
+fn main() {}

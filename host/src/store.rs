@@ -1,0 +1,40 @@
+//! Where the primitives live: the contract that every store keeps.
+//!
+//! A store knows keys, values, streams and consumer groups. It does not know plugins, tenants, grants
+//! or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
+//! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
+//!
+//! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
+//! [`Collections`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+
+pub mod effect;
+pub mod entry;
+pub mod error;
+
+mod cache;
+mod collections;
+mod delivery;
+mod pubsub;
+mod stream;
+mod wake;
+
+pub mod embedded;
+pub mod redis;
+
+pub use cache::{Cache, Page, Remaining};
+pub use collections::{COLLECTION_MEMBERS_MAX, Collections, Scored};
+pub use delivery::{
+    Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch, GroupStart,
+    Refusal, Settlement, Source, Taken,
+};
+pub use effect::{Condition, Effect, End, Expiry, Retention};
+pub use entry::{Bound, Entry, EntryId, Field};
+pub use error::StoreError;
+pub use pubsub::PubSub;
+pub use stream::{Group, Stream, StreamInfo};
+pub use wake::{Wake, Wakes};
+
+/// Everything that a host asks of a store.
+pub trait Store: Cache + Stream + PubSub + Collections + Delivery {}
+
+impl<T: Cache + Stream + PubSub + Collections + Delivery> Store for T {}
