@@ -1,0 +1,180 @@
+//! What a plugin may touch: deny by default.
+//!
+//! Pure. A plugin can do what its manifest asks for **and** its tenant grants, and nothing else.
+
+use serde::Deserialize;
+
+use crate::pattern::Pattern;
+
+/// The most bytes in a key, a channel or a stream's name.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// What is asked for, or granted. All lists are empty by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Grants {
+    /// Keys and streams that may be read.
+    pub read: Vec<Pattern>,
+    /// Keys and streams that may be written, and read.
+    pub write: Vec<Pattern>,
+    /// Channels that may be published to, and whose subscribers may be counted.
+    pub publish: Vec<Pattern>,
+    /// Hosts that may be sent HTTP requests: `name` or `name:port`.
+    pub http: Vec<Pattern>,
+}
+
+impl Grants {
+    /// All keys and channels below the tenant's prefix, but no HTTP: what a tenant grants unless its configuration says
+    /// otherwise.
+    pub fn whole_prefix() -> Self {
+        let all = || vec![Pattern::from("*")];
+        Self { read: all(), write: all(), publish: all(), http: Vec::new() }
+    }
+}
+
+/// Why a name may not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It is not a name at all.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is not granted.
+    #[error("{0}")]
+    Denied(String),
+}
+
+/// The grants of a plugin: what its manifest asks for, cut to what its tenant grants.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    asked: Grants,
+    granted: Grants,
+}
+
+impl Policy {
+    /// A policy from the two halves.
+    pub fn new(asked: Grants, granted: Grants) -> Self {
+        Self { asked, granted }
+    }
+
+    /// Checks a key that is to be read.
+    pub fn read(&self, key: &str) -> Result<(), NameError> {
+        check_name("key", key)?;
+        self.check(key, "read key", "`read` or `write`", |grants| any(&grants.read, key) || any(&grants.write, key))
+    }
+
+    /// Checks a key that is to be written.
+    pub fn write(&self, key: &str) -> Result<(), NameError> {
+        check_name("key", key)?;
+        self.check(key, "write key", "`write`", |grants| any(&grants.write, key))
+    }
+
+    /// Checks a channel that is to be published to.
+    pub fn publish(&self, channel: &str) -> Result<(), NameError> {
+        check_name("channel", channel)?;
+        self.check(channel, "publish to channel", "`publish`", |grants| any(&grants.publish, channel))
+    }
+
+    /// Checks a glob pattern that is to be scanned for: all that it can match must be readable.
+    pub fn scan(&self, glob: &str) -> Result<(), NameError> {
+        check_name("pattern", glob)?;
+        let covered =
+            |grants: &Grants| grants.read.iter().chain(&grants.write).any(|pattern| pattern.covers_glob(glob));
+        self.check(glob, "scan for", "`read` or `write`", covered)
+    }
+
+    /// Checks an HTTP authority, `host` or `host:port`.
+    pub fn http(&self, authority: &str) -> Result<(), NameError> {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let listed = |grants: &Grants| any(&grants.http, authority) || any(&grants.http, host);
+        self.check(authority, "send HTTP to", "`http`", listed)
+    }
+
+    fn check(
+        &self,
+        name: &str,
+        verb: &str,
+        grant: &str,
+        holds: impl Fn(&Grants) -> bool,
+    ) -> Result<(), NameError> {
+        if !holds(&self.asked) {
+            return Err(NameError::Denied(format!(
+                "may not {verb} `{name}`: no pattern of {grant} in the manifest's [grants] matches it"
+            )));
+        }
+        if !holds(&self.granted) {
+            return Err(NameError::Denied(format!(
+                "may not {verb} `{name}`: the manifest asks for it, but the tenant's {grant} does not grant it"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn any(patterns: &[Pattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// Checks that a name is 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+pub fn check_name(what: &str, name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Invalid(format!("a {what} may not be empty")));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        let start: String = name.chars().take(40).collect();
+        return Err(NameError::Invalid(format!(
+            "the {what} `{start}…` has {} bytes; at most {NAME_BYTES_MAX} are allowed",
+            name.len()
+        )));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(NameError::Invalid(format!("the {what} `{}` has a control character", name.escape_debug())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let asked = Grants {
+            read: vec!["detection:*".into()],
+            write: vec!["camera:*:latest".into(), "secret:*".into()],
+            publish: vec!["camera:*".into()],
+            http: vec!["api.example.com".into()],
+        };
+        let granted = Grants {
+            read: vec!["*".into()],
+            write: vec!["camera:*".into()],
+            publish: vec!["*".into()],
+            http: vec!["*.example.com:443".into(), "api.example.com:443".into()],
+        };
+        Policy::new(asked, granted)
+    }
+
+    #[test]
+    fn both_halves_must_agree() {
+        assert!(policy().read("detection:7").is_ok());
+        assert!(policy().read("camera:1:latest").is_ok(), "write includes read");
+        assert!(policy().write("camera:1:latest").is_ok());
+        let not_asked = policy().write("detection:7").unwrap_err().to_string();
+        assert!(not_asked.contains("manifest"), "{not_asked}");
+        let not_granted = policy().write("secret:1").unwrap_err().to_string();
+        assert!(not_granted.contains("tenant"), "{not_granted}");
+        assert!(policy().publish("camera:9").is_ok() && policy().publish("other").is_err());
+    }
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        for name in ["", "a\0b", "a\nb", &"x".repeat(NAME_BYTES_MAX + 1)] {
+            assert!(matches!(policy().read(name), Err(NameError::Invalid(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_matched_with_and_without_port() {
+        assert!(policy().http("api.example.com:443").is_ok());
+        assert!(policy().http("api.example.com:80").is_err());
+        assert!(policy().http("evil.com").is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Patterns of names: what grants are written in.
+//!
+//! Pure. A pattern is literal text in which `*` stands for any run of characters, none included. Nothing else is
+//! special, so that every key can be written down.
+
+use serde::Deserialize;
+
+/// A pattern of keys or channels, such as `camera:*:latest`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Pattern(String);
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Pattern {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl Pattern {
+    /// The text that it was made from.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it stands for this name.
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+        let Some(last) = self.0.rsplit_once('*').map(|(_, last)| last) else { return rest.is_empty() };
+        let middle = self.0.matches('*').count().saturating_sub(1);
+        for part in parts.take(middle) {
+            let Some((_, behind)) = rest.split_once(part) else { return false };
+            rest = behind;
+        }
+        rest.len() >= last.len() && rest.ends_with(last)
+    }
+
+    /// Whether every name that a glob of the store stands for is also one of this pattern. It may answer no where the
+    /// truth is yes, but never the reverse: the glob's literal beginning must already lie below a pattern that ends in its only `*`,
+    /// or the glob must be the pattern itself.
+    pub fn covers_glob(&self, glob: &str) -> bool {
+        if self.0 == glob && !glob.contains(['?', '[', '\\']) {
+            return true;
+        }
+        let Some(prefix) = self.0.strip_suffix('*') else { return false };
+        let literal = glob.split(['*', '?', '[', '\\']).next().unwrap_or_default();
+        !prefix.contains('*') && literal.starts_with(prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run() {
+        let pattern = Pattern::from("camera:*:latest");
+        assert!(pattern.matches("camera:1:latest"));
+        assert!(pattern.matches("camera::latest"));
+        assert!(!pattern.matches("camera:latest"));
+        assert!(!pattern.matches("camera:1:latest:x"));
+        assert!(Pattern::from("*").matches(""));
+        assert!(Pattern::from("a").matches("a") && !Pattern::from("a").matches("ab"));
+    }
+
+    #[test]
+    fn globs_are_covered_by_their_literal_beginning() {
+        assert!(Pattern::from("camera:*").covers_glob("camera:[0-9]*"));
+        assert!(Pattern::from("*").covers_glob("?"));
+        assert!(!Pattern::from("camera:*").covers_glob("c*"));
+        assert!(!Pattern::from("camera:*").covers_glob(r"camera\:1"));
+        assert!(!Pattern::from("camera:*:latest").covers_glob("camera:*"));
+    }
+
+    /// The definition, without any cleverness.
+    fn reference(pattern: &[char], name: &[char]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some(('*', rest)) => (0..=name.len()).any(|skipped| reference(rest, &name[skipped..])),
+            Some((first, rest)) => name.first() == Some(first) && reference(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_its_definition(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
+            let (p, n): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
+            prop_assert_eq!(Pattern::from(pattern.as_str()).matches(&name), reference(&p, &n));
+        }
+    }
+}
