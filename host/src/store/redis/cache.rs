@@ -1,0 +1,50 @@
+//! Plain values in a server. Each call is one command over a shared connection.
+
+use ::redis::cmd;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Redis, reply};
+use crate::store::{Cache, Page, Remaining, StoreError};
+
+/// What PTTL answers for a key that is not there.
+const PTTL_MISSING: i64 = -2;
+/// What PTTL answers for a key that does not expire.
+const PTTL_NEVER: i64 = -1;
+
+#[async_trait]
+impl Cache for Redis {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        reply::bytes(self.query(cmd("GET").arg(key)).await?, key)
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        let values = reply::list(self.query(cmd("MGET").arg(keys)).await?, first)?;
+        values.into_iter().map(|value| reply::bytes(value, first)).collect()
+    }
+
+    async fn ttl(&self, key: &str) -> Result<Remaining, StoreError> {
+        let ms = reply::integer(self.query(cmd("PTTL").arg(key)).await?, key)?;
+        Ok(match ms {
+            PTTL_MISSING => Remaining::Missing,
+            PTTL_NEVER => Remaining::Never,
+            ms => Remaining::Ms(ms.unsigned_abs()),
+        })
+    }
+
+    async fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
+        reply::integer(self.query(cmd("INCRBY").arg(key).arg(by)).await?, key)
+    }
+
+    async fn scan(&self, pattern: &str, cursor: u64, count: u32) -> Result<Page, StoreError> {
+        let mut command = cmd("SCAN");
+        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count.max(1));
+        let mut parts = reply::list(self.query(&command).await?, pattern)?.into_iter();
+        let next = reply::count(parts.next().unwrap_or_default(), pattern)?;
+        let keys = reply::list(parts.next().unwrap_or_default(), pattern)?;
+        // A key that is not text belongs to somebody else: a plugin could not name it.
+        let keys = keys.into_iter().filter_map(|key| reply::text(key, pattern).ok()).collect();
+        Ok(Page { keys, next: (next != 0).then_some(next) })
+    }
+}

@@ -1,0 +1,18 @@
+//! Who listens, asked of a server. It counts the subscribers of this node alone.
+
+use ::redis::cmd;
+use async_trait::async_trait;
+
+use super::{Redis, reply};
+use crate::store::{PubSub, StoreError};
+
+#[async_trait]
+impl PubSub for Redis {
+    async fn subscribers(&self, channel: &str) -> Result<u64, StoreError> {
+        let answer = self.query(cmd("PUBSUB").arg("NUMSUB").arg(channel)).await?;
+        match reply::pairs(answer, channel)?.into_iter().next() {
+            Some((_, count)) => reply::count(count, channel),
+            None => Ok(0),
+        }
+    }
+}
