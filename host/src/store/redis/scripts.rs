@@ -1,0 +1,60 @@
+//! The Lua scripts, each in a file of its own that says what it takes and returns.
+
+use ::redis::Script as Compiled;
+
+use super::connector::Version;
+
+/// Since Redis 7 a script that begins with this line is refused as a whole where its writes could be refused one by one
+/// (out of memory), instead of being torn in the middle.
+const SHEBANG: &str = "#!lua\n";
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident => [$($file:literal),+]),+ $(,)?) => {
+        /// A script.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Script {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Script {
+            const ALL: &[Self] = &[$(Self::$name),+];
+
+            fn source(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($(include_str!(concat!("lua/", $file, ".lua"))),+),)+
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    /// Takes entries from consumers that were not heard of.
+    TakeOver => ["claim", "take_over"],
+    /// Answers a consumer's own pending entries.
+    Pending => ["claim", "pending"],
+    /// Hands out events whose time for a retry has come.
+    Due => ["claim", "due"],
+    /// Marks entries as still being handled.
+    KeepAlive => ["keep_alive"],
+    /// Advances an epoch.
+    Fence => ["fence"],
+    /// Removes a consumer.
+    Leave => ["leave"],
+}
+
+/// All scripts, as the server's version wants them.
+#[derive(Debug)]
+pub(super) struct Scripts(Vec<Compiled>);
+
+impl Scripts {
+    pub(super) fn new(version: Version) -> Self {
+        let head = if version >= Version(7, 0) { SHEBANG } else { "" };
+        Self(Script::ALL.iter().map(|script| Compiled::new(&format!("{head}{}", script.source()))).collect())
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is one for each variant, in the order of the variants")]
+    pub(super) fn get(&self, script: Script) -> &Compiled {
+        &self.0[script as usize]
+    }
+}

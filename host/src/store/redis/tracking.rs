@@ -1,0 +1,185 @@
+//! Wake-ups: one connection over which the server tells that watched streams have changed.
+//!
+//! Client tracking in broadcast mode pushes the names of changed keys that begin with given prefixes. Pushes may
+//! coalesce and, while the connection is down, are lost: everybody is woken after each connect, and readers sweep from time to
+//! time. A push only marks a stream as worth a look, so its handling needs no queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{PushInfo, PushKind, Value};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::{StoreError, Wakes};
+use super::connector::{Backoff, Connector};
+use super::reply;
+
+/// The most prefixes that are tracked. The server compares every key that is written with each of them.
+const PREFIXES_MAX: usize = 32;
+/// How often the connection is asked whether it is alive.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// How often everybody is woken where the server does not allow tracking.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Tells the watching task that streams came or went.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tracking {
+    changed: Arc<Notify>,
+}
+
+impl Tracking {
+    /// Streams came or went.
+    pub(super) fn changed(&self) {
+        self.changed.notify_one();
+    }
+}
+
+/// Starts the watching task.
+pub(super) fn start(connector: Arc<Connector>, wakes: Wakes) -> (Tracking, AbortOnDropHandle<()>) {
+    let tracking = Tracking::default();
+    let task = tokio::spawn(watch(connector, wakes, tracking.changed.clone()));
+    (tracking, AbortOnDropHandle::new(task))
+}
+
+async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
+    let mut backoff = Backoff::default();
+    loop {
+        let lost = Arc::new(Notify::new());
+        let pushes = {
+            let (wakes, lost) = (wakes.clone(), lost.clone());
+            move |push: PushInfo| {
+                on_push(&push, &wakes, &lost);
+                Ok::<(), std::convert::Infallible>(())
+            }
+        };
+        match connector.connect_with_pushes(pushes).await {
+            Err(error) => tracing::debug!(%error, "could not connect for wake-ups"),
+            Ok(connection) => {
+                backoff = Backoff::default();
+                if let Err(error) = serve(connection, &wakes, &changed, &lost).await {
+                    tracing::debug!(%error, "lost the connection for wake-ups");
+                }
+            }
+        }
+        wakes.wake_all();
+        backoff.pause().await;
+    }
+}
+
+fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify) {
+    match push.kind {
+        PushKind::Disconnection => lost.notify_one(),
+        PushKind::Invalidate => match push.data.first() {
+            Some(Value::Array(keys)) => {
+                for key in keys {
+                    if let Value::BulkString(key) = key
+                        && let Ok(key) = std::str::from_utf8(key)
+                    {
+                        wakes.wake(key);
+                    }
+                }
+            }
+            // The server forgot what it tracked (FLUSHALL): anything may have changed.
+            _ => wakes.wake_all(),
+        },
+        _ => {}
+    }
+}
+
+/// Tracks until the connection fails.
+async fn serve(
+    mut connection: MultiplexedConnection,
+    wakes: &Wakes,
+    changed: &Notify,
+    lost: &Notify,
+) -> Result<(), StoreError> {
+    let mut tracked: Option<Vec<String>> = None;
+    let mut polls = false;
+    loop {
+        let prefixes = prefixes(wakes.streams(), PREFIXES_MAX);
+        if !polls && tracked.as_ref() != Some(&prefixes) {
+            match track(&mut connection, &prefixes).await {
+                Ok(()) => tracked = Some(prefixes),
+                Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "the server does not allow client tracking: streams are polled instead");
+                    polls = true;
+                }
+            }
+            wakes.wake_all();
+        }
+        tokio::select! {
+            () = changed.notified() => {}
+            () = lost.notified() => return Err(StoreError::Unavailable("connection closed".to_owned())),
+            () = tokio::time::sleep(if polls { POLL_INTERVAL } else { PING_INTERVAL }) => {
+                if polls {
+                    wakes.wake_all();
+                } else {
+                    ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| reply::error(&error))?;
+                }
+            }
+        }
+    }
+}
+
+/// Replaces what is tracked. Without prefixes the server would track every key, so nothing is tracked then.
+async fn track(connection: &mut MultiplexedConnection, prefixes: &[String]) -> Result<(), StoreError> {
+    let mut pipeline = ::redis::pipe();
+    pipeline.cmd("CLIENT").arg("TRACKING").arg("OFF");
+    if !prefixes.is_empty() {
+        pipeline.cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("NOLOOP");
+        for prefix in prefixes {
+            pipeline.arg("PREFIX").arg(prefix);
+        }
+    }
+    pipeline.exec_async(connection).await.map_err(|error| reply::error(&error))
+}
+
+/// At most `max` prefixes under which all streams lie. None of them begins with another, which the server would refuse.
+fn prefixes(mut streams: Vec<String>, max: usize) -> Vec<String> {
+    streams.sort_unstable();
+    streams.dedup_by(|next, kept| next.starts_with(kept.as_str()));
+    while streams.len() > max.max(1) {
+        let shared = |pair: &[String]| match pair {
+            [a, b] => common_prefix(a, b).len(),
+            _ => 0,
+        };
+        let Some((at, _)) = streams.windows(2).map(shared).enumerate().max_by_key(|(_, length)| *length) else { break };
+        let next = streams.remove(at + 1);
+        if let Some(first) = streams.get_mut(at) {
+            *first = common_prefix(first, &next).to_owned();
+        }
+        streams.dedup_by(|next, kept| next.starts_with(kept.as_str()));
+    }
+    streams
+}
+
+fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
+    let end = a.char_indices().zip(b.chars()).find(|((_, x), y)| x != y).map(|((at, _), _)| at);
+    a.get(..end.unwrap_or(a.len().min(b.len()))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn prefixes_cover_all_streams_and_do_not_overlap(streams in prop::collection::vec("[ab:é]{1,6}", 0..40), max in 1usize..8) {
+            let found = prefixes(streams.clone(), max);
+            prop_assert!(found.len() <= max);
+            for stream in &streams {
+                prop_assert!(found.iter().any(|prefix| stream.starts_with(prefix.as_str())));
+            }
+            for (i, a) in found.iter().enumerate() {
+                for (j, b) in found.iter().enumerate() {
+                    prop_assert!(i == j || !a.starts_with(b.as_str()));
+                }
+            }
+        }
+    }
+}
