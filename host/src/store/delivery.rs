@@ -150,6 +150,15 @@ pub struct Settlement {
     pub retry: Vec<(EntryId, u64)>,
     /// Given up: appended to the dead letters and acknowledged.
     pub dead: Vec<DeadLetter>,
+    /// Those of `done` and `dead` that have failed before: the count of their attempts is dropped.
+    pub forget: Vec<EntryId>,
+}
+
+impl Settlement {
+    /// Whether it settles nothing.
+    pub fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.retry.is_empty() && self.dead.is_empty()
+    }
 }
 
 /// An event that is given up.

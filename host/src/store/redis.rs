@@ -12,13 +12,19 @@
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
 //! reply is an error that says so, and the delivery protocol resolves it (see `store/delivery.rs`).
 
+mod cache;
 mod clock;
+mod collections;
 mod commit;
 mod connector;
 mod delivery;
+mod effects;
 mod private;
+mod pubsub;
+mod reply;
 mod scripts;
 mod shared;
+mod stream;
 mod tracking;
 
 use std::sync::Arc;

@@ -41,6 +41,8 @@ scripts! {
     Fence => ["fence"],
     /// Removes a consumer.
     Leave => ["leave"],
+    /// Trims a stream, but keeps what some group has not read or not acknowledged.
+    Trim => ["trim"],
 }
 
 /// All scripts, as the server's version wants them.

@@ -1,0 +1,213 @@
+//! The commit: a fenced transaction on a private connection.
+//!
+//! Two round trips. The first watches the consumer's fence key and the keys that the writer relied on, and reads them; if all
+//! are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one write. The server drops
+//! the transaction if a watched key changed in between. Every reply of `EXEC` is looked at: the server skips a
+//! command that meets a wrong type and makes the rest.
+
+use ::redis::aio::ConnectionLike;
+use ::redis::{Pipeline, Value, cmd};
+
+use super::super::{Commit, CommitError, Committed, Consumer, Refusal, Settlement, StoreError};
+use super::private::Private;
+use super::{Redis, effects, reply};
+
+/// What a command of a transaction was for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    Effect(usize),
+    Settlement,
+}
+
+impl Redis {
+    pub(super) async fn make_commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
+        let mut private = self.private.take().await.map_err(CommitError::Refused)?;
+        let watches = commit.atomic && (commit.consumer.is_some() || !commit.relied_on.is_empty());
+        if watches && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
+            unwatch(private).await;
+            return Err(reason);
+        }
+        let (pipeline, purposes) = encode(&commit, self.clock.now_ms());
+        if purposes.is_empty() {
+            unwatch(private).await;
+            return Ok(Committed::default());
+        }
+        let connection = private.connection();
+        let answers = connection
+            .req_packed_commands(&pipeline, 0, pipeline.len())
+            .await
+            .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
+        if !commit.atomic {
+            private.give_back();
+            return Ok(refusals(&commit, purposes, answers));
+        }
+        match judge(&commit, purposes, answers) {
+            Ok(Some(committed)) => {
+                private.give_back();
+                Ok(committed)
+            }
+            // A watched key changed after it was looked at: look again to tell which.
+            Ok(None) => {
+                let reason = check(&mut private, &commit).await.map_err(CommitError::Refused)?;
+                unwatch(private).await;
+                let changed = commit.relied_on.first().map(|(key, _)| key.clone());
+                Err(reason.or(changed.map(CommitError::Conflict)).unwrap_or(CommitError::Fenced))
+            }
+            Err(error) => {
+                if matches!(error, CommitError::Refused(_)) {
+                    private.give_back();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Watches and reads what the commit depends on. None where all is as it was.
+async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
+    let fence = commit.consumer.map(|(consumer, epoch)| (consumer.fence_key.as_str(), epoch));
+    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len());
+    pipeline.cmd("WATCH");
+    fence.iter().for_each(|(key, _)| {
+        pipeline.arg(*key);
+    });
+    commit.relied_on.iter().for_each(|(key, _)| {
+        pipeline.arg(key);
+    });
+    fence.iter().for_each(|(key, _)| {
+        pipeline.cmd("GET").arg(*key);
+    });
+    commit.relied_on.iter().for_each(|(key, _)| {
+        pipeline.cmd("GET").arg(key);
+    });
+    let answers = private
+        .connection()
+        .req_packed_commands(&pipeline, 0, pipeline.len())
+        .await
+        .map_err(|error| reply::error(&error))?;
+    let mut answers = answers.into_iter();
+    answers.next().unwrap_or_default().extract_error().map_err(|error| reply::error(&error))?;
+    if let Some((key, epoch)) = fence {
+        let now = reply::bytes(answers.next().unwrap_or_default(), key)?;
+        if now.as_deref() != Some(epoch.0.to_string().as_bytes()) {
+            return Ok(Some(CommitError::Fenced));
+        }
+    }
+    for ((key, before), answer) in commit.relied_on.iter().zip(answers) {
+        match reply::bytes(answer, key) {
+            Ok(now) if now == *before => {}
+            Ok(_) | Err(StoreError::WrongType(_)) => return Ok(Some(CommitError::Conflict(key.clone()))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Ends the watching and gives the connection back; where that fails it is closed.
+async fn unwatch(mut private: Private<'_>) {
+    if cmd("UNWATCH").query_async::<()>(private.connection()).await.is_ok() {
+        private.give_back();
+    }
+}
+
+/// The commands of a commit, and what each is for.
+fn encode(commit: &Commit<'_>, now_ms: u64) -> (Pipeline, Vec<Purpose>) {
+    let mut pipeline = Pipeline::with_capacity(commit.effects.len() * 2 + 8);
+    let mut purposes = Vec::with_capacity(commit.effects.len() * 2 + 8);
+    if commit.atomic {
+        pipeline.cmd("MULTI");
+    }
+    for (index, effect) in commit.effects.iter().enumerate() {
+        for _ in 0..effects::encode(effect, &mut pipeline) {
+            purposes.push(Purpose::Effect(index));
+        }
+    }
+    if let Some((consumer, _)) = commit.consumer {
+        let before = pipeline.len();
+        settle(consumer, &commit.settlement, now_ms, &mut pipeline);
+        purposes.resize(purposes.len() + pipeline.len() - before, Purpose::Settlement);
+    }
+    if commit.atomic {
+        pipeline.cmd("EXEC");
+    }
+    (pipeline, purposes)
+}
+
+/// The commands that settle what becomes of the events.
+fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &mut Pipeline) {
+    let source = &consumer.source;
+    for (id, delay_ms) in &settlement.retry {
+        pipeline.cmd("HINCRBY").arg(&source.attempts_key).arg(id).arg(1);
+        pipeline.cmd("ZADD").arg(&source.retry_key).arg(now_ms.saturating_add(*delay_ms)).arg(id);
+    }
+    for letter in &settlement.dead {
+        pipeline.cmd("XADD").arg(&source.dead_key).arg("MAXLEN").arg("~").arg(source.dead_max_len).arg("*");
+        for field in &letter.fields {
+            pipeline.arg(&field.name).arg(&field.value[..]);
+        }
+    }
+    if !settlement.dead.is_empty() {
+        let oldest_ms = now_ms.saturating_sub(source.dead_max_age_ms);
+        pipeline.cmd("XTRIM").arg(&source.dead_key).arg("MINID").arg("~").arg(oldest_ms);
+    }
+    if !(settlement.done.is_empty() && settlement.dead.is_empty()) {
+        pipeline.cmd("XACK").arg(&source.stream).arg(&source.group).arg(&settlement.done);
+        settlement.dead.iter().for_each(|letter| {
+            pipeline.arg(letter.id);
+        });
+    }
+    if !settlement.forget.is_empty() {
+        pipeline.cmd("HDEL").arg(&source.attempts_key).arg(&settlement.forget);
+    }
+}
+
+/// What the answers to `MULTI … EXEC` mean; none where a watched key had changed.
+fn judge(
+    commit: &Commit<'_>,
+    purposes: Vec<Purpose>,
+    mut answers: Vec<Value>,
+) -> Result<Option<Committed>, CommitError> {
+    // Without a MULTI that was accepted the commands behind it were no transaction.
+    if !matches!(answers.first(), Some(Value::Okay)) {
+        return Err(CommitError::Unknown(StoreError::Refused("MULTI was not accepted".to_owned())));
+    }
+    match answers.pop() {
+        Some(Value::Nil) => Ok(None),
+        Some(Value::Array(answers)) => Ok(Some(refusals(commit, purposes, answers))),
+        Some(Value::ServerError(abort)) => {
+            // The command that was refused while it was queued says more than EXECABORT.
+            let cause = answers.into_iter().find_map(|answer| match answer {
+                Value::ServerError(error) => Some(error),
+                _ => None,
+            });
+            let error = cause.unwrap_or(abort);
+            Err(CommitError::Refused(StoreError::Refused(format!(
+                "{} {}",
+                error.code(),
+                error.details().unwrap_or_default()
+            ))))
+        }
+        _ => Err(CommitError::Unknown(StoreError::Unavailable("EXEC was answered in an unknown shape".to_owned()))),
+    }
+}
+
+/// The effects that were refused, each once.
+fn refusals(commit: &Commit<'_>, purposes: Vec<Purpose>, answers: Vec<Value>) -> Committed {
+    let mut refused: Vec<Refusal> = Vec::new();
+    for (purpose, answer) in purposes.into_iter().zip(answers) {
+        let Value::ServerError(error) = answer else { continue };
+        match purpose {
+            Purpose::Effect(effect) if refused.last().is_some_and(|last| last.effect == effect) => {}
+            Purpose::Effect(effect) => {
+                let key = commit.effects.get(effect).map_or("", super::super::Effect::key);
+                refused.push(Refusal { effect, error: reply::server_error(&error, key).to_string() });
+            }
+            // A foreign value under one of Sandbar's own keys; the acknowledgement stands on its own.
+            Purpose::Settlement => {
+                let source = commit.consumer.map(|(consumer, _)| consumer.source.stream.as_str());
+                tracing::error!(stream = source, %error, "the store refused to settle an event");
+            }
+        }
+    }
+    Committed { refused }
+}
