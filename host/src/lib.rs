@@ -5,3 +5,4 @@ pub mod grants;
 pub mod manifest;
 pub mod pattern;
 pub mod store;
+pub mod telemetry;
