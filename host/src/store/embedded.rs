@@ -1,1 +1,109 @@
-//! The store in this process.
+//! The store in this process: for trying things out, and for tests of plugins.
+//!
+//! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only by what
+//! is put into it. Everything lives behind one mutex, which is never held over an await: each call is one instant.
+//! Fences, waiting retries and counts of attempts are kept beside the keys, not in them, so a scan
+//! does not meet them. It does not know plugins, tenants or grants.
+
+mod apply;
+mod cache;
+mod channels;
+mod collections;
+mod commit;
+mod delivery;
+mod fences;
+mod glob;
+mod group;
+mod integer;
+mod keyspace;
+mod log;
+mod ranks;
+mod sorted;
+mod stream;
+mod tally;
+mod value;
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::broadcast;
+
+use self::channels::Channels;
+use self::fences::Fences;
+use self::keyspace::Keyspace;
+use super::{PubSub, StoreError, Wakes};
+
+pub use self::channels::CHANNEL_MESSAGES_MAX;
+
+/// A store in this process. Share it behind an `Arc`.
+pub struct Embedded {
+    state: Mutex<State>,
+    /// Milliseconds since 1970; asked once a call.
+    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Who waits for entries; has its own lock, which is taken while the state's is not held.
+    wakes: Wakes,
+}
+
+/// What is behind the mutex.
+#[derive(Debug, Default)]
+struct State {
+    keys: Keyspace,
+    channels: Channels,
+    fences: Fences,
+}
+
+impl Embedded {
+    /// An empty store, which goes by the system's clock.
+    pub fn new() -> Self {
+        Self::with_clock(|| {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
+    /// An empty store that goes by another clock, which answers milliseconds since 1970 and must not call the store.
+    pub fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { state: Mutex::default(), clock: Box::new(clock), wakes: Wakes::default() }
+    }
+
+    /// A new listener of a channel. One that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is
+    /// told how many.
+    pub fn subscribe(&self, channel: &str) -> broadcast::Receiver<Bytes> {
+        self.state().channels.subscribe(channel)
+    }
+
+    /// The state at this instant.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.keys.advance((self.clock)());
+        state
+    }
+
+    /// All keys with their values and last milliseconds, to be compared with another store's.
+    #[cfg(test)]
+    pub(in crate::store) fn contents(&self) -> impl PartialEq + fmt::Debug + use<> {
+        self.state().keys.contents()
+    }
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("state", &self.state).field("wakes", &self.wakes).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl PubSub for Embedded {
+    async fn subscribers(&self, channel: &str) -> Result<u64, StoreError> {
+        Ok(self.state().channels.subscribers(channel))
+    }
+}

@@ -1,0 +1,101 @@
+//! The commit: its checks, its effects, and what becomes of its events.
+
+use super::apply::apply;
+use super::log::Log;
+use super::value::Plain;
+use super::{Embedded, State};
+use crate::store::{
+    Commit, CommitError, Committed, Consumer, DeadLetter, Effect, EntryId, Refusal, Retention, Settlement, StoreError,
+};
+
+impl Embedded {
+    /// Makes a commit in one instant, then wakes those who wait for the streams that have grown.
+    pub(super) fn commit_now(&self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
+        let mut grown: Vec<&str> = Vec::new();
+        let refused = {
+            let mut state = self.state();
+            state.check(commit)?;
+            let refused = state.apply_all(commit.effects, &mut grown);
+            if let Some((consumer, _)) = commit.consumer {
+                state.settle(consumer, &commit.settlement, &mut grown);
+            }
+            refused
+        };
+        grown.sort_unstable();
+        grown.dedup();
+        grown.iter().for_each(|stream| self.wakes.wake(stream));
+        Ok(Committed { refused })
+    }
+}
+
+impl State {
+    /// Whether the commit may be made.
+    fn check(&self, commit: &Commit<'_>) -> Result<(), CommitError> {
+        if let Some((consumer, epoch)) = commit.consumer {
+            if commit.atomic && self.fences.epoch(&consumer.fence_key) != Some(epoch) {
+                return Err(CommitError::Fenced);
+            }
+            // An event must not be given up where its dead letter cannot be kept.
+            if !commit.settlement.dead.is_empty() {
+                self.keys.get::<Log>(&consumer.source.dead_key).map_err(CommitError::Refused)?;
+            }
+        }
+        let relied_on = if commit.atomic { commit.relied_on } else { &[] };
+        match relied_on.iter().find(|(key, value)| self.keys.get::<Plain>(key) != Ok(value.as_ref())) {
+            Some((key, _)) => Err(CommitError::Conflict(key.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn apply_all<'a>(&mut self, effects: &'a [Effect], grown: &mut Vec<&'a str>) -> Vec<Refusal> {
+        let mut refused = Vec::new();
+        for (index, effect) in effects.iter().enumerate() {
+            match apply(self, effect) {
+                Ok(()) => {
+                    if let Effect::Append { stream, fields, .. } = effect
+                        && !fields.is_empty()
+                    {
+                        grown.push(stream);
+                    }
+                }
+                Err(error) => refused.push(Refusal { effect: index, error: error.to_string() }),
+            }
+        }
+        refused
+    }
+
+    fn settle<'a>(&mut self, consumer: &'a Consumer, settlement: &Settlement, grown: &mut Vec<&'a str>) {
+        let source = consumer.source.as_ref();
+        let mut acknowledged = settlement.done.clone();
+        for letter in &settlement.dead {
+            // Only where an effect of this very commit has put something else under its key can it not be kept; the
+            // event stays pending then.
+            if self.bury(consumer, letter).is_ok() {
+                acknowledged.push(letter.id);
+                grown.push(&source.dead_key);
+            }
+        }
+        let now_ms = self.keys.now_ms();
+        // A stream or a group that was deleted has nothing pending; the effects stand all the same.
+        let _settled = self.keys.update_existing(&source.stream, |log: &mut Log| {
+            let Some(group) = log.groups.get_mut(&source.group) else { return Ok(()) };
+            acknowledged.iter().for_each(|id| group.acknowledge(&consumer.name, *id));
+            for (id, delay_ms) in &settlement.retry {
+                group.retry(&consumer.name, *id, now_ms.saturating_add(*delay_ms));
+            }
+            Ok(())
+        });
+    }
+
+    /// Appends a dead letter and drops those that are too many or too old.
+    fn bury(&mut self, consumer: &Consumer, letter: &DeadLetter) -> Result<(), StoreError> {
+        let source = consumer.source.as_ref();
+        let now_ms = self.keys.now_ms();
+        let oldest = EntryId { ms: now_ms.saturating_sub(source.dead_max_age_ms), seq: 0 };
+        self.keys.update(&source.dead_key, |log: &mut Log| {
+            log.append(now_ms, letter.fields.clone(), Retention::Exactly(source.dead_max_len))?;
+            log.retain(Retention::MinId(oldest), EntryId::MAX);
+            Ok(())
+        })
+    }
+}
