@@ -7,6 +7,7 @@
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
 //! [`Collections`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
+pub mod combine;
 pub mod effect;
 pub mod entry;
 pub mod error;
