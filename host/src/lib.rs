@@ -1,8 +1,16 @@
 //! Runs business logic as sandboxed WebAssembly components beside Redis.
 
+pub mod bindings;
+pub mod call;
 pub mod config;
+pub mod engine;
 pub mod grants;
+pub mod guest;
 pub mod manifest;
+pub mod overlay;
 pub mod pattern;
+pub mod plugin;
+pub mod pool;
 pub mod store;
 pub mod telemetry;
+pub mod trigger;

@@ -36,6 +36,6 @@ pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery {}
+pub trait Store: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug> Store for T {}

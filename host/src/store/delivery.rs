@@ -98,6 +98,12 @@ impl Consumer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch(pub u64);
 
+impl Epoch {
+    /// Stands for any epoch: a commit that presents it is not fenced. Only for tests of the protocol, which show that it
+    /// loses exactness without its fence.
+    pub const UNCHECKED: Self = Self(u64::MAX);
+}
+
 /// An entry that is handed to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {

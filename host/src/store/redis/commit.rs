@@ -8,7 +8,7 @@
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
 
-use super::super::{Commit, CommitError, Committed, Consumer, Refusal, Settlement, StoreError};
+use super::super::{Commit, CommitError, Committed, Consumer, Epoch, Refusal, Settlement, StoreError};
 use super::private::Private;
 use super::{Redis, effects, reply};
 
@@ -22,7 +22,7 @@ enum Purpose {
 impl Redis {
     pub(super) async fn make_commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
         let mut private = self.private.take().await.map_err(CommitError::Refused)?;
-        let watches = commit.atomic && (commit.consumer.is_some() || !commit.relied_on.is_empty());
+        let watches = commit.atomic && (fence(&commit).is_some() || !commit.relied_on.is_empty());
         if watches && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
             unwatch(private).await;
             return Err(reason);
@@ -65,7 +65,7 @@ impl Redis {
 
 /// Watches and reads what the commit depends on. None where all is as it was.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
-    let fence = commit.consumer.map(|(consumer, epoch)| (consumer.fence_key.as_str(), epoch));
+    let fence = fence(commit);
     let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len());
     pipeline.cmd("WATCH");
     fence.iter().for_each(|(key, _)| {
@@ -101,6 +101,12 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
         }
     }
     Ok(None)
+}
+
+/// The fence key that the commit depends on, and the epoch that it must hold.
+fn fence<'a>(commit: &Commit<'a>) -> Option<(&'a str, Epoch)> {
+    let (consumer, epoch) = commit.consumer?;
+    (epoch != Epoch::UNCHECKED).then_some((consumer.fence_key.as_str(), epoch))
 }
 
 /// Ends the watching and gives the connection back; where that fails it is closed.

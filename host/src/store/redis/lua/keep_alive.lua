@@ -13,7 +13,13 @@ if redis.call('GET', KEYS[2]) ~= ARGV[3] then
 end
 local arguments = { KEYS[1], ARGV[1], ARGV[2], 0 }
 for i = 4, #ARGV do
-  arguments[#arguments + 1] = ARGV[i]
+  -- An event that was given back for a retry meanwhile may be in other hands by now.
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    arguments[#arguments + 1] = ARGV[i]
+  end
+end
+if #arguments == 4 then
+  return 1
 end
 arguments[#arguments + 1] = 'JUSTID'
 redis.call('XCLAIM', unpack(arguments))

@@ -1,0 +1,194 @@
+//! One call of a plugin: what it gathers while it runs.
+//!
+//! Pure bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
+//! relied on; whether and how they are committed is decided elsewhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::store::combine::Gathered;
+use crate::store::{Consumer, Effect, Epoch};
+
+/// The most keys that one call may rely on with `get-for-update`.
+pub const RELIED_ON_MAX: usize = 256;
+
+/// On whose behalf a call commits by itself.
+#[derive(Debug, Clone)]
+pub struct Behalf {
+    /// The consumer.
+    pub consumer: Arc<Consumer>,
+    /// The epoch in which the batch was read.
+    pub epoch: Epoch,
+}
+
+/// A call that is running.
+#[derive(Debug)]
+pub struct Call {
+    /// When it is ended.
+    pub deadline: Instant,
+    /// Whose events it handles; none outside of a delivery.
+    pub behalf: Option<Behalf>,
+    /// Ids of the batch's events.
+    pub events: Vec<String>,
+    /// Which event writes belong to now.
+    pub current: Option<u32>,
+    /// A host call was answered `unavailable` or `timed-out`: the plugin's verdict may not be the event's fault.
+    pub store_failed: bool,
+    /// Log lines written so far.
+    pub log_lines: u32,
+    writes: Vec<Gathered>,
+    write_bytes: u64,
+    by_key: HashMap<String, Vec<usize>>,
+    relied_on: Vec<(String, Option<Bytes>)>,
+    effects_max: u32,
+    effect_bytes_max: u64,
+}
+
+/// A call gathered more than its plugin may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallLimit {
+    /// Too many writes.
+    #[error("the call has made {0} writes, which is all that `limits.effects` allows")]
+    Effects(u32),
+    /// Too many bytes of writes.
+    #[error("the writes of the call would exceed `limits.effect-bytes` ({0} bytes)")]
+    EffectBytes(u64),
+    /// Too many values relied on.
+    #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
+    ReliedOn,
+}
+
+/// What a call has gathered when it ends.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Its writes, in order.
+    pub writes: Vec<Gathered>,
+    /// Keys with the values that it relied on.
+    pub relied_on: Vec<(String, Option<Bytes>)>,
+    /// See [`Call::store_failed`].
+    pub store_failed: bool,
+}
+
+impl Call {
+    /// A call that begins.
+    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Vec<String>, effects: u32, bytes: u64) -> Self {
+        Self {
+            deadline,
+            behalf,
+            events,
+            current: None,
+            store_failed: false,
+            log_lines: 0,
+            writes: Vec::new(),
+            write_bytes: 0,
+            by_key: HashMap::new(),
+            relied_on: Vec::new(),
+            effects_max: effects,
+            effect_bytes_max: bytes,
+        }
+    }
+
+    /// Gathers a write of about so many bytes.
+    pub fn write(&mut self, effect: Effect, bytes: usize) -> Result<(), CallLimit> {
+        if self.writes.len() >= usize::try_from(self.effects_max).unwrap_or(usize::MAX) {
+            return Err(CallLimit::Effects(self.effects_max));
+        }
+        let total = self.write_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if total > self.effect_bytes_max {
+            return Err(CallLimit::EffectBytes(self.effect_bytes_max));
+        }
+        self.write_bytes = total;
+        if !self.by_key.is_empty() {
+            self.index(&effect, self.writes.len());
+        }
+        self.writes.push(Gathered { effect, event: self.current });
+        Ok(())
+    }
+
+    /// The writes to a key so far, in order. The index is only made when a call asks for it: most handlers never read
+    /// what they have written.
+    pub fn writes_to(&mut self, key: &str) -> impl Iterator<Item = &Effect> {
+        if self.by_key.is_empty() {
+            let writes = std::mem::take(&mut self.writes);
+            writes.iter().enumerate().for_each(|(at, write)| self.index(&write.effect, at));
+            self.writes = writes;
+        }
+        let at = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
+        at.iter().filter_map(|at| self.writes.get(*at)).map(|write| &write.effect)
+    }
+
+    fn index(&mut self, effect: &Effect, at: usize) {
+        if !matches!(effect, Effect::Publish { .. }) {
+            self.by_key.entry(effect.key().to_owned()).or_default().push(at);
+        }
+    }
+
+    /// Notes that the call relies on a value. The first value counts: that is what the plugin built upon.
+    pub fn rely_on(&mut self, key: &str, value: Option<Bytes>) -> Result<(), CallLimit> {
+        if self.relied_on.iter().any(|(known, _)| known == key) {
+            return Ok(());
+        }
+        if self.relied_on.len() >= RELIED_ON_MAX {
+            return Err(CallLimit::ReliedOn);
+        }
+        self.relied_on.push((key.to_owned(), value));
+        Ok(())
+    }
+
+    /// Takes what was gathered so far out of the call.
+    pub fn take(&mut self) -> Ended {
+        self.write_bytes = 0;
+        self.by_key.clear();
+        Ended {
+            writes: std::mem::take(&mut self.writes),
+            relied_on: std::mem::take(&mut self.relied_on),
+            store_failed: self.store_failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Call::new(Instant::now(), None, Vec::new(), 3, 100)
+    }
+
+    fn add(key: &str) -> Effect {
+        Effect::Add { key: key.to_owned(), by: 1 }
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let mut call = call();
+        assert_eq!(call.write(add("a"), 101), Err(CallLimit::EffectBytes(100)));
+        for _ in 0..3 {
+            call.write(add("a"), 10).unwrap();
+        }
+        assert!(call.write(add("a"), 1).unwrap_err().to_string().contains("limits.effects"));
+        call.take();
+        assert_eq!(call.write(add("a"), 100), Ok(()), "a commit makes room");
+    }
+
+    #[test]
+    fn writes_are_found_by_key_before_and_after_the_index_is_made() {
+        let mut call = call();
+        call.write(add("a"), 1).unwrap();
+        assert_eq!(call.writes_to("a").count(), 1);
+        call.write(add("a"), 1).unwrap();
+        call.write(add("b"), 1).unwrap();
+        assert_eq!((call.writes_to("a").count(), call.writes_to("b").count(), call.writes_to("c").count()), (2, 1, 0));
+    }
+
+    #[test]
+    fn the_first_value_relied_on_counts() {
+        let mut call = call();
+        call.rely_on("a", None).unwrap();
+        call.rely_on("a", Some(Bytes::from_static(b"later"))).unwrap();
+        assert_eq!(call.take().relied_on, [("a".to_owned(), None)]);
+    }
+}

@@ -1,0 +1,50 @@
+//! What a component sees of the host: the implementation of the imports of `wit/`.
+//!
+//! One file per interface. Every function goes the same way: check the name against the plugin's policy, put the
+//! tenant's prefix before it, then either gather a write or ask the store. Nothing here traps: what a plugin does wrong
+//! it gets back as an `error` with a sentence.
+
+mod cache;
+mod collections;
+mod http;
+mod logging;
+mod pubsub;
+mod state;
+mod stream;
+mod transaction;
+
+pub use state::{Identity, State};
+
+use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::CallLimit;
+use crate::grants::NameError;
+use crate::store::StoreError;
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Invalid(text) => Self::Invalid(text),
+            NameError::Denied(text) => Self::Denied(text),
+        }
+    }
+}
+
+impl From<CallLimit> for Error {
+    fn from(limit: CallLimit) -> Self {
+        Self::Limit(limit.to_string())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::WrongType(_) => Self::WrongType(text),
+            StoreError::Invalid(_) => Self::Invalid(text),
+            StoreError::Limit(_) => Self::Limit(text),
+            StoreError::Unavailable(_) | StoreError::Refused(_) => Self::Unavailable(text),
+            StoreError::TimedOut(_) => Self::TimedOut(text),
+            StoreError::NoGroup(_) => Self::Internal(text),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `sandbar:plugin/cache`.
+
+use bytes::Bytes;
+
+use super::state::{self, State};
+use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, Host, Page, Remaining};
+use crate::bindings::sandbar::plugin::types::Error;
+use crate::overlay::{self, Held, Seen};
+use crate::store::{self, Effect, StoreError};
+
+/// The most keys of `get-many`, and the largest hint of `scan`.
+const KEYS_MAX: u32 = 1000;
+
+impl Host for State {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        let full = self.readable(&key)?;
+        self.look(&full).await.map(|value| value.map(Vec::from))
+    }
+
+    async fn get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        state::parts("get-many", "keys", keys.len())?;
+        let full = keys.iter().map(|key| self.readable(key)).collect::<Result<Vec<_>, _>>()?;
+        let store = self.store();
+        let answer = store.get_many(&full).await;
+        let mut values: Vec<Option<Vec<u8>>> =
+            self.answered(answer)?.into_iter().map(|value| value.map(Vec::from)).collect();
+        for (key, value) in full.iter().zip(&mut values) {
+            if self.call.writes_to(key).next().is_some() {
+                // A key of another kind answers none here, so what the writes make of it has to be looked at alone.
+                *value = match self.look(key).await {
+                    Err(Error::WrongType(_)) => None,
+                    seen => seen?.map(Vec::from),
+                };
+            }
+        }
+        Ok(values)
+    }
+
+    async fn ttl(&mut self, key: String) -> Result<Remaining, Error> {
+        let full = self.readable(&key)?;
+        let seen = self.see(&full, true).await?;
+        Ok(match seen.ttl {
+            store::Remaining::Missing => Remaining::Missing,
+            store::Remaining::Never => Remaining::Never,
+            store::Remaining::Ms(ms) => Remaining::Ms(ms),
+        })
+    }
+
+    async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
+        self.identity.policy.scan(&pattern)?;
+        state::count(&pattern, count, KEYS_MAX)?;
+        let (store, full) = (self.store(), format!("{}{pattern}", escape(&self.identity.prefix)));
+        let answer = store.scan(&full, cursor, count).await;
+        let page = self.answered(answer)?;
+        let prefix = self.identity.prefix.as_str();
+        let granted = |key: &&str| self.identity.policy.read(key).is_ok();
+        let keys = page.keys.iter().filter_map(|key| key.strip_prefix(prefix)).filter(granted).map(str::to_owned);
+        Ok(Page { keys: keys.collect(), next: page.next })
+    }
+
+    async fn get_for_update(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
+        let full = self.readable(&key)?;
+        let store = self.store();
+        let answer = store.get(&full).await;
+        let value = self.answered(answer)?;
+        self.call.rely_on(&full, value.clone())?;
+        let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: store::Remaining::Never };
+        self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
+        plain(&key, seen.value).map(|value| value.map(Vec::from))
+    }
+
+    async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
+        let full = self.writable(&key)?;
+        if self.call.writes_to(&full).next().is_some() {
+            return Err(Error::Invalid(format!(
+                "`{key}` was written by this call, and the write waits for the commit: use `add` instead of `increment`"
+            )));
+        }
+        let store = self.store();
+        let answer = store.increment(&full, by).await;
+        self.answered(answer)
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, expiry: Expiry, condition: Condition) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let value = self.value(&key, value)?;
+        let expiry = match expiry {
+            Expiry::Never => store::Expiry::Never,
+            Expiry::KeepTtl => store::Expiry::KeepTtl,
+            Expiry::TtlMs(ms) => store::Expiry::TtlMs(state::ttl_ms(&key, ms)?),
+        };
+        let condition = match condition {
+            Condition::Always => store::Condition::Always,
+            Condition::IfAbsent => store::Condition::IfAbsent,
+            Condition::IfPresent => store::Condition::IfPresent,
+        };
+        let bytes = value.len();
+        self.write(Effect::Set { key: full, value, expiry, condition }, bytes)
+    }
+
+    fn delete(&mut self, key: String) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        self.write(Effect::Delete { key: full }, 0)
+    }
+
+    fn expire(&mut self, key: String, ttl_ms: u64) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let ttl_ms = state::ttl_ms(&key, ttl_ms)?;
+        self.write(Effect::Expire { key: full, ttl_ms }, 0)
+    }
+
+    fn add(&mut self, key: String, by: i64) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        self.write(Effect::Add { key: full, by }, 0)
+    }
+}
+
+impl State {
+    /// The value of a key as this call would leave it.
+    async fn look(&mut self, full: &str) -> Result<Option<Bytes>, Error> {
+        if self.call.writes_to(full).next().is_none() {
+            let store = self.store();
+            let answer = store.get(full).await;
+            return self.answered(answer);
+        }
+        let seen = self.see(full, false).await?;
+        plain(full, seen.value)
+    }
+
+    /// A key as this call would leave it. The store is asked only where the writes do not decide by themselves.
+    async fn see(&mut self, full: &str, with_ttl: bool) -> Result<Seen, Error> {
+        let mut seen = Seen::MISSING;
+        if !self.call.writes_to(full).any(overlay::decides) {
+            let store = self.store();
+            let conditional = self.call.writes_to(full).next().is_some();
+            seen.ttl = if with_ttl || conditional {
+                let answer = store.ttl(full).await;
+                self.answered(answer)?
+            } else {
+                store::Remaining::Never
+            };
+            seen.value = match store.get(full).await {
+                Err(StoreError::WrongType(_)) => Held::Other,
+                answer => self.answered(answer)?.map_or(Held::Nothing, Held::Plain),
+            };
+        }
+        self.call.writes_to(full).for_each(|effect| seen.apply(effect));
+        Ok(seen)
+    }
+}
+
+fn plain(key: &str, held: Held) -> Result<Option<Bytes>, Error> {
+    match held {
+        Held::Nothing => Ok(None),
+        Held::Plain(value) => Ok(Some(value)),
+        Held::Other => Err(Error::WrongType(format!("`{key}` holds another kind of value"))),
+    }
+}
+
+/// Makes a prefix literal within a glob pattern.
+fn escape(prefix: &str) -> String {
+    let mut escaped = String::with_capacity(prefix.len());
+    for c in prefix.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}

@@ -1,0 +1,186 @@
+//! `sandbar:plugin/collections`.
+
+use super::state::{self, State};
+use crate::bindings::sandbar::plugin::collections::{End, Host, Scored};
+use crate::bindings::sandbar::plugin::types::{Error, FieldResult};
+use crate::store::{self, Effect};
+
+/// The most members that one read by score answers.
+const MEMBERS_MAX: u32 = 10_000;
+/// What a score takes, in bytes, for the limit on gathered writes.
+const SCORE_BYTES: usize = 8;
+
+/// Reads one thing of a readable key from the store.
+macro_rules! ask {
+    ($state:ident, $key:expr, |$store:ident, $full:ident| $question:expr) => {{
+        let full = $state.readable(&$key)?;
+        let ($store, $full) = ($state.store(), full.as_str());
+        let answer = $question.await;
+        $state.answered(answer)
+    }};
+}
+
+impl Host for State {
+    async fn hash_get(&mut self, key: String, name: String) -> Result<Option<Vec<u8>>, Error> {
+        let values = self.hash_get_many(key, vec![name]).await?;
+        Ok(values.into_iter().next().flatten())
+    }
+
+    async fn hash_get_many(&mut self, key: String, names: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        state::members(&key, &names)?;
+        let values = ask!(self, key, |store, full| store.hash_get_many(full, &names))?;
+        Ok(values.into_iter().map(|value| value.map(Vec::from)).collect())
+    }
+
+    async fn hash_get_all(&mut self, key: String) -> Result<Vec<FieldResult>, Error> {
+        let fields = ask!(self, key, |store, full| store.hash_get_all(full))?;
+        Ok(fields.into_iter().map(|field| FieldResult { name: field.name, value: field.value.into() }).collect())
+    }
+
+    async fn hash_length(&mut self, key: String) -> Result<u64, Error> {
+        ask!(self, key, |store, full| store.hash_length(full))
+    }
+
+    fn hash_set(&mut self, key: String, fields: Vec<FieldResult>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let (fields, bytes) = self.fields(&key, fields)?;
+        self.write(Effect::HashSet { key: full, fields }, bytes)
+    }
+
+    fn hash_delete(&mut self, key: String, names: Vec<String>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let bytes = state::members(&key, &names)?;
+        self.write(Effect::HashDelete { key: full, names }, bytes)
+    }
+
+    fn hash_add(&mut self, key: String, name: String, by: i64) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        state::member(&key, &name)?;
+        let bytes = name.len();
+        self.write(Effect::HashAdd { key: full, name, by }, bytes)
+    }
+
+    async fn set_contains(&mut self, key: String, member: String) -> Result<bool, Error> {
+        ask!(self, key, |store, full| store.set_contains(full, &member))
+    }
+
+    async fn set_members(&mut self, key: String) -> Result<Vec<String>, Error> {
+        ask!(self, key, |store, full| store.set_members(full))
+    }
+
+    async fn set_size(&mut self, key: String) -> Result<u64, Error> {
+        ask!(self, key, |store, full| store.set_size(full))
+    }
+
+    fn set_add(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let bytes = state::members(&key, &members)?;
+        self.write(Effect::SetAdd { key: full, members }, bytes)
+    }
+
+    fn set_remove(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let bytes = state::members(&key, &members)?;
+        self.write(Effect::SetRemove { key: full, members }, bytes)
+    }
+
+    async fn sorted_score(&mut self, key: String, member: String) -> Result<Option<f64>, Error> {
+        ask!(self, key, |store, full| store.sorted_score(full, &member))
+    }
+
+    async fn sorted_size(&mut self, key: String) -> Result<u64, Error> {
+        ask!(self, key, |store, full| store.sorted_size(full))
+    }
+
+    async fn sorted_range(
+        &mut self,
+        key: String,
+        start: i64,
+        stop: i64,
+        reverse: bool,
+    ) -> Result<Vec<Scored>, Error> {
+        ask!(self, key, |store, full| store.sorted_range(full, start, stop, reverse)).map(answered)
+    }
+
+    async fn sorted_range_by_score(
+        &mut self,
+        key: String,
+        min: f64,
+        max: f64,
+        count: u32,
+    ) -> Result<Vec<Scored>, Error> {
+        number(&key, min)?;
+        number(&key, max)?;
+        let count = state::count(&key, count, MEMBERS_MAX)?;
+        ask!(self, key, |store, full| store.sorted_range_by_score(full, min, max, count)).map(answered)
+    }
+
+    fn sorted_add(&mut self, key: String, members: Vec<Scored>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        state::parts(&key, "members", members.len())?;
+        let mut bytes = 0usize;
+        let mut checked = Vec::with_capacity(members.len());
+        for Scored { member, score } in members {
+            state::member(&key, &member)?;
+            number(&key, score)?;
+            bytes = bytes.saturating_add(member.len()).saturating_add(SCORE_BYTES);
+            checked.push(store::Scored { member, score });
+        }
+        self.write(Effect::SortedAdd { key: full, members: checked }, bytes)
+    }
+
+    fn sorted_remove(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let bytes = state::members(&key, &members)?;
+        self.write(Effect::SortedRemove { key: full, members }, bytes)
+    }
+
+    fn sorted_remove_by_score(&mut self, key: String, min: f64, max: f64) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        number(&key, min)?;
+        number(&key, max)?;
+        self.write(Effect::SortedRemoveByScore { key: full, min, max }, 2 * SCORE_BYTES)
+    }
+
+    async fn list_range(&mut self, key: String, start: i64, stop: i64) -> Result<Vec<Vec<u8>>, Error> {
+        let values = ask!(self, key, |store, full| store.list_range(full, start, stop))?;
+        Ok(values.into_iter().map(Vec::from).collect())
+    }
+
+    async fn list_length(&mut self, key: String) -> Result<u64, Error> {
+        ask!(self, key, |store, full| store.list_length(full))
+    }
+
+    fn list_push(&mut self, key: String, end: End, values: Vec<Vec<u8>>, keep: Option<u64>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        state::parts(&key, "values", values.len())?;
+        if keep == Some(0) {
+            return Err(Error::Invalid(format!("`{key}` cannot keep 0 values: delete it instead")));
+        }
+        let end = match end {
+            End::Front => store::End::Front,
+            End::Back => store::End::Back,
+        };
+        let bytes = values.iter().map(Vec::len).sum();
+        let values = values.into_iter().map(|value| self.value(&key, value)).collect::<Result<Vec<_>, _>>()?;
+        self.write(Effect::ListPush { key: full, end, values, keep }, bytes)
+    }
+
+    fn list_remove(&mut self, key: String, value: Vec<u8>) -> Result<(), Error> {
+        let full = self.writable(&key)?;
+        let value = self.value(&key, value)?;
+        let bytes = value.len();
+        self.write(Effect::ListRemove { key: full, value }, bytes)
+    }
+}
+
+fn answered(members: Vec<store::Scored>) -> Vec<Scored> {
+    members.into_iter().map(|scored| Scored { member: scored.member, score: scored.score }).collect()
+}
+
+fn number(key: &str, score: f64) -> Result<(), Error> {
+    if score.is_nan() {
+        return Err(Error::Invalid(format!("NaN is no score for `{key}`")));
+    }
+    Ok(())
+}

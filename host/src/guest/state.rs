@@ -1,0 +1,233 @@
+//! The state of one instance: the `T` of its `Store<T>`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use wasmtime::component::ResourceTable;
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::http::Outgoing;
+use super::logging::Output;
+use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
+use crate::call::Call;
+use crate::grants::Policy;
+use crate::manifest::Limits;
+use crate::store::{Effect, Field, Store, StoreError};
+
+/// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
+const TABLES_MAX: usize = 64;
+/// Elements of one table.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core instances within one component instance.
+const CORE_INSTANCES_MAX: usize = 64;
+/// Linear memories of one instance; each may be as large as the plugin's `memory`.
+const MEMORIES_MAX: usize = 1;
+/// The longest time to live, in milliseconds: 365 days.
+const TTL_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
+/// The most parts (keys, fields, members, values) of one call.
+const PARTS_MAX: usize = 1000;
+
+/// Who a plugin is and what it may do; shared by all its instances.
+#[derive(Debug)]
+pub struct Identity {
+    /// The tenant's name.
+    pub tenant: String,
+    /// What every name that the plugin uses is prefixed with.
+    pub prefix: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version: the SHA-256 of the component, in hexadecimal.
+    pub version: String,
+    /// What it may touch.
+    pub policy: Policy,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it reads through `wasi:config/store`.
+    pub config: Vec<(String, String)>,
+    /// Where its primitives live.
+    pub store: Arc<dyn Store>,
+}
+
+/// The state of one instance.
+pub struct State {
+    pub(super) identity: Arc<Identity>,
+    pub(super) call: Call,
+    pub(super) output: Output,
+    pub(super) config: WasiConfigVariables,
+    pub(super) http: Outgoing,
+    wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("plugin", &self.identity.plugin).field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl types::Host for State {}
+
+impl State {
+    /// The state of a new instance: no files, no environment, no arguments, no sockets.
+    pub fn new(identity: Arc<Identity>) -> Self {
+        let output = Output::new(identity.clone());
+        let wasi = WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build();
+        let memory = usize::try_from(identity.limits.memory.as_u64()).unwrap_or(usize::MAX);
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(memory)
+            .memories(MEMORIES_MAX)
+            .tables(TABLES_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            .instances(CORE_INSTANCES_MAX)
+            .trap_on_grow_failure(true)
+            .build();
+        Self {
+            config: identity.config.iter().cloned().collect(),
+            http: Outgoing::new(identity.clone()),
+            call: Call::new(Instant::now(), None, Vec::new(), 0, 0),
+            identity,
+            output,
+            wasi,
+            table: ResourceTable::new(),
+            limits,
+        }
+    }
+
+    /// Begins a call.
+    pub fn begin(&mut self, call: Call) {
+        self.output.begin(self.identity.limits.log_lines);
+        self.http.begin(call.deadline);
+        self.call = call;
+    }
+
+    /// The call that is running, or ran last.
+    pub fn call(&mut self) -> &mut Call {
+        &mut self.call
+    }
+
+    /// The last thing that the plugin wrote to its standard output, such as the message of a panic.
+    pub fn last_words(&self) -> Option<String> {
+        self.output.last_words()
+    }
+
+    /// What bounds the instance's growth.
+    pub fn limits(&mut self) -> &mut StoreLimits {
+        &mut self.limits
+    }
+
+    /// What `wasi:config/store` answers.
+    pub fn config(&mut self) -> wasmtime_wasi_config::WasiConfig<'_> {
+        wasmtime_wasi_config::WasiConfig::from(&self.config)
+    }
+
+    /// A key to read, with its prefix.
+    pub(super) fn readable(&self, key: &str) -> Result<String, Error> {
+        self.identity.policy.read(key)?;
+        Ok(self.prefixed(key))
+    }
+
+    /// A key to write, with its prefix.
+    pub(super) fn writable(&self, key: &str) -> Result<String, Error> {
+        self.identity.policy.write(key)?;
+        Ok(self.prefixed(key))
+    }
+
+    pub(super) fn prefixed(&self, name: &str) -> String {
+        let prefix = &self.identity.prefix;
+        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.identity.store.clone()
+    }
+
+    /// Passes a store's answer on, and remembers when it was the store that failed.
+    pub(super) fn answered<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, Error> {
+        answer.map_err(|error| {
+            self.call.store_failed |= error.is_transient();
+            Error::from(error)
+        })
+    }
+
+    /// Gathers a write whose values have so many bytes.
+    pub(super) fn write(&mut self, effect: Effect, value_bytes: usize) -> Result<(), Error> {
+        let bytes = effect.key().len().saturating_add(value_bytes);
+        self.call.write(effect, bytes)?;
+        Ok(())
+    }
+
+    /// Checks the size of a value.
+    pub(super) fn value(&self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
+        let max = self.identity.limits.value_bytes.as_u64();
+        if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
+            return Err(Error::Limit(format!(
+                "a value for `{key}` has {} bytes; `limits.value-bytes` allows {max}",
+                value.len()
+            )));
+        }
+        Ok(Bytes::from(value))
+    }
+
+    /// Checks fields, and answers them with the sum of their bytes.
+    pub(super) fn fields(&self, key: &str, fields: Vec<FieldResult>) -> Result<(Vec<Field>, usize), Error> {
+        parts(key, "fields", fields.len())?;
+        let mut bytes = 0usize;
+        let mut checked = Vec::with_capacity(fields.len());
+        for field in fields {
+            member(key, &field.name)?;
+            bytes = bytes.saturating_add(field.name.len()).saturating_add(field.value.len());
+            checked.push(Field { name: field.name, value: self.value(key, field.value)? });
+        }
+        Ok((checked, bytes))
+    }
+}
+
+/// Checks the number of parts of a call.
+pub(super) fn parts(key: &str, what: &str, count: usize) -> Result<(), Error> {
+    if (1..=PARTS_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{count} {what} for `{key}`; 1 to {PARTS_MAX} are allowed")))
+}
+
+/// Checks the name of a field or a member.
+pub(super) fn member(key: &str, name: &str) -> Result<(), Error> {
+    if name.len() > crate::grants::NAME_BYTES_MAX {
+        let (has, max) = (name.len(), crate::grants::NAME_BYTES_MAX);
+        return Err(Error::Invalid(format!("a field or member of `{key}` has {has} bytes; at most {max} are allowed")));
+    }
+    Ok(())
+}
+
+/// Checks members, and answers the sum of their bytes.
+pub(super) fn members(key: &str, names: &[String]) -> Result<usize, Error> {
+    parts(key, "members", names.len())?;
+    names.iter().try_for_each(|name| member(key, name))?;
+    Ok(names.iter().map(String::len).sum())
+}
+
+/// Checks a time to live.
+pub(super) fn ttl_ms(key: &str, ttl_ms: u64) -> Result<u64, Error> {
+    if (1..=TTL_MS_MAX).contains(&ttl_ms) {
+        return Ok(ttl_ms);
+    }
+    Err(Error::Invalid(format!("a time to live of {ttl_ms} ms for `{key}`; 1 to {TTL_MS_MAX} are allowed")))
+}
+
+/// Checks how many answers are asked for.
+pub(super) fn count(name: &str, count: u32, max: u32) -> Result<u32, Error> {
+    if (1..=max).contains(&count) {
+        return Ok(count);
+    }
+    Err(Error::Invalid(format!("a count of {count} for `{name}`; 1 to {max} are allowed")))
+}

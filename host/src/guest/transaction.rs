@@ -1,0 +1,58 @@
+//! `sandbar:plugin/transaction`.
+
+use super::state::State;
+use crate::bindings::sandbar::plugin::transaction::Host;
+use crate::bindings::sandbar::plugin::types::Error;
+use crate::store::combine::combine;
+use crate::store::{Commit, CommitError, Effect, Settlement};
+
+impl Host for State {
+    fn for_event(&mut self, id: String) -> Result<(), Error> {
+        // Events are mostly named in their order, so the next one is looked at first.
+        let next = self.call.current.map_or(0, |current| current.saturating_add(1));
+        let is_it = |index: &u32| self.call.events.get(usize::try_from(*index).unwrap_or(usize::MAX)) == Some(&id);
+        let found = Some(next).filter(is_it).or_else(|| {
+            let at = self.call.events.iter().position(|event| *event == id)?;
+            u32::try_from(at).ok()
+        });
+        match found {
+            Some(index) => {
+                self.call.current = Some(index);
+                Ok(())
+            }
+            None => Err(Error::Invalid(format!("the batch has no event `{id}`"))),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        let ended = self.call.take();
+        let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
+        let behalf = self.call.behalf.clone();
+        let commit = Commit {
+            consumer: behalf.as_ref().map(|behalf| (&*behalf.consumer, behalf.epoch)),
+            relied_on: &ended.relied_on,
+            effects: &effects,
+            settlement: Settlement::default(),
+            atomic: true,
+        };
+        match self.store().commit(commit).await {
+            Ok(committed) => match committed.refused.first() {
+                None => Ok(()),
+                Some(refusal) => {
+                    let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                    Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+                }
+            },
+            Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
+            Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {
+                self.call.store_failed = true;
+                Err(Error::Unavailable(error.to_string()))
+            }
+        }
+    }
+
+    fn discard(&mut self) -> Result<(), Error> {
+        self.call.take();
+        Ok(())
+    }
+}

@@ -1,0 +1,367 @@
+//! The stream trigger: entries of a stream, handled and acknowledged in one commit.
+//!
+//! One [`Worker`] task per trigger and host is one consumer of the group. It reads ahead, hands batches to tasks of their
+//! own ([`batch`]), and never has more than `concurrency + prefetch` of them. It never waits in the store: wake-ups of all
+//! triggers come over one connection, and in between it looks by itself every [`SWEEP_MAX`].
+//!
+//! Whenever it is not certain what the store has of it (a lost reply, a fenced commit, a group that was deleted), it
+//! lets its batches end, advances its own fence and reads its own pending entries before anything else. That one way back
+//! serves every fault.
+
+mod batch;
+mod gauge;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::manifest::StreamTrigger;
+use crate::pool::Pool;
+use crate::store::{Batch, Consumer, EntryId, Store, StoreError, Wake};
+use crate::telemetry::PluginMetrics;
+use batch::{Batches, Outcome};
+use gauge::InFlight;
+use plan::Pause;
+
+/// The longest time between two looks at the stream without a wake-up, and between two looks for abandoned entries.
+const SWEEP_MAX: Duration = Duration::from_secs(5);
+/// How many pending entries one look for abandoned entries passes over.
+const TAKE_OVER_SPAN: u32 = 1000;
+/// How often the backlog is measured.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the exactly-once protocol does. Only tests of that protocol ever change it, to see what would happen.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    /// Commits are transactions that watch the consumer's fence.
+    pub fenced: bool,
+    /// After a lost reply the consumer advances its own fence first.
+    pub fence_after_lost_reply: bool,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self { fenced: true, fence_after_lost_reply: true }
+    }
+}
+
+/// What a worker and its batches share.
+#[derive(Debug)]
+pub struct Context {
+    /// Where the stream lives.
+    pub store: Arc<dyn Store>,
+    /// The consumer that the worker is.
+    pub consumer: Arc<Consumer>,
+    /// The trigger's part of the manifest.
+    pub trigger: StreamTrigger,
+    /// The instances of the active version; replaced while events flow.
+    pub pool: Arc<ArcSwap<Pool>>,
+    /// The plugin's numbers.
+    pub metrics: PluginMetrics,
+    /// See [`Protocol`].
+    pub protocol: Protocol,
+    handling: Semaphore,
+}
+
+impl Context {
+    /// What a worker needs.
+    pub fn new(
+        store: Arc<dyn Store>,
+        consumer: Consumer,
+        trigger: StreamTrigger,
+        pool: Arc<ArcSwap<Pool>>,
+        metrics: PluginMetrics,
+        protocol: Protocol,
+    ) -> Self {
+        let handling = Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1));
+        Self { store, consumer: Arc::new(consumer), trigger, pool, metrics, protocol, handling }
+    }
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All its batches were finished.
+    Drained,
+    /// So many batches were dropped; their events will be redelivered.
+    Dropped(usize),
+}
+
+/// One consumer of a group, as a task.
+#[derive(Debug)]
+pub struct Worker {
+    context: Arc<Context>,
+    batches: Batches,
+    wake: Wake,
+    in_flight: InFlight,
+    ready: Arc<std::sync::atomic::AtomicBool>,
+    /// Own pending entries are to be read behind this id, before anything else.
+    own: Option<EntryId>,
+    /// It is not certain what the store has of this consumer.
+    lost: bool,
+    /// The consumer and its group are made.
+    joined: bool,
+    /// The last read was full, or a wake-up came: there may be more.
+    more: bool,
+    /// Where the look for abandoned entries goes on.
+    sweep_after: EntryId,
+    sweep_at: Instant,
+    due_at: Instant,
+    backlog_at: Instant,
+    heartbeat_at: Instant,
+    pause: Pause,
+}
+
+impl Worker {
+    /// A worker that has not begun. `ready` becomes true once it reads its stream.
+    pub fn new(context: Arc<Context>, ready: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        let now = Instant::now();
+        Self {
+            wake: context.store.watch(&context.consumer.source.stream),
+            context,
+            batches: Batches(JoinSet::new()),
+            in_flight: InFlight::default(),
+            ready,
+            own: None,
+            lost: false,
+            joined: false,
+            more: true,
+            sweep_after: EntryId::ZERO,
+            sweep_at: now,
+            due_at: now,
+            backlog_at: now,
+            heartbeat_at: now,
+            pause: Pause::default(),
+        }
+    }
+
+    /// Runs until `stop`, then finishes its batches. `give_up` drops those that are still running.
+    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.step(&stop).await {
+                self.failed(&error, &stop).await;
+            }
+        }
+        self.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+        let drain = async {
+            while let Some(outcome) = self.batches.next().await {
+                self.finished(outcome);
+            }
+        };
+        tokio::select! {
+            () = drain => {}
+            () = give_up.cancelled() => {
+                let dropped = self.batches.0.len();
+                self.batches.0.shutdown().await;
+                return Ended::Dropped(dropped);
+            }
+        }
+        if self.joined
+            && let Err(error) = self.context.store.leave(&self.context.consumer).await
+        {
+            tracing::debug!(%error, consumer = self.context.consumer.name, "could not remove the consumer");
+        }
+        Ended::Drained
+    }
+
+    /// Does the one thing that is most needed now, or waits until something is.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        while let Some(outcome) = self.batches.try_next() {
+            self.finished(outcome);
+        }
+        if !self.joined {
+            self.join().await?;
+        }
+        let now = Instant::now();
+        if now >= self.heartbeat_at {
+            self.heartbeat().await?;
+        }
+        if self.lost {
+            return self.recover(stop).await;
+        }
+        if now >= self.backlog_at {
+            self.backlog_at = now + BACKLOG_INTERVAL;
+            self.measure().await?;
+        }
+        if self.batches.0.len() >= self.capacity() {
+            self.wait(stop, false).await;
+        } else if let Some(after) = self.own {
+            self.read_own(after).await?;
+        } else if now >= self.due_at {
+            self.read_due().await?;
+        } else if now >= self.sweep_at {
+            self.sweep().await?;
+        } else if self.more {
+            self.read().await?;
+        } else {
+            self.wait(stop, true).await;
+        }
+        self.pause.reset();
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        let trigger = &self.context.trigger;
+        usize::try_from(trigger.concurrency.saturating_add(trigger.prefetch)).unwrap_or(1)
+    }
+
+    /// Waits until a batch ends, a timer is due, or (with `idle`) the stream may have grown.
+    async fn wait(&mut self, stop: &CancellationToken, idle: bool) {
+        let mut until = self.heartbeat_at.min(self.backlog_at);
+        if idle {
+            until = until.min(self.due_at).min(self.sweep_at);
+        }
+        tokio::select! {
+            Some(outcome) = self.batches.next() => self.finished(outcome),
+            () = self.wake.wait(), if idle => self.more = true,
+            () = tokio::time::sleep_until(until) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Makes the group and the consumer.
+    async fn join(&mut self) -> Result<(), StoreError> {
+        let Context { store, consumer, trigger, .. } = &*self.context;
+        store.open(&consumer.source, trigger.start).await?;
+        store.join(consumer).await?;
+        self.joined = true;
+        self.ready.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes it certain again what the store has of this consumer.
+    async fn recover(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        if !self.batches.0.is_empty() {
+            self.wait(stop, false).await;
+            return Ok(());
+        }
+        if self.context.protocol.fence_after_lost_reply {
+            self.context.store.fence(&self.context.consumer).await?;
+        }
+        self.lost = false;
+        self.own = Some(EntryId::ZERO);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<(), StoreError> {
+        let count = self.context.trigger.batch;
+        let batch = self.context.store.read(&self.context.consumer, count).await?;
+        self.more = u32::try_from(batch.events.len()).unwrap_or(u32::MAX) >= count;
+        self.dispatch(batch);
+        Ok(())
+    }
+
+    async fn read_own(&mut self, after: EntryId) -> Result<(), StoreError> {
+        let taken = self.context.store.pending(&self.context.consumer, after, self.context.trigger.batch).await?;
+        self.own = taken.next;
+        self.context.metrics.vanished(taken.vanished);
+        self.dispatch(taken.batch);
+        Ok(())
+    }
+
+    async fn read_due(&mut self) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        let due = store.due(&self.context.consumer, self.context.trigger.batch).await?;
+        let now_ms = store.now_ms();
+        let next = due.next_ms.map_or(SWEEP_MAX, |next| Duration::from_millis(next.saturating_sub(now_ms)));
+        // Another host may list an event that is due earlier than all that are known here.
+        self.due_at = Instant::now() + next.min(SWEEP_MAX);
+        self.context.metrics.vanished(due.vanished);
+        self.dispatch(due.batch);
+        Ok(())
+    }
+
+    /// Looks for entries of consumers that are not heard of any more.
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        let idle = self.context.trigger.claim_idle;
+        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let span = TAKE_OVER_SPAN.min(self.context.trigger.batch.max(100));
+        let taken = self.context.store.take_over(&self.context.consumer, idle_ms, self.sweep_after, span).await?;
+        self.sweep_after = taken.next.unwrap_or(EntryId::ZERO);
+        if taken.next.is_none() {
+            self.sweep_at = Instant::now() + plan::jittered(SWEEP_MAX.min(idle / 2));
+            // Wake-ups can be lost with their connection, so the stream itself is looked at as well.
+            self.more = true;
+        }
+        if !taken.batch.events.is_empty() {
+            let Consumer { source, name, .. } = &*self.context.consumer;
+            let events = taken.batch.events.len();
+            tracing::info!(stream = source.stream, group = source.group, consumer = name, events, "took events over");
+            self.context.metrics.taken_over(events);
+        }
+        self.context.metrics.vanished(taken.vanished);
+        self.dispatch(taken.batch);
+        Ok(())
+    }
+
+    /// Tells the store which entries are still being handled.
+    async fn heartbeat(&mut self) -> Result<(), StoreError> {
+        let interval = self.context.trigger.claim_idle / 3;
+        self.heartbeat_at = Instant::now() + interval;
+        for (epoch, ids) in self.in_flight.older_than(interval / 2) {
+            if !self.context.store.keep_alive(&self.context.consumer, epoch, &ids).await? {
+                // Their commits will be refused; nothing is to be done before that.
+                tracing::debug!(consumer = self.context.consumer.name, "events being handled were taken over");
+            }
+        }
+        Ok(())
+    }
+
+    async fn measure(&mut self) -> Result<(), StoreError> {
+        let backlog = self.context.store.backlog(&self.context.consumer.source).await?;
+        self.context.metrics.backlog(backlog);
+        let (idle, busy) = self.context.pool.load().counts();
+        self.context.metrics.instances(idle, busy);
+        Ok(())
+    }
+
+    /// Hands a batch to a task of its own. Take-overs may answer more than a batch.
+    fn dispatch(&mut self, batch: Batch) {
+        let Batch { epoch, mut events } = batch;
+        if events.is_empty() {
+            return;
+        }
+        let Some(epoch) = epoch else {
+            // The fence key has expired: the entries are pending, and come back once there is a new epoch.
+            self.lost = true;
+            return;
+        };
+        let size = usize::try_from(self.context.trigger.batch).unwrap_or(usize::MAX);
+        while !events.is_empty() {
+            let rest = events.split_off(size.min(events.len()));
+            let ticket = self.in_flight.add(epoch, events.iter().map(|event| event.id));
+            self.batches.0.spawn(batch::run(self.context.clone(), epoch, events, ticket));
+            events = rest;
+        }
+    }
+
+    fn finished(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Settled { retry_in: None } => {}
+            Outcome::Settled { retry_in: Some(delay) } => self.due_at = self.due_at.min(Instant::now() + delay),
+            Outcome::Lost => self.lost = true,
+        }
+    }
+
+    /// Takes note of a fault of the store and waits a little.
+    async fn failed(&mut self, error: &StoreError, stop: &CancellationToken) {
+        let Consumer { source, name, .. } = &*self.context.consumer;
+        if self.pause.is_first() {
+            tracing::warn!(stream = source.stream, group = source.group, consumer = name, %error, "the trigger waits for the store");
+        }
+        self.lost = self.joined;
+        if matches!(error, StoreError::NoGroup(_) | StoreError::WrongType(_)) {
+            self.joined = false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.pause.next()) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}

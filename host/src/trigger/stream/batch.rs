@@ -1,0 +1,224 @@
+//! One batch: handled, judged, committed; in halves where it fails.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::gauge::Ticket;
+use super::Context;
+use crate::bindings::exports::sandbar::plugin::handler;
+use crate::bindings::sandbar::plugin::types::FieldParam;
+use crate::call::{Behalf, Ended};
+use crate::manifest::Guarantee;
+use crate::pool::{CallError, Pool};
+use crate::store::{Commit, CommitError, Committed, Delivered, Effect, Epoch};
+
+mod verdict;
+
+use verdict::{Judgement, Verdict};
+
+/// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
+const CONFLICTS_MAX: u32 = 50;
+/// How long a plugin whose store failed, or that got no instance, waits before it is run again.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Every event is acknowledged, dead or waiting for a retry; the earliest after so long.
+    Settled {
+        /// When the earliest retry is due.
+        retry_in: Option<Duration>,
+    },
+    /// It is not known what the store has of it, or it was taken over: the worker has to read its pending entries.
+    Lost,
+}
+
+/// The batches of a worker.
+#[derive(Debug)]
+pub(super) struct Batches(pub(super) JoinSet<Outcome>);
+
+impl Batches {
+    /// The next one that ends; none where there are none. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Outcome> {
+        // A task of ours that panicked or was aborted has settled nothing that is known here.
+        self.0.join_next().await.map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+
+    /// One that has ended already.
+    pub(super) fn try_next(&mut self) -> Option<Outcome> {
+        self.0.try_join_next().map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+}
+
+/// Runs a batch to its end.
+pub(super) async fn run(context: Arc<Context>, epoch: Epoch, events: Vec<Delivered>, ticket: Ticket) -> Outcome {
+    let mut retry_in: Option<Duration> = None;
+    let mut conflicts = 0;
+    // Parts that are still to be handled, the first one last.
+    let mut parts = vec![events];
+    while let Some(mut part) = parts.pop() {
+        // One version handles a part from beginning to end, and its name stands in what comes of it.
+        let pool = context.pool.load_full();
+        let handled = {
+            let Ok(_permit) = context.handling.acquire().await else { return Outcome::Lost };
+            call(&context, &pool, epoch, &part).await
+        };
+        let judgement = match handled {
+            Ok((outcomes, ended)) => {
+                let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
+                if ended.store_failed && !verdict::all_done(&verdicts) {
+                    wait_for_store().await;
+                    parts.push(part);
+                    continue;
+                }
+                verdict::judge(&context, &pool, &part, verdicts, ended)
+            }
+            Err((error, store_failed)) => {
+                let not_its_fault = store_failed || matches!(error, CallError::NoInstance(_));
+                if not_its_fault {
+                    tracing::debug!(plugin = pool.identity().plugin, %error, "a batch is run again");
+                    wait_for_store().await;
+                    parts.push(part);
+                    continue;
+                }
+                context.metrics.failed(error.kind());
+                if part.len() > 1 {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                    continue;
+                }
+                let verdicts = part.iter().map(|_| Verdict::Failed(error.to_string())).collect();
+                verdict::judge(&context, &pool, &part, verdicts, Ended::default())
+            }
+        };
+        match commit(&context, epoch, &judgement).await {
+            Ok(committed) => {
+                let ids: Vec<_> = part.iter().map(|event| event.id).collect();
+                ticket.settled(&ids);
+                retry_in = retry_in.into_iter().chain(judgement.retry_in()).min();
+                count(&context, &part, &judgement);
+                if !committed.refused.is_empty() {
+                    bury_refused(&context, &pool, epoch, &part, &judgement, committed).await;
+                }
+            }
+            Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                context.metrics.commit_lost("conflict");
+                tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
+                parts.push(part);
+            }
+            Err(error) => {
+                let reason = match &error {
+                    CommitError::Fenced => "fenced",
+                    CommitError::Conflict(_) => "conflict",
+                    CommitError::Refused(_) => "refused",
+                    CommitError::Unknown(_) => "unknown",
+                };
+                context.metrics.commit_lost(reason);
+                tracing::debug!(consumer = context.consumer.name, %error, "a commit was not made");
+                return Outcome::Lost;
+            }
+        }
+    }
+    Outcome::Settled { retry_in }
+}
+
+async fn wait_for_store() {
+    tokio::time::sleep(super::plan::jittered(STORE_PAUSE)).await;
+}
+
+/// Has the plugin handle events.
+async fn call(
+    context: &Context,
+    pool: &Pool,
+    epoch: Epoch,
+    part: &[Delivered],
+) -> Result<(Vec<handler::Outcome>, Ended), (CallError, bool)> {
+    let ids: Vec<String> = part.iter().map(|event| event.id.to_string()).collect();
+    let fields: Vec<Vec<FieldParam<'_>>> = part
+        .iter()
+        .map(|event| event.fields.iter().map(|field| FieldParam { name: &field.name, value: &field.value }).collect())
+        .collect();
+    let events: Vec<handler::Event<'_>> = part
+        .iter()
+        .zip(&ids)
+        .zip(&fields)
+        .map(|((event, id), fields)| handler::Event {
+            id,
+            source: &context.trigger.stream,
+            attempt: event.attempt,
+            time_ms: event.id.ms,
+            content: handler::Content::Fields(fields),
+        })
+        .collect();
+    let behalf = Behalf { consumer: context.consumer.clone(), epoch };
+    let begun = Instant::now();
+    let answer = pool.handle(behalf, &events).await;
+    if answer.is_ok() {
+        context.metrics.handled(events.len(), begun.elapsed());
+    }
+    answer
+}
+
+/// Commits what came of a part.
+async fn commit(context: &Context, epoch: Epoch, judgement: &Judgement) -> Result<Committed, CommitError> {
+    let begun = Instant::now();
+    let epoch = if context.protocol.fenced { epoch } else { Epoch::UNCHECKED };
+    let commit = Commit {
+        consumer: Some((&context.consumer, epoch)),
+        relied_on: &judgement.relied_on,
+        effects: &judgement.effects,
+        settlement: judgement.settlement.clone(),
+        atomic: context.trigger.delivery == Guarantee::ExactlyOnce,
+    };
+    let committed = context.store.commit(commit).await;
+    if committed.is_ok() {
+        context.metrics.committed(judgement.settlement.done.len(), begun.elapsed());
+    }
+    committed
+}
+
+/// Counts what was committed.
+fn count(context: &Context, part: &[Delivered], judgement: &Judgement) {
+    let now_ms = context.store.now_ms();
+    let age = |event: &Delivered| Duration::from_millis(now_ms.saturating_sub(event.id.ms));
+    context.metrics.latencies(part.iter().map(age));
+    if !judgement.settlement.retry.is_empty() {
+        context.metrics.retried(judgement.settlement.retry.len());
+    }
+    if !judgement.settlement.dead.is_empty() {
+        context.metrics.dead(judgement.settlement.dead.len());
+    }
+}
+
+/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this
+/// is a commit of its own; if the host dies before it, only the note is lost.
+async fn bury_refused(
+    context: &Context,
+    pool: &Pool,
+    epoch: Epoch,
+    part: &[Delivered],
+    judgement: &Judgement,
+    committed: Committed,
+) {
+    let settlement = verdict::refused(context, pool, part, judgement, &committed);
+    let letters = settlement.dead.len();
+    let commit = Commit {
+        consumer: Some((&context.consumer, epoch)),
+        relied_on: &[],
+        effects: &[],
+        settlement,
+        atomic: false,
+    };
+    match context.store.commit(commit).await {
+        Ok(_) => context.metrics.dead(letters),
+        Err(error) => tracing::error!(
+            stream = context.consumer.source.stream,
+            %error,
+            "the dead letters of refused writes could not be written"
+        ),
+    }
+}
