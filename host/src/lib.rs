@@ -1,6 +1,7 @@
 //! Runs business logic as sandboxed WebAssembly components beside Redis.
 
 pub mod bindings;
+pub mod builder;
 pub mod call;
 pub mod config;
 pub mod engine;
