@@ -7,6 +7,7 @@ pub mod config;
 pub mod engine;
 pub mod grants;
 pub mod guest;
+pub mod host;
 pub mod http;
 pub mod manifest;
 pub mod overlay;

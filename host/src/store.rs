@@ -35,7 +35,22 @@ pub use pubsub::PubSub;
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 
+use std::sync::Arc;
+
+use crate::config::StoreConfig;
+
+/// The url of the store that lives in this process.
+pub const EMBEDDED_URL: &str = "embedded";
+
 /// Everything that a host asks of a store.
 pub trait Store: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug {}
 
 impl<T: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug> Store for T {}
+
+/// The store that a configuration names.
+pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    if config.url == EMBEDDED_URL {
+        return Ok(Arc::new(embedded::Embedded::new()));
+    }
+    Ok(Arc::new(redis::Redis::connect(config).await?))
+}

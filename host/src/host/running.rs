@@ -1,0 +1,150 @@
+//! One plugin that runs: its active instances and the workers of its triggers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Host, PluginStatus};
+use crate::config::TenantConfig;
+use crate::grants::Policy;
+use crate::guest::Identity;
+use crate::http::PluginHealth;
+use crate::manifest::{Manifest, StreamTrigger, Trigger};
+use crate::plugin::Version;
+use crate::pool::{CallError, Pool};
+use crate::store::{Consumer, Source, Store};
+use crate::telemetry::PluginMetrics;
+use crate::trigger::stream::{Context, Ended, Worker};
+
+/// A plugin that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    manifest: Manifest,
+    active: Arc<ArcSwap<Pool>>,
+    metrics: PluginMetrics,
+    workers: Vec<Task>,
+}
+
+/// The worker of one trigger.
+#[derive(Debug)]
+struct Task {
+    stop: CancellationToken,
+    ready: Arc<AtomicBool>,
+    worker: JoinHandle<Ended>,
+}
+
+/// The instances of a version, one of them warm.
+pub(super) async fn pool(
+    tenant: &TenantConfig,
+    manifest: &Manifest,
+    version: Version,
+    store: Arc<dyn Store>,
+) -> Result<Pool, CallError> {
+    let identity = Identity {
+        tenant: tenant.name.clone(),
+        prefix: tenant.prefix.clone(),
+        plugin: manifest.name.clone(),
+        version: version.digest.to_string(),
+        policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()),
+        limits: manifest.limits.clone(),
+        config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        store,
+    };
+    let has_handler = version.handler.is_some();
+    let pool = Pool::new(Arc::new(identity), version);
+    if has_handler {
+        pool.warm().await?;
+    }
+    Ok(pool)
+}
+
+impl Running {
+    /// Starts the triggers of a plugin.
+    pub(super) fn start(host: &Host, manifest: Manifest, pool: Pool) -> Self {
+        let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
+        let active = Arc::new(ArcSwap::from_pointee(pool));
+        let workers = work(host, &manifest, &active, &metrics);
+        Self { manifest, active, metrics, workers }
+    }
+
+    /// Puts another version in place. Batches in flight finish on the old one; the triggers go on reading unless
+    /// they themselves have changed.
+    pub(super) async fn replace(mut self, host: &Host, manifest: Manifest, pool: Pool) -> Self {
+        self.active.store(Arc::new(pool));
+        if manifest.triggers != self.manifest.triggers {
+            stop(std::mem::take(&mut self.workers)).await;
+            self.workers = work(host, &manifest, &self.active, &self.metrics);
+        }
+        self.manifest = manifest;
+        self
+    }
+
+    /// Waits until the workers have ended, which somebody has told them to, and answers how many batches they dropped.
+    pub(super) async fn drained(self) -> usize {
+        stop(self.workers).await
+    }
+
+    pub(super) fn status(&self, name: &str) -> PluginStatus {
+        let pool = self.active.load();
+        PluginStatus {
+            name: name.to_owned(),
+            tenant: pool.identity().tenant.clone(),
+            version: pool.identity().version.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub(super) fn health(&self, name: &str) -> PluginHealth {
+        let pool = self.active.load();
+        PluginHealth {
+            name: name.to_owned(),
+            tenant: pool.identity().tenant.clone(),
+            version: pool.identity().version.clone(),
+            running: self.workers.iter().all(|task| task.ready.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+async fn stop(workers: Vec<Task>) -> usize {
+    workers.iter().for_each(|task| task.stop.cancel());
+    let mut dropped = 0;
+    for task in workers {
+        match task.worker.await {
+            Ok(Ended::Drained) => {}
+            Ok(Ended::Dropped(batches)) => dropped += batches,
+            Err(error) => tracing::error!(%error, "a trigger's task failed"),
+        }
+    }
+    dropped
+}
+
+fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: &PluginMetrics) -> Vec<Task> {
+    let begin = |Trigger::Stream(trigger): &Trigger| {
+        let source = source(&host.config.tenant, &manifest.name, trigger);
+        let consumer = Consumer::new(Arc::new(source), host.consumer_name());
+        let context = Context::new(
+            host.store.clone(),
+            consumer,
+            trigger.clone(),
+            active.clone(),
+            metrics.clone(),
+            host.protocol,
+        );
+        let (stop, ready) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)));
+        let worker = Worker::new(Arc::new(context), ready.clone());
+        let worker = tokio::spawn(worker.run(stop.clone(), host.give_up.clone()));
+        Task { stop, ready, worker }
+    };
+    manifest.triggers.iter().map(begin).collect()
+}
+
+/// What a trigger reads.
+fn source(tenant: &TenantConfig, plugin: &str, trigger: &StreamTrigger) -> Source {
+    let group = trigger.group.as_deref().unwrap_or(plugin);
+    let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    Source::new(&tenant.prefix, &trigger.stream, group, trigger.dead_max_len, age_ms(trigger.dead_max_age))
+}
