@@ -107,3 +107,6 @@ impl PubSub for Embedded {
         Ok(self.state().channels.subscribers(channel))
     }
 }
+
+#[cfg(test)]
+mod tests;
