@@ -20,15 +20,15 @@ pub(super) type List = VecDeque<Bytes>;
 /// A value of any kind.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// See [`Plain`].
+    /// See [`Plain`](tyalias@Plain).
     Plain(Plain),
-    /// See [`Hash`].
+    /// See [`Hash`](tyalias@Hash).
     Hash(Hash),
-    /// See [`Set`].
+    /// See [`Set`](tyalias@Set).
     Set(Set),
     /// See [`Sorted`].
     Sorted(Sorted),
-    /// See [`List`].
+    /// See [`List`](tyalias@List).
     List(List),
     /// See [`Log`].
     Log(Log),
