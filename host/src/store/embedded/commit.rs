@@ -5,7 +5,8 @@ use super::log::Log;
 use super::value::Plain;
 use super::{Embedded, State};
 use crate::store::{
-    Commit, CommitError, Committed, Consumer, DeadLetter, Effect, EntryId, Refusal, Retention, Settlement, StoreError,
+    Commit, CommitError, Committed, Consumer, DeadLetter, Effect, EntryId, Epoch, Refusal, Retention, Settlement,
+    StoreError,
 };
 
 impl Embedded {
@@ -32,7 +33,8 @@ impl State {
     /// Whether the commit may be made.
     fn check(&self, commit: &Commit<'_>) -> Result<(), CommitError> {
         if let Some((consumer, epoch)) = commit.consumer {
-            if commit.atomic && self.fences.epoch(&consumer.fence_key) != Some(epoch) {
+            let is_fenced = commit.atomic && epoch != Epoch::UNCHECKED;
+            if is_fenced && self.fences.epoch(&consumer.fence_key) != Some(epoch) {
                 return Err(CommitError::Fenced);
             }
             // An event must not be given up where its dead letter cannot be kept.

@@ -1,7 +1,7 @@
 //! What a commit checks, applies and settles.
 
 use super::*;
-use crate::store::{Cache, DeadLetter, Stream};
+use crate::store::{Cache, DeadLetter, Epoch, Stream};
 
 fn dead(id: EntryId) -> Settlement {
     Settlement { dead: vec![DeadLetter { id, fields: vec![Field::new("reason", "bad")] }], ..Settlement::default() }
@@ -56,6 +56,10 @@ fn a_commit_of_an_older_epoch_changes_nothing() {
     let late = fixture.commit(Some((&consumer, &batch)), &[set("k", "1")], done(&batch));
     assert_eq!(late, Err(CommitError::Fenced));
     assert_eq!((now(fixture.store.get("k")), fixture.pending()), (Ok(None), 1));
+
+    let unchecked = Batch { epoch: Some(Epoch::UNCHECKED), events: Vec::new() };
+    fixture.commit(Some((&consumer, &unchecked)), &[set("unchecked", "1")], Settlement::default()).unwrap();
+    assert_eq!(now(fixture.store.get("unchecked")), Ok(Some("1".into())));
 
     let again = now(fixture.store.pending(&consumer, EntryId::ZERO, 10)).unwrap().batch;
     assert_eq!(ids(&again), ids(&batch));
