@@ -1,6 +1,7 @@
-//! What the tests share: real Redis servers, a proxy that loses and delays replies, and waiting without sleeping.
+//! What the tests share: real Redis servers, a proxy that loses and delays replies, hosts, components, and waiting
+//! without sleeping.
 //!
-//! This crate knows nothing of Sandbar. It panics where something is wrong, since its callers are tests.
+//! It panics where something is wrong, since its callers are tests.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,11 +11,14 @@
     reason = "everything here runs inside tests, which panic and print"
 )]
 
+pub mod components;
 pub mod guard;
+pub mod host;
 pub mod poll;
 pub mod proxy;
 pub mod redis;
 
+pub use host::{TestHost, manifest, open_manifest};
 pub use poll::{poll_until, poll_until_blocking};
 pub use proxy::{Faults, Proxy};
 pub use redis::{Options, RedisServer};

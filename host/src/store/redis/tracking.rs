@@ -143,15 +143,13 @@ fn prefixes(mut streams: Vec<String>, max: usize) -> Vec<String> {
     streams.dedup_by(|next, kept| next.starts_with(kept.as_str()));
     while streams.len() > max.max(1) {
         let shared = |pair: &[String]| match pair {
-            [a, b] => common_prefix(a, b).len(),
-            _ => 0,
+            [a, b] => common_prefix(a, b).to_owned(),
+            _ => String::new(),
         };
-        let Some((at, _)) = streams.windows(2).map(shared).enumerate().max_by_key(|(_, length)| *length) else { break };
-        let next = streams.remove(at + 1);
-        if let Some(first) = streams.get_mut(at) {
-            *first = common_prefix(first, &next).to_owned();
-        }
-        streams.dedup_by(|next, kept| next.starts_with(kept.as_str()));
+        let Some(merged) = streams.windows(2).map(shared).max_by_key(String::len) else { break };
+        streams.retain(|stream| !stream.starts_with(&merged));
+        let at = streams.partition_point(|stream| *stream < merged);
+        streams.insert(at, merged);
     }
     streams
 }

@@ -1,0 +1,3 @@
+//! The components that the build script made, by name.
+
+include!(concat!(env!("OUT_DIR"), "/components.rs"));
