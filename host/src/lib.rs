@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod builder;
 pub mod call;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod grants;

@@ -1,3 +1,7 @@
 //! The binary `sandbar`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbar::cli::main()
+}

@@ -1,0 +1,86 @@
+//! `sandbar run`: the plugins of a configuration, until the process is asked to end.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Global;
+use super::exit::{Exit, Failure};
+use super::screen::Screen;
+use super::serving::Serving;
+use super::setup::{CONFIG_NAME, Setup};
+use super::signals;
+use crate::builder::PluginFolder;
+use crate::host::Drained;
+
+/// What `sandbar run` takes.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration; by default that of --config, else `sandbar.toml` of the current folder
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+/// Runs until SIGINT or SIGTERM, then drains.
+pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
+    let path = arguments.file.or_else(|| global.config.clone()).unwrap_or_else(|| PathBuf::from(CONFIG_NAME));
+    let setup = Setup::read(&path, global)?;
+    let plugins = setup.config.plugins.iter().map(|folder| open(&setup, folder)).collect::<Result<Vec<_>, _>>()?;
+    if plugins.is_empty() {
+        tracing::warn!("{} names no `plugins`: there is nothing to run", setup.called);
+    }
+    let stop = signals::stop(screen)?;
+    let store = setup.connect().await?;
+    if setup.is_embedded() {
+        tracing::warn!("the store is embedded: it is empty at the start, and nothing is kept at the end");
+    }
+    let serving = Serving::start(&setup, store).await?;
+    tracing::info!(address = %serving.address, store = setup.store_address(), "started");
+    let loaded = load(&serving, &plugins).await;
+    if loaded.is_ok() {
+        stop.cancelled().await;
+    }
+    let drained = stop_serving(serving, screen).await?;
+    loaded.and(Ok(drained))
+}
+
+/// The folder of a plugin whose component is there.
+fn open(setup: &Setup, folder: &std::path::Path) -> Result<PluginFolder, Failure> {
+    let plugin = PluginFolder::open(&setup.folder.join(folder)).map_err(|error| Failure::from(&error))?;
+    let component = plugin.component();
+    if !component.is_file() {
+        let what =
+            format!("the plugin `{}` is not built: `{}` is not there", plugin.manifest.name, component.display());
+        let help = format!("sandbar build {}", plugin.path.display());
+        return Err(Failure::new(Exit::Config, what).help(help));
+    }
+    Ok(plugin)
+}
+
+async fn load(serving: &Serving, plugins: &[PluginFolder]) -> Result<(), Failure> {
+    for plugin in plugins {
+        let component = plugin.component();
+        serving
+            .host()
+            .load(&plugin.path, &component)
+            .await
+            .map_err(|error| Failure::from(&error).help(format_args!("sandbar check {}", plugin.path.display())))?;
+    }
+    serving.started();
+    Ok(())
+}
+
+/// Drains, and tells whether all could be finished.
+pub(super) async fn stop_serving(serving: Serving, screen: &Screen) -> Result<Exit, Failure> {
+    screen.finish();
+    match serving.stop().await? {
+        Drained::Clean => {
+            tracing::info!("drained: all that was taken is done");
+            Ok(Exit::Done)
+        }
+        Drained::GraceElapsed { batches } => {
+            let what = format!("{batches} batches were not finished within `shutdown-grace`; nothing of them is lost");
+            Err(Failure::new(Exit::Failed, what).help("another host takes them over, or this one when it starts again"))
+        }
+    }
+}
