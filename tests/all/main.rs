@@ -1,4 +1,5 @@
 //! The tests that need more than one part of Sandbar, in one binary.
 
+mod exactly_once;
 mod guests;
 mod wit;

@@ -15,6 +15,7 @@ pub mod components;
 pub mod guard;
 pub mod host;
 pub mod poll;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 

@@ -1,0 +1,133 @@
+//! Guests that assert for themselves, each run on the embedded store and on Redis.
+//!
+//! A guest adds 1 to `passed` for an event that it is content with, and rejects with a sentence otherwise.
+
+use std::sync::Arc;
+
+use sandbar::config::StoreConfig;
+use sandbar::store::embedded::Embedded;
+use sandbar::store::{Store, connect};
+use sandbar_tests::{RedisServer, TestHost, components, manifest, open_manifest};
+
+/// Runs a test once on each store.
+async fn on_both(run: impl AsyncFn(Arc<dyn Store>)) {
+    run(Arc::new(Embedded::new())).await;
+    let server = RedisServer::start();
+    let config = StoreConfig { url: server.url(), ..StoreConfig::default() };
+    run(connect(&config).await.unwrap()).await;
+}
+
+/// Feeds events with `do` set to each word, one batch after the other, and expects so many to pass and no dead letters
+/// but those with these reasons.
+async fn expect(component: &str, manifest: &str, words: &[&str], passed: u64, reasons: &[&str]) {
+    on_both(async |store| {
+        let test = TestHost::on(store, component, manifest).await;
+        for (at, word) in words.iter().enumerate() {
+            test.feed(&[&[("do", word)]]).await;
+            test.settled(u64::try_from(at).unwrap() + 1).await;
+        }
+        let found = test.reasons().await;
+        assert_eq!(found.len(), reasons.len(), "dead letters: {found:?}");
+        for (found, wanted) in found.iter().zip(reasons) {
+            assert!(found.contains(wanted), "`{found}` should contain `{wanted}`");
+        }
+        let value = test.value("passed").await.unwrap_or_default();
+        assert_eq!(value, if passed == 0 { String::new() } else { passed.to_string() });
+    })
+    .await;
+}
+
+const ONE_AT_A_TIME: &str = "batch = 1\nretry-min = \"1ms\"\nretry-max = \"2ms\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_see_the_writes_before_them() {
+    expect(components::KV_OVERLAY, &open_manifest("", ""), &["any"], 1, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_granted_can_be_touched() {
+    let grants = "[grants]\nread = [\"readable:*\"]\nwrite = [\"writable:*\", \"passed\"]\npublish = [\"open:*\"]";
+    expect(components::KV_DENIED, &manifest("", grants), &["any"], 1, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_do_what_they_say() {
+    expect(components::COLLECTIONS_ALL, &open_manifest(ONE_AT_A_TIME, ""), &["write", "read", "gone"], 3, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standard_interfaces_are_there() {
+    let config = "[config]\ngreeting = \"hello\"\nnumber = \"42\"";
+    expect(components::CONFIG_ALL, &open_manifest("", config), &["any"], 1, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_and_reasons_are_bounded() {
+    on_both(async |store| {
+        let test = TestHost::on(store, components::OVERSIZED, &open_manifest(ONE_AT_A_TIME, "")).await;
+        test.feed(&[&[("do", "value")], &[("do", "reason")]]).await;
+        test.settled(2).await;
+        assert_eq!(test.value("passed").await.as_deref(), Some("1"));
+        let found = test.reasons().await;
+        assert_eq!(found.len(), 1);
+        assert!(found[0].len() <= 4096 && found[0].len() > 4000, "a reason of {} bytes", found[0].len());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_write_is_a_dead_letter_and_the_rest_stands() {
+    let words = ["seed", "push", "add", "read", "ok"];
+    on_both(async |store| {
+        let test = TestHost::on(store, components::WRONG_TYPE, &open_manifest(ONE_AT_A_TIME, "")).await;
+        for (at, word) in words.iter().enumerate() {
+            test.feed(&[&[("do", word)]]).await;
+            // A refused write is found after its commit, so its event counts twice: done, and dead.
+            let refused = usize::from(at >= 1) + usize::from(at >= 2);
+            test.settled(u64::try_from(at + 1 + refused).unwrap()).await;
+        }
+        let found = test.reasons().await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("collections.list-push") && found[1].contains("cache.add"), "{found:?}");
+        assert_eq!(test.value("beside").await.as_deref(), Some("2"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_rely_on_a_value_do_not_overwrite_each_other() {
+    on_both(async |store| {
+        let trigger = "batch = 1\nconcurrency = 8\nprefetch = 8";
+        let events: Vec<&[(&str, &str)]> = vec![&[("n", "1")]; 200];
+        sandbar_tests::host::feed(&*store, "events", &events).await;
+        let test = TestHost::on(store, components::UPDATE_COUNTER, &open_manifest(trigger, "")).await;
+        test.settled(200).await;
+        assert_eq!(test.value("total").await.as_deref(), Some("200"));
+        assert_eq!(test.reasons().await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_not_offered_is_refused_by_name() {
+    let test = TestHost::embedded(components::HANDLE_COUNT, &open_manifest("", "")).await;
+    let foreign = r#"(component
+        (import "acme:billing/charge@1.0.0" (instance (export "charge" (func))))
+    )"#;
+    let manifest = sandbar::manifest::Manifest::parse("name = \"foreign\"").unwrap();
+    let error = test.host.load_bytes(manifest, wat(foreign)).await.unwrap_err().to_string();
+    assert!(error.contains("`acme:billing/charge@1.0.0`") && error.contains("foreign"), "{error}");
+    let sockets = r#"(component
+        (import "wasi:sockets/tcp@0.2.0" (instance (export "x" (func))))
+    )"#;
+    let manifest = sandbar::manifest::Manifest::parse("name = \"sockets\"").unwrap();
+    let error = test.host.load_bytes(manifest, wat(sockets)).await.unwrap_err().to_string();
+    assert!(error.contains("no sockets"), "{error}");
+    let manifest = sandbar::manifest::Manifest::parse("name = \"garbage\"").unwrap();
+    let error = test.host.load_bytes(manifest, b"garbage".to_vec()).await.unwrap_err().to_string();
+    assert!(error.contains("no WebAssembly component"), "{error}");
+}
+
+fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap()
+}
