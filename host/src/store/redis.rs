@@ -74,7 +74,8 @@ impl Redis {
         })
     }
 
-    /// Sends one command over a shared connection, bounded by the response time-out.
+    /// Sends one command over a shared connection, bounded by the response time-out; its value may be a
+    /// `Value::ServerError`.
     async fn query(&self, command: &Cmd) -> Result<Value, StoreError> {
         self.shared.query(command).await
     }

@@ -80,11 +80,21 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
     commit.relied_on.iter().for_each(|(key, _)| {
         pipeline.cmd("GET").arg(key);
     });
-    let answers = private
+    let dead = commit.consumer.filter(|_| !commit.settlement.dead.is_empty());
+    let dead_key = dead.map(|(consumer, _)| consumer.source.dead_key.as_str());
+    dead_key.iter().for_each(|key| {
+        pipeline.cmd("XLEN").arg(*key);
+    });
+    let mut answers = private
         .connection()
         .req_packed_commands(&pipeline, 0, pipeline.len())
         .await
         .map_err(|error| reply::error(&error))?;
+    // An event must not be given up where its dead letter cannot be kept. The key is not watched: hosts append to it
+    // all the time.
+    if let Some(key) = dead_key {
+        reply::count(answers.pop().unwrap_or_default(), key)?;
+    }
     let mut answers = answers.into_iter();
     answers.next().unwrap_or_default().extract_error().map_err(|error| reply::error(&error))?;
     if let Some((key, epoch)) = fence {

@@ -39,9 +39,9 @@ impl Delivery for Redis {
         };
         let mut command = cmd("XGROUP");
         command.arg("CREATE").arg(&source.stream).arg(&source.group).arg(start).arg("MKSTREAM");
-        match self.query(&command).await {
-            Err(StoreError::Refused(text)) if text.starts_with("BUSYGROUP") => Ok(()),
-            answer => answer.map(drop),
+        match self.query(&command).await? {
+            Value::ServerError(error) if error.code() == "BUSYGROUP" => Ok(()),
+            answer => reply::done(answer, &source.stream),
         }
     }
 
@@ -51,9 +51,7 @@ impl Delivery for Redis {
         pipeline.cmd("XGROUP").arg("CREATECONSUMER").arg(&source.stream).arg(&source.group).arg(&consumer.name);
         pipeline.cmd("SET").arg(&consumer.fence_key).arg(epoch_start()).arg("PX").arg(FENCE_TTL_MS);
         for answer in self.query_all(&pipeline).await? {
-            if let Value::ServerError(error) = answer {
-                return Err(reply::server_error(&error, &source.stream));
-            }
+            reply::done(answer, &source.stream)?;
         }
         Ok(())
     }

@@ -37,6 +37,10 @@ fn refusal(code: &str, detail: &str, key: Option<&str>) -> StoreError {
     match code {
         "WRONGTYPE" => StoreError::WrongType(format!("{key} holds another kind of value")),
         "NOGROUP" => StoreError::NoGroup(detail.to_owned()),
+        // What XINFO and XGROUP say where there is no stream.
+        "ERR" if says("no such key") || says("requires the key to exist") => {
+            StoreError::NoGroup(format!("{key} is no stream with consumer groups"))
+        }
         "ERR" if says("not an integer") => StoreError::WrongType(format!("{key} holds no integer of 64 bits")),
         "ERR" if says("would overflow") => StoreError::Invalid(format!("the sum under {key} would overflow")),
         "ERR" if says("not a valid float") || says("not a float") || says("not a number") => {
@@ -72,6 +76,11 @@ fn plain(value: Value, key: &str) -> Result<Value, StoreError> {
         Value::Attribute { data, .. } => plain(*data, key),
         value => Ok(value),
     }
+}
+
+/// Nothing but that it was done.
+pub(super) fn done(value: Value, key: &str) -> Result<(), StoreError> {
+    plain(value, key).map(drop)
 }
 
 /// Bytes, or none.

@@ -49,10 +49,7 @@ impl SharedPool {
         for _ in 0..count {
             let mut connection = connector.connect().await?;
             probe(&mut connection, clock).await?;
-            let slot = Arc::new(Slot {
-                connection: ArcSwapOption::from_pointee(connection),
-                suspect: Notify::new(),
-            });
+            let slot = Arc::new(Slot { connection: ArcSwapOption::from_pointee(connection), suspect: Notify::new() });
             let watchdog = watch(slot.clone(), connector.clone(), clock.clone());
             tasks.push(AbortOnDropHandle::new(tokio::spawn(watchdog)));
             slots.push(slot);
@@ -65,10 +62,11 @@ impl SharedPool {
         self.slots.iter().any(|slot| slot.connection.load().is_some())
     }
 
+    /// Sends one command and answers its value, `Value::ServerError` included: the caller knows the key that it names.
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, StoreError> {
         let (slot, mut connection) = self.pick()?;
         let answer = connection.req_packed_command(command).await;
-        self.check(slot, answer)?.extract_error().map_err(|error| reply::error(&error))
+        self.check(slot, answer)
     }
 
     pub(super) async fn query_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {

@@ -33,6 +33,8 @@ fn the_servers_words_keep_their_meaning() {
         "ERR value is not a valid float",
         "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
         "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option",
+        "ERR no such key",
+        "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use MKSTREAM",
         "OOM command not allowed when used memory > 'maxmemory'.",
         "READONLY You can't write against a read only replica.",
         "LOADING Redis is loading the dataset in memory",
@@ -51,6 +53,8 @@ fn the_servers_words_keep_their_meaning() {
     invalid: a score for `k` is no number
     invalid: `k`: string exceeds maximum allowed size (proto-max-bulk-len)
     no group: No such key 's' or consumer group 'g' in XREADGROUP with GROUP option
+    no group: `k` is no stream with consumer groups
+    no group: `k` is no stream with consumer groups
     refused: OOM command not allowed when used memory > 'maxmemory'.
     refused: READONLY You can't write against a read only replica.
     refused: LOADING Redis is loading the dataset in memory
