@@ -1,6 +1,14 @@
 //! The one `bindgen!`: what `wit/` says, as Rust. Nothing else is here.
 
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::indexing_slicing, reason = "generated code")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "generated code"
+)]
 
 wasmtime::component::bindgen!({
     path: "../wit",

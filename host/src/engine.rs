@@ -60,10 +60,8 @@ pub enum EngineError {
 impl Engine {
     /// Sets the engine up. `cache_dir` is where compiled components are kept; nothing is kept where it is none.
     pub fn new(config: &EngineConfig, cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
-        let engine = wasmtime::Engine::new(&settings(config.instances)).map_err(|error| EngineError::Pool {
-            instances: config.instances,
-            reason: format!("{error:#}"),
-        })?;
+        let engine = wasmtime::Engine::new(&settings(config.instances))
+            .map_err(|error| EngineError::Pool { instances: config.instances, reason: format!("{error:#}") })?;
         tick(&engine);
         let linker = link(&engine).map_err(|error| EngineError::Link(format!("{error:#}")))?;
         let cache = CodeCache::new(cache_dir);

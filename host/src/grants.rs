@@ -89,13 +89,7 @@ impl Policy {
         self.check(authority, "send HTTP to", "`http`", listed)
     }
 
-    fn check(
-        &self,
-        name: &str,
-        verb: &str,
-        grant: &str,
-        holds: impl Fn(&Grants) -> bool,
-    ) -> Result<(), NameError> {
+    fn check(&self, name: &str, verb: &str, grant: &str, holds: impl Fn(&Grants) -> bool) -> Result<(), NameError> {
         if !holds(&self.asked) {
             return Err(NameError::Denied(format!(
                 "may not {verb} `{name}`: no pattern of {grant} in the manifest's [grants] matches it"

@@ -154,14 +154,11 @@ impl Host {
     pub async fn load(&self, folder: &Path, component: &Path) -> Result<(), HostError> {
         let path = folder.join(MANIFEST_NAME);
         let read = |path: &Path| path.display().to_string();
-        let text = tokio::fs::read_to_string(&path)
-            .await
-            .map_err(|source| HostError::Read { path: read(&path), source })?;
-        let manifest =
-            Manifest::parse(&text).map_err(|source| HostError::Manifest { path: read(&path), source })?;
-        let bytes = tokio::fs::read(component)
-            .await
-            .map_err(|source| HostError::Read { path: read(component), source })?;
+        let text =
+            tokio::fs::read_to_string(&path).await.map_err(|source| HostError::Read { path: read(&path), source })?;
+        let manifest = Manifest::parse(&text).map_err(|source| HostError::Manifest { path: read(&path), source })?;
+        let bytes =
+            tokio::fs::read(component).await.map_err(|source| HostError::Read { path: read(component), source })?;
         self.load_bytes(manifest, bytes).await
     }
 

@@ -129,10 +129,7 @@ pub fn load(engine: &Engine, bytes: &[u8], manifest: &Manifest) -> Result<Versio
         };
         return Err(LoadError::Import { name: import.name, reason });
     }
-    let pre = engine
-        .linker()
-        .instantiate_pre(&component)
-        .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
+    let pre = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
     let handles = inspection.exports.iter().any(|export| export.starts_with(HANDLER));
     let handler = handles
         .then(|| GuestIndices::new(&pre))
@@ -150,8 +147,7 @@ fn look(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, wasmtime::componen
         return Err(LoadError::TooLarge(bytes.len()));
     }
     let digest = hex(&Sha256::digest(bytes));
-    let component =
-        engine.compile(bytes, &digest).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;
+    let component = engine.compile(bytes, &digest).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;
     let shape = component.component_type();
     let imports = shape
         .imports(engine.wasmtime())
@@ -165,10 +161,7 @@ fn judge(name: &str, item: &ComponentItem) -> Verdict {
     if let Some(rest) = name.strip_prefix(PACKAGE) {
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
         if !INTERFACES.contains(&interface) {
-            return Verdict::NotProvided(format!(
-                "which this host does not have; it has {}",
-                INTERFACES.join(", ")
-            ));
+            return Verdict::NotProvided(format!("which this host does not have; it has {}", INTERFACES.join(", ")));
         }
         if version.strip_prefix(PACKAGE_VERSION).is_none_or(|rest| !rest.starts_with('.')) {
             return Verdict::NotProvided(format!(

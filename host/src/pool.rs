@@ -110,7 +110,11 @@ impl Pool {
     }
 
     /// Hands a batch to the plugin. What the call has gathered counts only where it answered outcomes.
-    pub async fn handle(&self, behalf: Behalf, events: &[Event<'_>]) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
+    pub async fn handle(
+        &self,
+        behalf: Behalf,
+        events: &[Event<'_>],
+    ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
         let _busy = Busy::new(&self.busy);
         let idle = self.idle.lock().pop();
         let mut instance = match idle {

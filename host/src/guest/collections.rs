@@ -92,13 +92,7 @@ impl Host for State {
         ask!(self, key, |store, full| store.sorted_size(full))
     }
 
-    async fn sorted_range(
-        &mut self,
-        key: String,
-        start: i64,
-        stop: i64,
-        reverse: bool,
-    ) -> Result<Vec<Scored>, Error> {
+    async fn sorted_range(&mut self, key: String, start: i64, stop: i64, reverse: bool) -> Result<Vec<Scored>, Error> {
         ask!(self, key, |store, full| store.sorted_range(full, start, stop, reverse)).map(answered)
     }
 

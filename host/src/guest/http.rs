@@ -43,7 +43,12 @@ impl WasiHttpView for State {
 }
 
 impl WasiHttpHooks for Gate {
-    fn send_request(&mut self, request: http::Request<WasiBody>, options: Option<RequestOptions>, sent: Sent) -> Answer {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        sent: Sent,
+    ) -> Answer {
         // Errors of the request's own body also end the answer, so they are not waited for.
         drop(sent);
         let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();

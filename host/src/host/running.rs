@@ -126,14 +126,8 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
     let begin = |Trigger::Stream(trigger): &Trigger| {
         let source = source(&host.config.tenant, &manifest.name, trigger);
         let consumer = Consumer::new(Arc::new(source), host.consumer_name());
-        let context = Context::new(
-            host.store.clone(),
-            consumer,
-            trigger.clone(),
-            active.clone(),
-            metrics.clone(),
-            host.protocol,
-        );
+        let context =
+            Context::new(host.store.clone(), consumer, trigger.clone(), active.clone(), metrics.clone(), host.protocol);
         let (stop, ready) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)));
         let worker = Worker::new(Arc::new(context), ready.clone());
         let worker = tokio::spawn(worker.run(stop.clone(), host.give_up.clone()));

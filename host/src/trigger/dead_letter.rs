@@ -40,10 +40,12 @@ pub fn fields(event: &Delivered, circumstances: Circumstances<'_>) -> Vec<Field>
         text("time", time_ms.to_string()),
         text("id", event.id.to_string()),
     ];
-    fields.extend(event.fields.iter().map(|field| Field {
-        name: format!("{FIELD_PREFIX}{}", field.name),
-        value: field.value.clone(),
-    }));
+    fields.extend(
+        event
+            .fields
+            .iter()
+            .map(|field| Field { name: format!("{FIELD_PREFIX}{}", field.name), value: field.value.clone() }),
+    );
     fields
 }
 

@@ -29,7 +29,9 @@ async fn main() -> ExitCode {
     let protocol = match protocol {
         [] => Protocol::default(),
         [word] if word == "unfenced" => Protocol { fenced: false, ..Protocol::default() },
-        [word] if word == "no-fence-after-lost-reply" => Protocol { fence_after_lost_reply: false, ..Protocol::default() },
+        [word] if word == "no-fence-after-lost-reply" => {
+            Protocol { fence_after_lost_reply: false, ..Protocol::default() }
+        }
         _ => panic!("unknown protocol"),
     };
     let mut terminate = signal(SignalKind::terminate()).unwrap();

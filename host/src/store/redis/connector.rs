@@ -88,13 +88,12 @@ impl Connector {
     }
 
     async fn open(&self, settings: AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
-        self.client
-            .get_multiplexed_async_connection_with_config(&settings)
-            .await
-            .map_err(|error| match reply::error(&error) {
+        self.client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| {
+            match reply::error(&error) {
                 StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", self.address)),
                 other => other,
-            })
+            }
+        })
     }
 
     /// Connects once and refuses a server that is too old.
