@@ -44,6 +44,7 @@ impl From<StoreError> for Error {
             StoreError::Limit(_) => Self::Limit(text),
             StoreError::Unavailable(_) | StoreError::Refused(_) => Self::Unavailable(text),
             StoreError::TimedOut(_) => Self::TimedOut(text),
+            StoreError::Denied(_) => Self::Denied(text),
             StoreError::NoGroup(_) => Self::Internal(text),
         }
     }

@@ -58,15 +58,16 @@ fn seed(default: u64) -> u64 {
 
 #[test]
 fn every_event_takes_effect_once() {
-    let (events, faults) = if is_long() { (100_000, 80) } else { (6_000, 14) };
-    let plan = Plan { seed: seed(1), events, faults, protocol: None, spoiled: 0.004, signals: true };
+    let (events, faults) = if is_long() { (100_000, 100) } else { (6_000, 14) };
+    let plan = Plan { seed: seed(1), events, faults, protocol: None, spoiled: 0.02, signals: true };
     let tally = run(&plan);
     assert_eq!((tally.lost, tally.doubled), (0, 0), "seed {}: {tally}", plan.seed);
 }
 
 #[test]
 fn without_the_fence_events_are_doubled() {
-    let plan = Plan { seed: seed(2), events: 20_000, faults: 40, protocol: Some("unfenced"), spoiled: 0.0, signals: true };
+    let plan =
+        Plan { seed: seed(2), events: 20_000, faults: 40, protocol: Some("unfenced"), spoiled: 0.0, signals: true };
     let tally = run(&plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
@@ -186,8 +187,7 @@ fn count(server: &RedisServer, fed: u64) -> (u64, u64) {
     for camera in 0..CAMERAS {
         let seen: Vec<u64> =
             redis::cmd("LRANGE").arg(format!("seen:{camera}")).arg(0).arg(-1).query(&mut connection).unwrap();
-        let counted: Option<u64> =
-            redis::cmd("GET").arg(format!("count:{camera}")).query(&mut connection).unwrap();
+        let counted: Option<u64> = redis::cmd("GET").arg(format!("count:{camera}")).query(&mut connection).unwrap();
         let mut times: HashMap<u64, u64> = HashMap::new();
         seen.iter().for_each(|seq| *times.entry(*seq).or_default() += 1);
         doubled += times.values().map(|times| times - 1).sum::<u64>();

@@ -43,6 +43,7 @@ impl Host for State {
                     Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
                 }
             },
+            Err(CommitError::Unacceptable(error)) => Err(error.into()),
             Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
             Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {
                 self.call.store_failed = true;

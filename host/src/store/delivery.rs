@@ -219,6 +219,9 @@ pub enum CommitError {
     /// Not made: the store refused the transaction as a whole (out of memory, too few replicas).
     #[error(transparent)]
     Refused(StoreError),
+    /// Not made: the store will not take one of the writes as it is, however often it is asked.
+    #[error("a write was not accepted: {0}")]
+    Unacceptable(StoreError),
     /// Not known: the reply was lost. The consumer must advance its own epoch before it reads its pending entries again.
     #[error("it is not known whether the commit was made: {0}")]
     Unknown(StoreError),

@@ -22,6 +22,9 @@ pub enum StoreError {
     /// nothing was changed.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// The store's own access control does not allow it; nothing was changed.
+    #[error("the store does not allow it: {0}")]
+    Denied(String),
     /// The consumer group that a delivery call works on is not there (deleted, or the stream was).
     #[error("{0}")]
     NoGroup(String),

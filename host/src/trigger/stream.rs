@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::manifest::StreamTrigger;
 use crate::pool::Pool;
-use crate::store::{Batch, Consumer, EntryId, Store, StoreError, Wake};
+use crate::store::{Batch, Consumer, EntryId, GroupStart, Store, StoreError, Wake};
 use crate::telemetry::PluginMetrics;
 use batch::{Batches, Outcome};
 use gauge::InFlight;
@@ -33,6 +33,8 @@ use plan::Pause;
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 /// How many pending entries one look for abandoned entries passes over.
 const TAKE_OVER_SPAN: u32 = 1000;
+/// How long that look rests after a span in which nothing was abandoned.
+const TAKE_OVER_REST: Duration = Duration::from_millis(20);
 /// How often the backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -109,6 +111,10 @@ pub struct Worker {
     joined: bool,
     /// The last read was full, or a wake-up came: there may be more.
     more: bool,
+    /// The last thing taken were abandoned entries: new ones come next, so that neither kind starves the other.
+    swept: bool,
+    /// Up to where the stream was read. A group that somebody deletes is made again from here.
+    position: Option<EntryId>,
     /// Where the look for abandoned entries goes on.
     sweep_after: EntryId,
     sweep_at: Instant,
@@ -132,6 +138,8 @@ impl Worker {
             lost: false,
             joined: false,
             more: true,
+            swept: false,
+            position: None,
             sweep_after: EntryId::ZERO,
             sweep_at: now,
             due_at: now,
@@ -195,14 +203,16 @@ impl Worker {
             self.read_own(after).await?;
         } else if now >= self.due_at {
             self.read_due().await?;
-        } else if now >= self.sweep_at {
+        } else if now >= self.sweep_at && !(self.swept && self.more) {
             self.sweep().await?;
         } else if self.more {
             self.read().await?;
         } else {
             self.wait(stop, true).await;
         }
-        self.pause.reset();
+        if self.pause.reset() {
+            tracing::info!(stream = self.context.consumer.source.stream, "the trigger goes on");
+        }
         Ok(())
     }
 
@@ -228,8 +238,13 @@ impl Worker {
     /// Makes the group and the consumer.
     async fn join(&mut self) -> Result<(), StoreError> {
         let Context { store, consumer, trigger, .. } = &*self.context;
-        store.open(&consumer.source, trigger.start).await?;
+        let start = self.position.map_or(trigger.start, GroupStart::After);
+        store.open(&consumer.source, start).await?;
         store.join(consumer).await?;
+        self.position.get_or_insert(match trigger.start {
+            GroupStart::New => EntryId { ms: store.now_ms(), seq: 0 },
+            GroupStart::After(id) => id,
+        });
         self.joined = true;
         self.ready.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(())
@@ -253,6 +268,8 @@ impl Worker {
         let count = self.context.trigger.batch;
         let batch = self.context.store.read(&self.context.consumer, count).await?;
         self.more = u32::try_from(batch.events.len()).unwrap_or(u32::MAX) >= count;
+        self.swept = false;
+        self.position = batch.events.last().map(|event| event.id).max(self.position);
         self.dispatch(batch);
         Ok(())
     }
@@ -284,7 +301,10 @@ impl Worker {
         let span = TAKE_OVER_SPAN.min(self.context.trigger.batch.max(100));
         let taken = self.context.store.take_over(&self.context.consumer, idle_ms, self.sweep_after, span).await?;
         self.sweep_after = taken.next.unwrap_or(EntryId::ZERO);
-        if taken.next.is_none() {
+        self.swept = true;
+        if taken.next.is_some() && taken.batch.events.is_empty() {
+            self.sweep_at = Instant::now() + TAKE_OVER_REST;
+        } else if taken.next.is_none() {
             self.sweep_at = Instant::now() + plan::jittered(SWEEP_MAX.min(idle / 2));
             // Wake-ups can be lost with their connection, so the stream itself is looked at as well.
             self.more = true;

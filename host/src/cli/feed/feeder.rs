@@ -126,7 +126,7 @@ impl Target {
         let commit = Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true };
         let committed = self.store.commit(commit).await.map_err(|error| match error {
             CommitError::Unknown(error) => Ended::Unknown(count, error),
-            CommitError::Refused(error) => Ended::Refused(error),
+            CommitError::Refused(error) | CommitError::Unacceptable(error) => Ended::Refused(error),
             CommitError::Fenced | CommitError::Conflict(_) => Ended::Refused(StoreError::Refused(error.to_string())),
         })?;
         match committed.refused.into_iter().next() {

@@ -8,7 +8,7 @@
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
 
-use super::super::{Commit, CommitError, Committed, Consumer, Epoch, Refusal, Settlement, StoreError};
+use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Refusal, Settlement, StoreError};
 use super::private::Private;
 use super::{Redis, effects, reply};
 
@@ -54,7 +54,7 @@ impl Redis {
                 Err(reason.or(changed.map(CommitError::Conflict)).unwrap_or(CommitError::Fenced))
             }
             Err(error) => {
-                if matches!(error, CommitError::Refused(_)) {
+                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
                     private.give_back();
                 }
                 Err(error)
@@ -191,17 +191,14 @@ fn judge(
         Some(Value::Nil) => Ok(None),
         Some(Value::Array(answers)) => Ok(Some(refusals(commit, purposes, answers))),
         Some(Value::ServerError(abort)) => {
-            // The command that was refused while it was queued says more than EXECABORT.
-            let cause = answers.into_iter().find_map(|answer| match answer {
-                Value::ServerError(error) => Some(error),
+            // The command that was refused while it was queued says more than EXECABORT. The first answer is MULTI's.
+            let cause = answers.into_iter().skip(1).zip(&purposes).find_map(|(answer, purpose)| match answer {
+                Value::ServerError(error) => Some((error, *purpose)),
                 _ => None,
             });
-            let error = cause.unwrap_or(abort);
-            Err(CommitError::Refused(StoreError::Refused(format!(
-                "{} {}",
-                error.code(),
-                error.details().unwrap_or_default()
-            ))))
+            let (error, purpose) = cause.unwrap_or((abort, Purpose::Settlement));
+            let error = reply::server_error(&error, key_of(commit, purpose));
+            Err(if error.is_transient() { CommitError::Refused(error) } else { CommitError::Unacceptable(error) })
         }
         _ => Err(CommitError::Unknown(StoreError::Unavailable("EXEC was answered in an unknown shape".to_owned()))),
     }
@@ -215,15 +212,22 @@ fn refusals(commit: &Commit<'_>, purposes: Vec<Purpose>, answers: Vec<Value>) ->
         match purpose {
             Purpose::Effect(effect) if refused.last().is_some_and(|last| last.effect == effect) => {}
             Purpose::Effect(effect) => {
-                let key = commit.effects.get(effect).map_or("", super::super::Effect::key);
+                let key = key_of(commit, purpose);
                 refused.push(Refusal { effect, error: reply::server_error(&error, key).to_string() });
             }
             // A foreign value under one of Sandbar's own keys; the acknowledgement stands on its own.
             Purpose::Settlement => {
-                let source = commit.consumer.map(|(consumer, _)| consumer.source.stream.as_str());
-                tracing::error!(stream = source, %error, "the store refused to settle an event");
+                tracing::error!(stream = key_of(commit, purpose), %error, "the store refused to settle an event");
             }
         }
     }
     Committed { refused }
+}
+
+/// What a command of a commit was about.
+fn key_of<'a>(commit: &Commit<'a>, purpose: Purpose) -> &'a str {
+    match purpose {
+        Purpose::Effect(effect) => commit.effects.get(effect).map_or("", Effect::key),
+        Purpose::Settlement => commit.consumer.map_or("", |(consumer, _)| &consumer.source.stream),
+    }
 }

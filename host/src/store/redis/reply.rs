@@ -49,7 +49,8 @@ fn refusal(code: &str, detail: &str, key: Option<&str>) -> StoreError {
         "ERR" if says("exceeds maximum") || says("invalid expire") || says("invalid stream ID") => {
             StoreError::Invalid(format!("{key}: {detail}"))
         }
-        // Out of memory, read-only, loading, cut off from replicas or the cluster, not permitted: nothing was done.
+        "NOPERM" => StoreError::Denied(detail.to_owned()),
+        // Out of memory, read-only, loading, cut off from replicas or the cluster: nothing was done.
         _ => StoreError::Refused(format!("{code} {detail}")),
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::gauge::Ticket;
 use super::Context;
+use super::gauge::Ticket;
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::{Behalf, Ended};
@@ -20,6 +20,8 @@ use verdict::{Judgement, Verdict};
 
 /// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
 const CONFLICTS_MAX: u32 = 50;
+/// How often it is run again because the store failed while the plugin used it, before that counts as a failed attempt.
+const RERUNS_MAX: u32 = 10;
 /// How long a plugin whose store failed, or that got no instance, waits before it is run again.
 const STORE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,56 +54,64 @@ impl Batches {
     }
 }
 
+/// A part of a batch that is still to be handled.
+#[derive(Debug)]
+struct Part {
+    events: Vec<Delivered>,
+    /// Why the plugin failed over it. It is a single event then, and is not handled again in this delivery.
+    fault: Option<String>,
+}
+
+/// Why a part cannot be judged.
+#[derive(Debug)]
+enum Unhandled {
+    /// The store failed while the plugin used it: it is to be run again.
+    StoreFailed(String),
+    /// The host has no instance for it now: it is to be run again.
+    NoInstance(String),
+    /// The plugin failed over some event of it.
+    Fault(CallError),
+}
+
 /// Runs a batch to its end.
 pub(super) async fn run(context: Arc<Context>, epoch: Epoch, events: Vec<Delivered>, ticket: Ticket) -> Outcome {
     let mut retry_in: Option<Duration> = None;
-    let mut conflicts = 0;
-    // Parts that are still to be handled, the first one last.
-    let mut parts = vec![events];
-    while let Some(mut part) = parts.pop() {
+    let (mut conflicts, mut reruns) = (0, 0);
+    // The first part is the last of the list.
+    let mut parts = vec![Part { events, fault: None }];
+    while let Some(part) = parts.pop() {
         // One version handles a part from beginning to end, and its name stands in what comes of it.
         let pool = context.pool.load_full();
-        let handled = {
-            let Ok(_permit) = context.handling.acquire().await else { return Outcome::Lost };
-            call(&context, &pool, epoch, &part).await
-        };
-        let judgement = match handled {
-            Ok((outcomes, ended)) => {
-                let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
-                if ended.store_failed && !verdict::all_done(&verdicts) {
-                    wait_for_store().await;
-                    parts.push(part);
-                    continue;
-                }
-                verdict::judge(&context, &pool, &part, verdicts, ended)
+        let judgement = match handle(&context, &pool, epoch, &part).await {
+            Ok(judgement) => judgement,
+            Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && context.store.is_available() => {
+                // What always fails while the store is there is the event's doing. If it was the store's after all, the
+                // commit that counts the attempt cannot be made either.
+                context.metrics.failed("store");
+                split(part, reason, &mut parts);
+                continue;
             }
-            Err((error, store_failed)) => {
-                let not_its_fault = store_failed || matches!(error, CallError::NoInstance(_));
-                if not_its_fault {
-                    tracing::debug!(plugin = pool.identity().plugin, %error, "a batch is run again");
-                    wait_for_store().await;
-                    parts.push(part);
-                    continue;
-                }
+            Err(Unhandled::StoreFailed(reason) | Unhandled::NoInstance(reason)) => {
+                tracing::debug!(plugin = pool.identity().plugin, reason, "a batch is run again");
+                wait_for_store().await;
+                reruns += 1;
+                parts.push(part);
+                continue;
+            }
+            Err(Unhandled::Fault(error)) => {
                 context.metrics.failed(error.kind());
-                if part.len() > 1 {
-                    let second = part.split_off(part.len() / 2);
-                    parts.push(second);
-                    parts.push(part);
-                    continue;
-                }
-                let verdicts = part.iter().map(|_| Verdict::Failed(error.to_string())).collect();
-                verdict::judge(&context, &pool, &part, verdicts, Ended::default())
+                split(part, error.to_string(), &mut parts);
+                continue;
             }
         };
         match commit(&context, epoch, &judgement).await {
             Ok(committed) => {
-                let ids: Vec<_> = part.iter().map(|event| event.id).collect();
+                let ids: Vec<_> = part.events.iter().map(|event| event.id).collect();
                 ticket.settled(&ids);
                 retry_in = retry_in.into_iter().chain(judgement.retry_in()).min();
-                count(&context, &part, &judgement);
+                count(&context, &part.events, &judgement);
                 if !committed.refused.is_empty() {
-                    bury_refused(&context, &pool, epoch, &part, &judgement, committed).await;
+                    bury_refused(&context, &pool, epoch, &part.events, &judgement, committed).await;
                 }
             }
             Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
@@ -110,20 +120,69 @@ pub(super) async fn run(context: Arc<Context>, epoch: Epoch, events: Vec<Deliver
                 tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
                 parts.push(part);
             }
+            Err(CommitError::Unacceptable(error)) if part.fault.is_none() => {
+                context.metrics.failed("unacceptable");
+                split(part, format!("a write was not accepted: {error}"), &mut parts);
+            }
             Err(error) => {
-                let reason = match &error {
-                    CommitError::Fenced => "fenced",
-                    CommitError::Conflict(_) => "conflict",
-                    CommitError::Refused(_) => "refused",
-                    CommitError::Unknown(_) => "unknown",
-                };
-                context.metrics.commit_lost(reason);
+                context.metrics.commit_lost(reason(&error));
                 tracing::debug!(consumer = context.consumer.name, %error, "a commit was not made");
+                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+                    wait_for_store().await;
+                }
                 return Outcome::Lost;
             }
         }
     }
     Outcome::Settled { retry_in }
+}
+
+/// Halves a part that failed, until the event at fault is alone.
+fn split(mut part: Part, fault: String, parts: &mut Vec<Part>) {
+    if part.events.len() > 1 {
+        let second = part.events.split_off(part.events.len() / 2);
+        parts.push(Part { events: second, fault: None });
+        parts.push(part);
+    } else {
+        parts.push(Part { fault: Some(fault), ..part });
+    }
+}
+
+/// Has the plugin handle a part, and judges what it answers.
+async fn handle(context: &Context, pool: &Pool, epoch: Epoch, part: &Part) -> Result<Judgement, Unhandled> {
+    let events = &part.events;
+    if let Some(fault) = &part.fault {
+        let verdicts = vec![Verdict::Failed(fault.clone()); events.len()];
+        return Ok(verdict::judge(context, pool, events, verdicts, Ended::default()));
+    }
+    let answer = {
+        let permit = context.handling.acquire().await;
+        let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        call(context, pool, epoch, events).await
+    };
+    match answer {
+        Ok((outcomes, ended)) => {
+            let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
+            if ended.store_failed && !verdict::all_done(&verdicts) {
+                return Err(Unhandled::StoreFailed("the store failed while the plugin used it".to_owned()));
+            }
+            Ok(verdict::judge(context, pool, events, verdicts, ended))
+        }
+        Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
+        Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
+        Err((error, false)) => Err(Unhandled::Fault(error)),
+    }
+}
+
+/// One word for metrics.
+fn reason(error: &CommitError) -> &'static str {
+    match error {
+        CommitError::Fenced => "fenced",
+        CommitError::Conflict(_) => "conflict",
+        CommitError::Refused(_) => "refused",
+        CommitError::Unacceptable(_) => "unacceptable",
+        CommitError::Unknown(_) => "unknown",
+    }
 }
 
 async fn wait_for_store() {
@@ -206,13 +265,8 @@ async fn bury_refused(
 ) {
     let settlement = verdict::refused(context, pool, part, judgement, &committed);
     let letters = settlement.dead.len();
-    let commit = Commit {
-        consumer: Some((&context.consumer, epoch)),
-        relied_on: &[],
-        effects: &[],
-        settlement,
-        atomic: false,
-    };
+    let commit =
+        Commit { consumer: Some((&context.consumer, epoch)), relied_on: &[], effects: &[], settlement, atomic: false };
     match context.store.commit(commit).await {
         Ok(_) => context.metrics.dead(letters),
         Err(error) => tracing::error!(

@@ -28,9 +28,9 @@ impl Pause {
         jittered(full)
     }
 
-    /// Something went well.
-    pub(super) fn reset(&mut self) {
-        self.faults = 0;
+    /// Something went well. Answers whether there were faults before it.
+    pub(super) fn reset(&mut self) -> bool {
+        std::mem::take(&mut self.faults) > 0
     }
 }
 
