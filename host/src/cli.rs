@@ -46,6 +46,7 @@ struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Common options")]
 struct Global {
     /// The store, in place of the one that the configuration names: redis://, rediss://, unix:// or `embedded`
     #[arg(long, global = true, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
@@ -57,7 +58,7 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// How log lines are written
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "text|json")]
     log_format: logs::Format,
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::telemetry::Exporter;
+use crate::telemetry::{Exporter, StoreMetrics};
 
 pub use health::{Health, HealthReport, Phase, PluginHealth};
 
@@ -75,6 +75,7 @@ fn answer(good: bool, report: &HealthReport) -> Response {
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {
+    StoreMetrics::new().up(state.health.health().store_up);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.exporter.render()).into_response()
 }
 
@@ -123,6 +124,7 @@ mod tests {
     async fn metrics_have_the_type_of_the_text_format() {
         let answer = exchange(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("text/plain; version=0.0.4"), "{answer}");
+        assert!(answer.contains("\nsandbar_store_up 0\n"), "{answer}");
     }
 
     #[tokio::test]

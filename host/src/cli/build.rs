@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -34,7 +34,10 @@ pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Exit, F
     for folder in &arguments.folders {
         let plugin = PluginFolder::open(folder).map_err(|error| Failure::from(&error))?;
         let started = Instant::now();
-        let made = build(&plugin, screen).await.map_err(|error| Failure::from(&error))?;
+        let made = build(&plugin, screen).await.map_err(|error| {
+            let failure = Failure::from(&error);
+            Failure { what: with_output(&error, screen), ..failure }
+        })?;
         let component = plugin.component();
         if plugin.origin == Origin::Cargo {
             put(&made, &component).map_err(|error| Failure::file("write", &component, &error))?;
@@ -58,6 +61,14 @@ pub(super) async fn build(plugin: &PluginFolder, screen: &Screen) -> Result<Path
         .await
 }
 
+/// What went wrong, and what the compiler said about it where that has not been shown already.
+pub(super) fn with_output(error: &BuildError, screen: &Screen) -> String {
+    match error {
+        BuildError::Failed { output, .. } if !screen.shows_notes() => format!("{error}\n{output}"),
+        _ => error.to_string(),
+    }
+}
+
 /// Puts a file in place in one step, so that a host that starts meanwhile reads all of it or the one before.
 fn put(made: &Path, place: &Path) -> std::io::Result<()> {
     let folder = place.parent().unwrap_or(Path::new("."));
@@ -69,7 +80,7 @@ fn put(made: &Path, place: &Path) -> std::io::Result<()> {
 
 impl Built {
     fn line(&self) -> String {
-        let took = humantime::format_duration(Duration::from_millis((self.seconds * 1e3) as u64));
-        format!("{}: {} ({}, {took})", self.plugin, self.component.display(), ByteSize::b(self.bytes))
+        let size = ByteSize::b(self.bytes);
+        format!("{}: {} ({size}, {:.1} s)", self.plugin, self.component.display(), self.seconds)
     }
 }

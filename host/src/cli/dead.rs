@@ -196,7 +196,10 @@ impl Desk {
             Fate::Retry => format!("sent back to `{}`", self.stream),
             Fate::Drop => "dropped".to_owned(),
         };
-        screen.result(&report, || format!("{} letters {done}", report.letters))?;
+        screen.result(&report, || match report.letters {
+            1 => format!("1 letter {done}"),
+            letters => format!("{letters} letters {done}"),
+        })?;
         if report.left.is_empty() {
             return Ok(Exit::Done);
         }

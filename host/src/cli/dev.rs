@@ -86,7 +86,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
 }
 
 fn open(setup: &Setup, folder: &Path) -> Result<PluginFolder, Failure> {
-    PluginFolder::open(&setup.folder.join(folder)).map_err(|error| Failure::from(&error))
+    PluginFolder::open(&setup.path(folder)).map_err(|error| Failure::from(&error))
 }
 
 /// Works until it is stopped; it ends by itself only where it cannot go on.
@@ -178,7 +178,7 @@ async fn build_and_load(plugin: &mut PluginFolder, serving: &Serving, screen: &S
         | BuildError::NothingToBuild { .. }
         | BuildError::NoComponent { .. }
         | BuildError::Failed { .. }
-        | BuildError::NotOneComponent { .. } => Trouble::Plugin(error.to_string()),
+        | BuildError::NotOneComponent { .. } => Trouble::Plugin(build::with_output(&error, screen)),
     })?;
     serving.host().load(&plugin.path, &component).await.map_err(|error| Trouble::Plugin(error.to_string()))
 }
@@ -187,7 +187,7 @@ async fn build_and_load(plugin: &mut PluginFolder, serving: &Serving, screen: &S
 async fn summarise(serving: &Serving, screen: &Screen) -> Result<(), Failure> {
     let live = screen.is_interactive().then(ProgressBar::new_spinner);
     if let Some(bar) = &live {
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
             bar.set_style(style);
         }
         screen.live(bar.clone());
@@ -202,10 +202,7 @@ async fn summarise(serving: &Serving, screen: &Screen) -> Result<(), Failure> {
         let summary = tally.turn(totals(serving), now - last);
         last = now;
         match &live {
-            Some(bar) => {
-                bar.set_message(summary.line());
-                bar.tick();
-            }
+            Some(bar) => bar.set_message(summary.line()),
             None => screen.result(&Told::Summary { summary: &summary }, || summary.line())?,
         }
     }

@@ -133,21 +133,21 @@ impl Report {
 fn finish(arguments: &Arguments, fed: Fed, ended: Ended) -> Result<Exit, Failure> {
     let file = arguments.file.display();
     let go_on = |entries: u64| format!("go on with --skip {}", arguments.skip + entries);
-    let all_before = "all entries before it are in the stream";
+    let so_far = match fed.events {
+        0 => "nothing was appended".to_owned(),
+        events => format!("the {events} entries before that are in the stream"),
+    };
     match ended {
         Ended::Complete => Ok(Exit::Done),
         Ended::Stopped => Ok(Exit::Interrupted),
-        Ended::Bad(reason) => Err(Failure::new(Exit::Input, format_args!("`{file}`, {reason}; {all_before}"))
+        Ended::Bad(reason) => Err(Failure::new(Exit::Input, format_args!("`{file}`, {reason}; {so_far}"))
             .help(format_args!("correct the line, then {}", go_on(fed.events)))),
-        Ended::Refused(error) => Err(Failure::store(&format!("append what follows line {}", fed.last_line), &error)
-            .help(format_args!("{all_before}; {}", go_on(fed.events)))),
+        Ended::Refused(error) => Err(Failure::store(&format!("append to `{}`", arguments.stream), &error)
+            .help(format_args!("{so_far}; when that is repaired, {}", go_on(fed.events)))),
         Ended::Unknown(count, error) => {
             let doing = format!("tell whether the {count} entries behind line {} were appended", fed.last_line);
-            let help = format!(
-                "look at the end of the stream; where they are missing {}, else {}",
-                go_on(fed.events),
-                go_on(fed.events + count as u64)
-            );
+            let (without, with) = (go_on(fed.events), go_on(fed.events + count as u64));
+            let help = format!("look at the end of the stream: where they are missing, {without}, else {with}");
             Err(Failure::store(&doing, &error).help(help))
         }
     }
@@ -169,16 +169,16 @@ mod tests {
     #[test]
     fn an_early_end_says_what_is_in_the_stream_and_how_to_go_on() {
         insta::assert_snapshot!(told(Ended::Bad("line 2015: expected value (column 7)".to_owned())), @r#"
-        Input: `events.jsonl`, line 2015: expected value (column 7); all entries before it are in the stream
+        Input: `events.jsonl`, line 2015: expected value (column 7); the 2000 entries before that are in the stream
         correct the line, then go on with --skip 2010
         "#);
         insta::assert_snapshot!(told(Ended::Refused(StoreError::WrongType("`s` holds a list".to_owned()))), @r#"
-        Failed: cannot append what follows line 2014: `s` holds a list
-        all entries before it are in the stream; go on with --skip 2010
+        Failed: cannot append to `s`: `s` holds a list
+        the 2000 entries before that are in the stream; when that is repaired, go on with --skip 2010
         "#);
         insta::assert_snapshot!(told(Ended::Unknown(500, StoreError::TimedOut("after 5 s".to_owned()))), @r#"
         Store: cannot tell whether the 500 entries behind line 2014 were appended: the store did not answer in time: after 5 s
-        look at the end of the stream; where they are missing go on with --skip 2010, else go on with --skip 2510
+        look at the end of the stream: where they are missing, go on with --skip 2010, else go on with --skip 2510
         "#);
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
 
 /// The folder of a plugin whose component is there.
 fn open(setup: &Setup, folder: &std::path::Path) -> Result<PluginFolder, Failure> {
-    let plugin = PluginFolder::open(&setup.folder.join(folder)).map_err(|error| Failure::from(&error))?;
+    let plugin = PluginFolder::open(&setup.path(folder)).map_err(|error| Failure::from(&error))?;
     let component = plugin.component();
     if !component.is_file() {
         let what =

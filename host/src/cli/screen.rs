@@ -50,9 +50,14 @@ impl Screen {
         self.aside(|| writeln!(io::stdout().lock(), "{line}")).map_err(|error| Failure::output(&error))
     }
 
-    /// A remark for people; left out with `--quiet`.
+    /// Whether remarks are shown: not with `--quiet`, and not to a program.
+    pub(super) fn shows_notes(&self) -> bool {
+        !self.0.quiet && !self.0.json
+    }
+
+    /// A remark for people.
     pub(super) fn note(&self, text: impl AsRef<str>) {
-        if !self.0.quiet {
+        if self.shows_notes() {
             self.line(text.as_ref());
         }
     }
@@ -87,12 +92,13 @@ impl Screen {
     }
 
     /// One line on standard error. Nothing can be done where it cannot be written.
-    fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         let _ = self.aside(|| writeln!(io::stderr().lock(), "{text}"));
     }
 
     fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        match self.0.live.lock().clone() {
+        let live = self.0.live.lock().clone();
+        match live {
             Some(bar) => bar.suspend(write),
             None => write(),
         }

@@ -68,6 +68,11 @@ impl Setup {
         Self { config, folder, called }
     }
 
+    /// A path of the configuration, as the process sees it.
+    pub(super) fn path(&self, written: &Path) -> PathBuf {
+        if self.folder == Path::new(".") { written.to_owned() } else { self.folder.join(written) }
+    }
+
     /// Whether the store lives in this process.
     pub(super) fn is_embedded(&self) -> bool {
         self.config.store.url == EMBEDDED
@@ -81,10 +86,14 @@ impl Setup {
     /// Connects to the store.
     pub(super) async fn connect(&self) -> Result<Arc<dyn Store>, Failure> {
         store::connect(&self.config.store).await.map_err(|error| {
-            let exit = if error.is_transient() { Exit::Store } else { Exit::Config };
             let what = format!("cannot use the store at {}: {error}", self.store_address());
-            Failure::new(exit, what).help(
-                "start Redis there, name another with --redis-url or REDIS_URL, or run without one: url = \"embedded\" in [store]",
+            if !error.is_transient() {
+                return Failure::new(Exit::Config, what)
+                    .help(format_args!("correct `url` in [store] of {}, --redis-url or REDIS_URL", self.called));
+            }
+            Failure::new(Exit::Store, what).help(
+                "start Redis there, name another with --redis-url or REDIS_URL, or run without one: \
+                 url = \"embedded\" in [store]",
             )
         })
     }

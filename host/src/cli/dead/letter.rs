@@ -88,11 +88,20 @@ impl Serialize for Letter {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("dead_id", &self.id.to_string())?;
         for field in &self.about {
-            map.serialize_entry(&field.name, &Value(&field.value))?;
+            match number(field) {
+                Some(number) => map.serialize_entry(&field.name, &number)?,
+                None => map.serialize_entry(&field.name, &Value(&field.value))?,
+            }
         }
         map.serialize_entry("fields", &Members(&self.original))?;
         map.end()
     }
+}
+
+/// The circumstances that are numbers.
+fn number(field: &Field) -> Option<u64> {
+    let is_number = matches!(field.name.as_str(), "attempt" | "time");
+    std::str::from_utf8(&field.value).ok().filter(|_| is_number)?.parse().ok()
 }
 
 struct Members<'a>(&'a [Field]);
@@ -177,7 +186,7 @@ mod tests {
             image = \xff\x00
             field:odd = x
         "#);
-        insta::assert_snapshot!(serde_json::to_string(&letter()).unwrap(), @r#"{"dead_id":"1795000000001-2","reason":"`maxRiskLevel` is missing\u001b[31m","attempt":"1","plugin":"result-aggregator","version":"0f3a","group":"result-aggregator","time":"1795000000000","id":"1794999999000-0","fields":{"cameraId":"7 é","image":{"hex":"ff00"},"field:odd":"x"}}"#);
+        insta::assert_snapshot!(serde_json::to_string(&letter()).unwrap(), @r#"{"dead_id":"1795000000001-2","reason":"`maxRiskLevel` is missing\u001b[31m","attempt":1,"plugin":"result-aggregator","version":"0f3a","group":"result-aggregator","time":1795000000000,"id":"1794999999000-0","fields":{"cameraId":"7 é","image":{"hex":"ff00"},"field:odd":"x"}}"#);
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Feeds {
         let feeds = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         for config in &setup.config.dev.feed {
             let (source, child) = open(config, &setup.folder).await?;
+            screen.note(announcement(config));
             let target = Target {
                 store: store.clone(),
                 stream: setup.key(&config.stream),
@@ -60,6 +61,17 @@ impl Feeds {
         self.stop.cancel();
         self.tasks.wait().await;
     }
+}
+
+/// What a person should know at the start of a feed.
+fn announcement(config: &FeedConfig) -> String {
+    let FeedConfig { stream, file, command, rate } = config;
+    let from = match (file, command) {
+        (Some(file), _) => format!("`{}`, again and again", file.display()),
+        (None, Some(command)) => format!("`{}`, as soon as it prints some", command.join(" ")),
+        (None, None) => "nothing".to_owned(),
+    };
+    format!("feeding `{stream}` with {rate} events/s from {from}")
 }
 
 async fn open(config: &FeedConfig, folder: &Path) -> Result<(Source, Option<Child>), Failure> {
