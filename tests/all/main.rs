@@ -1,4 +1,13 @@
 //! The tests that need more than one part of Sandbar, in one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stdout,
+    reason = "all of it is tests, also the functions that they share"
+)]
 
 mod conformance;
 mod exactly_once;

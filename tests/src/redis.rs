@@ -95,6 +95,7 @@ impl RedisServer {
     }
 
     /// Starts a server and waits until it answers.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make the options for this call alone")]
     pub fn with(options: Options) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let port = options.port.then(free_port);
