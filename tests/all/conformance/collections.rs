@@ -302,12 +302,11 @@ async fn large_answers_are_refused(t: &Fixture) {
     assert_limit(t.store.set_members(&set).await);
     assert_limit(t.store.sorted_range_by_score(&zset, 1.0, 1.0, u32::MAX).await);
     let last = i64::try_from(max).unwrap();
-    for (start, stop) in [(0, -1), (0, last), (-last - 1, -1), (0, i64::MAX), (-last - 1, last), (i64::MIN, -1)] {
-        assert_limit(t.store.sorted_range(&zset, start, stop, false).await);
-        assert_limit(t.store.sorted_range(&zset, start, stop, true).await);
+    for (start, stop, reverse) in [(0, -1, false), (i64::MIN, last, true), (-last - 1, -1, false)] {
+        assert_limit(t.store.sorted_range(&zset, start, stop, reverse).await);
         assert_limit(t.store.list_range(&list, start, stop).await);
     }
-    for (start, stop) in [(1, -1), (0, last - 1), (-last, -1), (-last, last), (0, -2)] {
+    for (start, stop) in [(1, -1), (-last, last), (0, -2)] {
         let members = t.store.sorted_range(&zset, start, stop, false).await;
         assert_eq!(members.map(|members| members.len()), Ok(all), "{start} to {stop}");
         let values = t.store.list_range(&list, start, stop).await;
