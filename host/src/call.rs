@@ -32,7 +32,7 @@ pub struct Call {
     /// Whose events it handles; none outside of a delivery.
     pub behalf: Option<Behalf>,
     /// Ids of the batch's events.
-    pub events: Vec<String>,
+    pub events: Arc<[String]>,
     /// Which event writes belong to now.
     pub current: Option<u32>,
     /// A host call was answered `unavailable` or `timed-out`: the plugin's verdict may not be the event's fault.
@@ -74,7 +74,7 @@ pub struct Ended {
 
 impl Call {
     /// A call that begins.
-    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Vec<String>, effects: u32, bytes: u64) -> Self {
+    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Arc<[String]>, effects: u32, bytes: u64) -> Self {
         Self {
             deadline,
             behalf,
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        Call::new(Instant::now(), None, Vec::new(), 3, 100)
+        Call::new(Instant::now(), None, Arc::default(), 3, 100)
     }
 
     fn add(key: &str) -> Effect {

@@ -109,10 +109,11 @@ impl Pool {
         Ok(())
     }
 
-    /// Hands a batch to the plugin. What the call has gathered counts only where it answered outcomes.
+    /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
     pub async fn handle(
         &self,
         behalf: Behalf,
+        ids: Arc<[String]>,
         events: &[Event<'_>],
     ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
         let _busy = Busy::new(&self.busy);
@@ -122,7 +123,6 @@ impl Pool {
             None => self.instantiate().await.map_err(|error| (error, false))?,
         };
         let limits = &self.identity.limits;
-        let ids = events.iter().map(|event| event.id.to_owned()).collect();
         let deadline = Instant::now() + limits.deadline;
         let call = Call::new(deadline, Some(behalf), ids, limits.effects, limits.effect_bytes.as_u64());
         instance.store.data_mut().begin(call);

@@ -94,7 +94,7 @@ impl State {
         Self {
             config: identity.config.iter().cloned().collect(),
             http: Outgoing::new(identity.clone()),
-            call: Call::new(Instant::now(), None, Vec::new(), 0, 0),
+            call: Call::new(Instant::now(), None, Arc::default(), 0, 0),
             identity,
             output,
             wasi,

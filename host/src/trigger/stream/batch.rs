@@ -196,14 +196,14 @@ async fn call(
     epoch: Epoch,
     part: &[Delivered],
 ) -> Result<(Vec<handler::Outcome>, Ended), (CallError, bool)> {
-    let ids: Vec<String> = part.iter().map(|event| event.id.to_string()).collect();
+    let ids: Arc<[String]> = part.iter().map(|event| event.id.to_string()).collect();
     let fields: Vec<Vec<FieldParam<'_>>> = part
         .iter()
         .map(|event| event.fields.iter().map(|field| FieldParam { name: &field.name, value: &field.value }).collect())
         .collect();
     let events: Vec<handler::Event<'_>> = part
         .iter()
-        .zip(&ids)
+        .zip(ids.iter())
         .zip(&fields)
         .map(|((event, id), fields)| handler::Event {
             id,
@@ -215,7 +215,7 @@ async fn call(
         .collect();
     let behalf = Behalf { consumer: context.consumer.clone(), epoch };
     let begun = Instant::now();
-    let answer = pool.handle(behalf, &events).await;
+    let answer = pool.handle(behalf, ids.clone(), &events).await;
     if answer.is_ok() {
         context.metrics.handled(events.len(), begun.elapsed());
     }
