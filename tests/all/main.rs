@@ -10,6 +10,7 @@
 )]
 
 mod conformance;
+mod connect;
 mod exactly_once;
 mod guests;
 mod wit;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    TlsCertificates,
 };
 use rand::RngExt;
 
@@ -25,6 +26,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A server's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(pub(super) u32, pub(super) u32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
 
 /// The oldest version that has all that the store uses (exclusive ranges of XPENDING, ZMSCORE, GETEX).
 const VERSION_MIN: Version = Version(6, 2);
@@ -88,11 +95,14 @@ impl Connector {
     }
 
     async fn open(&self, settings: AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
-        self.client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| {
-            match reply::error(&error) {
-                StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", self.address)),
-                other => other,
-            }
+        let made = self.client.get_multiplexed_async_connection_with_config(&settings).await;
+        made.map_err(|error| match (error.kind(), reply::error(&error)) {
+            (ErrorKind::RESP3NotSupported, _) => StoreError::Invalid(format!(
+                "the server at {} does not know the protocol RESP3, so it is older than Redis 6; Sandbar needs {VERSION_MIN} or newer",
+                self.address
+            )),
+            (_, StoreError::Unavailable(text)) => StoreError::Unavailable(format!("{}: {text}", self.address)),
+            (_, other) => other,
         })
     }
 
@@ -109,8 +119,8 @@ impl Connector {
         let version = Version(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         if version < VERSION_MIN {
             return Err(StoreError::Invalid(format!(
-                "the server at {} is Redis {text}, but Sandbar needs {}.{} or newer (or Valkey)",
-                self.address, VERSION_MIN.0, VERSION_MIN.1
+                "the server at {} is Redis {text}, but Sandbar needs {VERSION_MIN} or newer (or Valkey)",
+                self.address
             )));
         }
         Ok(version)
