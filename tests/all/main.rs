@@ -9,6 +9,7 @@
     reason = "all of it is tests, also the functions that they share"
 )]
 
+mod cli;
 mod conformance;
 mod connect;
 mod exactly_once;

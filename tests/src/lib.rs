@@ -16,6 +16,7 @@ pub mod guard;
 pub mod host;
 pub mod poll;
 pub mod process;
+pub mod program;
 pub mod proxy;
 pub mod redis;
 

@@ -96,7 +96,13 @@ impl From<&BuildError> for Failure {
             | BuildError::Failed { .. }
             | BuildError::NotOneComponent { .. } => Exit::Failed,
         };
-        Self::new(exit, error)
+        let failure = Self::new(exit, error);
+        match error {
+            BuildError::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+                failure.help("a plugin is a folder with a plugin.toml; `name = \"my-plugin\"` is a start")
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -137,13 +137,18 @@ fn finish(arguments: &Arguments, fed: Fed, ended: Ended) -> Result<Exit, Failure
         0 => "nothing was appended".to_owned(),
         events => format!("the {events} entries before that are in the stream"),
     };
+    let after_repair = match arguments.skip + fed.events {
+        0 => so_far.clone(),
+        entries => format!("{so_far}; when that is repaired, {}", go_on(entries - arguments.skip)),
+    };
     match ended {
         Ended::Complete => Ok(Exit::Done),
         Ended::Stopped => Ok(Exit::Interrupted),
         Ended::Bad(reason) => Err(Failure::new(Exit::Input, format_args!("`{file}`, {reason}; {so_far}"))
             .help(format_args!("correct the line, then {}", go_on(fed.events)))),
-        Ended::Refused(error) => Err(Failure::store(&format!("append to `{}`", arguments.stream), &error)
-            .help(format_args!("{so_far}; when that is repaired, {}", go_on(fed.events)))),
+        Ended::Refused(error) => {
+            Err(Failure::store(&format!("append to `{}`", arguments.stream), &error).help(after_repair))
+        }
         Ended::Unknown(count, error) => {
             let doing = format!("tell whether the {count} entries behind line {} were appended", fed.last_line);
             let (without, with) = (go_on(fed.events), go_on(fed.events + count as u64));

@@ -33,7 +33,8 @@ impl Setup {
         let text = fs::read_to_string(path).map_err(|error| {
             let failure = Failure::file("read", path, &error);
             if error.kind() == io::ErrorKind::NotFound {
-                return failure.help("name a configuration, or write one: an empty file is a valid one");
+                return failure
+                    .help("name a configuration that is there, or write one: `plugins = [\"my-plugin\"]` is enough");
             }
             failure
         })?;
@@ -155,7 +156,7 @@ mod tests {
             Config,
             "cannot read `FILE`: No such file or directory (os error 2)",
             Some(
-                "name a configuration, or write one: an empty file is a valid one",
+                "name a configuration that is there, or write one: `plugins = [\"my-plugin\"]` is enough",
             ),
         )
         "#);

@@ -1,0 +1,7 @@
+//! The program, for tests of its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbar::cli::main()
+}
