@@ -71,7 +71,12 @@ impl Setup {
 
     /// A path of the configuration, as the process sees it.
     pub(super) fn path(&self, written: &Path) -> PathBuf {
-        if self.folder == Path::new(".") { written.to_owned() } else { self.folder.join(written) }
+        // Collected from its components it has no `.` in it.
+        if self.folder == Path::new(".") {
+            written.to_owned()
+        } else {
+            self.folder.join(written).components().collect()
+        }
     }
 
     /// Whether the store lives in this process.
