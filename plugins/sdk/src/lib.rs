@@ -71,3 +71,8 @@ pub mod prelude {
     pub use crate::{Content, Error, Event, Failure, Field, Outcome};
     pub use crate::{cache, collections, config, json, log, pubsub, stream, transaction};
 }
+
+/// The plugin that the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,72 @@
+//! What the README says about configuration is true: its blocks are read, and compared with the defaults.
+
+use crate::config::Config;
+use crate::manifest::{Manifest, Trigger};
+
+/// The configurations and manifests of the README that begin like this.
+fn blocks(beginning: &str) -> Vec<&'static str> {
+    let blocks = include_str!("../../README.md").split("```toml\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()).filter(|block| block.starts_with(beginning)).collect()
+}
+
+/// The one block that begins like this.
+fn block(beginning: &str) -> &'static str {
+    let [block] = blocks(beginning)[..] else { panic!("not one block begins with `{beginning}`") };
+    block
+}
+
+/// The same with the keys that are commented out, but for one of two that exclude each other.
+fn with_optional_keys(block: &str) -> String {
+    let optional = |line: &str| line.starts_with('[') || line.contains(" = ");
+    let uncommented = block.lines().map(|line| line.strip_prefix("# ").filter(|line| optional(line)).unwrap_or(line));
+    uncommented.filter(|line| !line.starts_with("command = ")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The keys that a table knows, from the error about one that it does not.
+fn known(error: &str) -> Vec<&str> {
+    let (_, list) = error.rsplit_once("expected ").unwrap();
+    list.split('`').skip(1).step_by(2).collect()
+}
+
+fn assert_all_named(block: &str, error: &str) {
+    let keys = known(error);
+    assert!(keys.len() > 1 || error.contains("`feed`") || error.contains("`listen`"), "{error}");
+    for key in keys {
+        let named = |line: &str| {
+            let line = line.trim_start_matches("# ").trim_start_matches('[');
+            line.starts_with(&format!("{key} =")) || line.split(']').next().unwrap().split('.').any(|part| part == key)
+        };
+        assert!(block.lines().any(named), "`{key}` is missing from the README");
+    }
+}
+
+#[test]
+fn a_configuration_has_every_key_with_its_default() {
+    let block = block("# sandbar.toml: every key");
+    assert_eq!(Config::parse(block), Ok(Config::default()));
+    let all = Config::parse(&with_optional_keys(block)).unwrap();
+    assert!(all.store.ca_file.is_some() && all.engine.cache_dir.is_some());
+    assert_eq!((all.dev.feed.len(), all.dev.feed[0].rate), (1, 100));
+    for table in ["", "[store]", "[http]", "[engine]", "[tenant]", "[tenant.grants]", "[dev]", "[[dev.feed]]"] {
+        assert_all_named(block, &Config::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());
+    }
+}
+
+#[test]
+fn a_manifest_has_every_key_with_its_default() {
+    let block = block("# plugin.toml: every key");
+    let short = "name = \"visits\"\n[[trigger]]\ntype = \"stream\"\nstream = \"page-views\"\n";
+    assert_eq!(Manifest::parse(block), Manifest::parse(short));
+    let all = Manifest::parse(&with_optional_keys(block)).unwrap();
+    let Trigger::Stream(trigger) = &all.triggers[0];
+    assert!(all.component.is_some() && trigger.group.is_some());
+    for table in ["name = \"a\"", "name = \"a\"\n[grants]", "name = \"a\"\n[limits]", short] {
+        assert_all_named(block, &Manifest::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());
+    }
+}
+
+#[test]
+fn the_other_examples_are_accepted() {
+    assert!(blocks("# sandbar.toml").into_iter().all(|block| Config::parse(block).is_ok()));
+    assert!(blocks("# plugin.toml").into_iter().all(|block| Manifest::parse(block).is_ok()));
+}
