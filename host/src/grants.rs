@@ -9,6 +9,10 @@ use crate::pattern::Pattern;
 /// The most bytes in a key, a channel or a stream's name.
 pub const NAME_BYTES_MAX: usize = 1024;
 
+/// What the names of the host's own keys begin with, below the tenant's prefix: fences, retries and attempts. No grant
+/// includes them.
+pub const RESERVED_PREFIX: &str = "sandbar:";
+
 /// What is asked for, or granted. All lists are empty by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -58,13 +62,13 @@ impl Policy {
 
     /// Checks a key that is to be read.
     pub fn read(&self, key: &str) -> Result<(), NameError> {
-        check_name("key", key)?;
+        check_key(key)?;
         self.check(key, "read key", "`read` or `write`", |grants| any(&grants.read, key) || any(&grants.write, key))
     }
 
     /// Checks a key that is to be written.
     pub fn write(&self, key: &str) -> Result<(), NameError> {
-        check_name("key", key)?;
+        check_key(key)?;
         self.check(key, "write key", "`write`", |grants| any(&grants.write, key))
     }
 
@@ -106,6 +110,17 @@ impl Policy {
 
 fn any(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// Checks a key's name, and that it is not one of the host's own.
+fn check_key(key: &str) -> Result<(), NameError> {
+    check_name("key", key)?;
+    if key.starts_with(RESERVED_PREFIX) {
+        return Err(NameError::Denied(format!(
+            "`{key}` is one of the host's own: so is all that begins with `{RESERVED_PREFIX}`"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that a name is 1 to [`NAME_BYTES_MAX`] bytes without control characters.
@@ -163,6 +178,16 @@ mod tests {
         for name in ["", "a\0b", "a\nb", &"x".repeat(NAME_BYTES_MAX + 1)] {
             assert!(matches!(policy().read(name), Err(NameError::Invalid(_))), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_hosts_own_keys_are_never_granted() {
+        let all = Policy::new(Grants::whole_prefix(), Grants::whole_prefix());
+        for key in ["sandbar:fence:s:g:c", "sandbar:"] {
+            assert!(matches!(all.read(key), Err(NameError::Denied(_))), "{key}");
+            assert!(matches!(all.write(key), Err(NameError::Denied(_))), "{key}");
+        }
+        assert!(all.write("sandbarring").is_ok());
     }
 
     #[test]
