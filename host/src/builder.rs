@@ -1,8 +1,8 @@
 //! Makes a component from a plugin's folder, with cargo.
 //!
 //! A folder with a `Cargo.toml` is compiled for `wasm32-wasip2`, which is installed through rustup where it is missing; a
-//! folder whose manifest names a component has it already. Knows nothing of hosts. Bounded by [`LINES_KEPT`] and
-//! [`LINE_BYTES_MAX`]; a build takes as long as the compiler needs, and is killed when it is dropped.
+//! folder whose manifest names a component has it already. Knows nothing of hosts. Bounded by `LINES_KEPT` and
+//! `LINE_BYTES_MAX`; a build takes as long as the compiler needs, and is killed when it is dropped.
 
 mod artifact;
 mod error;
@@ -95,11 +95,15 @@ impl PluginFolder {
     }
 }
 
+fn no_cargo(error: std::io::Error) -> BuildError {
+    BuildError::no_rust("cargo", error)
+}
+
 /// Runs cargo in the folder and answers the component that it made.
 async fn compile(folder: &Path, progress: &(dyn Fn(Progress<'_>) + Send + Sync)) -> Result<PathBuf, BuildError> {
     let mut cargo = command("cargo", folder);
     cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
-    let mut child = cargo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(BuildError::no_cargo)?;
+    let mut child = cargo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(no_cargo)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut artifacts = Artifacts::new(folder);
     let messages = lines(stdout, |line| {
@@ -118,8 +122,8 @@ async fn compile(folder: &Path, progress: &(dyn Fn(Progress<'_>) + Send + Sync))
         kept.push_back(line.to_owned());
     });
     let (messages, printed) = tokio::join!(messages, printed);
-    let status = child.wait().await.map_err(BuildError::no_cargo)?;
-    messages.and(printed).map_err(BuildError::no_cargo)?;
+    let status = child.wait().await.map_err(no_cargo)?;
+    messages.and(printed).map_err(no_cargo)?;
     if !status.success() {
         return Err(BuildError::Failed { folder: folder.to_owned(), output: Vec::from(kept).join("\n") });
     }
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_no_plugin_is_refused_with_advice() {
         insta::assert_snapshot!(opened(&[]).unwrap_err(), @"cannot read `DIR/plugin.toml`: No such file or directory (os error 2)");
-        insta::assert_snapshot!(opened(&[("plugin.toml", "name = \"a\"")]).unwrap_err(), @"nothing to build in `DIR`: it has no `Cargo.toml`, and its `plugin.toml` names no `component`; add one of them");
+        insta::assert_snapshot!(opened(&[("plugin.toml", "name = \"a\"")]).unwrap_err(), @"nothing to build in `DIR`: it has no `Cargo.toml`, and its `plugin.toml` names no `component`");
         insta::assert_snapshot!(opened(&[("plugin.toml", "name = \"A\"")]).unwrap_err(), @"`DIR/plugin.toml` is not a manifest: `name`: `A` is not 1 to 64 lower-case letters, digits and dashes");
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Folder {
     program: PathBuf,
+    search_path: Option<String>,
     dir: TempDir,
 }
 
@@ -47,7 +49,7 @@ impl Folder {
     /// An empty folder; `program` is the path of `sandbar`.
     pub fn new(program: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("sandbar-cli-").tempdir().expect("a temporary folder");
-        Self { program: program.into(), dir }
+        Self { program: program.into(), search_path: None, dir }
     }
 
     /// Where it is.
@@ -62,6 +64,17 @@ impl Folder {
         fs::write(path, content).expect("a file");
     }
 
+    /// Writes a program for the shell.
+    pub fn write_program(&self, name: &str, script: &str) {
+        self.write(name, format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(self.path().join(name), fs::Permissions::from_mode(0o755)).expect("an executable file");
+    }
+
+    /// Lets the program find other programs only in this folder of it, and those of the system.
+    pub fn search_only(&mut self, name: &str) {
+        self.search_path = Some(format!("{}:/usr/bin:/bin", self.path().join(name).display()));
+    }
+
     /// Puts a file in place in one step, as a build does.
     pub fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
         self.write(".new", content);
@@ -70,7 +83,7 @@ impl Folder {
 
     /// Starts the program and does not wait.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        self.launch(arguments, Stdio::null())
+        self.launch(arguments, Stdio::null(), &[])
     }
 
     /// Runs the program to its end.
@@ -78,22 +91,31 @@ impl Folder {
         self.start(arguments).wait()
     }
 
+    /// The same with some variables set.
+    pub fn run_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+        self.launch(arguments, Stdio::null(), variables).wait()
+    }
+
     /// The same with something to read from standard input.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Finished {
-        let mut running = self.launch(arguments, Stdio::piped());
+        let mut running = self.launch(arguments, Stdio::piped(), &[]);
         let mut stdin = running.child.stdin.take().expect("a pipe");
         stdin.write_all(input.as_bytes()).expect("the program reads");
         drop(stdin);
         running.wait()
     }
 
-    fn launch(&self, arguments: &[&str], stdin: Stdio) -> Running {
+    fn launch(&self, arguments: &[&str], stdin: Stdio, variables: &[(&str, &str)]) -> Running {
         let number = fs::read_dir(self.path()).expect("the folder").count();
         let (out, err) = (self.path().join(format!("out-{number}")), self.path().join(format!("err-{number}")));
         let file = |path: &Path| File::create(path).expect("a file for what is printed");
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(self.path()).env_remove("REDIS_URL").env_remove("SANDBAR_LOG");
         command.env("XDG_CACHE_HOME", self.path().join("cache"));
+        command.envs(variables.iter().copied());
+        if let Some(search_path) = &self.search_path {
+            command.env("PATH", search_path);
+        }
         let child = command.stdin(stdin).stdout(file(&out)).stderr(file(&err)).spawn().expect("the program");
         Running { guard: Some(Guard::new(child.id())), child, out, err }
     }

@@ -26,25 +26,19 @@ pub enum BuildError {
         error: ManifestError,
     },
     /// There is neither code nor a component.
-    #[error(
-        "nothing to build in `{}`: it has no `Cargo.toml`, and its `plugin.toml` names no `component`; add one of them",
-        folder.display()
-    )]
+    #[error("nothing to build in `{}`: it has no `Cargo.toml`, and its `plugin.toml` names no `component`", folder.display())]
     NothingToBuild {
         /// The plugin's folder.
         folder: PathBuf,
     },
     /// The component that the manifest names is not there.
-    #[error(
-        "the component `{}` is not there; build it, or correct `component` in the `plugin.toml`",
-        component.display()
-    )]
+    #[error("the component `{}` is not there", component.display())]
     NoComponent {
         /// Where it should be.
         component: PathBuf,
     },
     /// A program cannot be run.
-    #[error("cannot run `{program}`: {error}; {advice}")]
+    #[error("cannot run `{program}`: {error}")]
     NoProgram {
         /// Which.
         program: &'static str,
@@ -54,7 +48,7 @@ pub enum BuildError {
         advice: &'static str,
     },
     /// The target could not be installed.
-    #[error("the target `{TARGET}` cannot be installed; run `rustup target add {TARGET}` yourself\n{output}")]
+    #[error("the target `{TARGET}` of Rust cannot be installed")]
     TargetNotInstalled {
         /// What rustup printed.
         output: String,
@@ -68,11 +62,7 @@ pub enum BuildError {
         output: String,
     },
     /// Cargo built something, but not one component.
-    #[error(
-        "cargo built {found} components in `{}` where one is needed; its `Cargo.toml` must have one library with \
-         `crate-type = [\"cdylib\"]`",
-        folder.display()
-    )]
+    #[error("cargo built {found} components in `{}` where one is needed", folder.display())]
     NotOneComponent {
         /// The plugin's folder.
         folder: PathBuf,
@@ -82,13 +72,43 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    pub(super) fn no_cargo(error: io::Error) -> Self {
-        Self::NoProgram { program: "cargo", error, advice: "install Rust with rustup, see https://rustup.rs" }
+    /// What to do about it.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+                Some("a plugin is a folder with a plugin.toml; `name = \"my-plugin\"` is a start")
+            }
+            Self::Unreadable { .. } | Self::Manifest { .. } | Self::Failed { .. } => None,
+            Self::NothingToBuild { .. } => Some("add a `Cargo.toml`, or name a `component` in the `plugin.toml`"),
+            Self::NoComponent { .. } => Some("build it, or correct `component` in the `plugin.toml`"),
+            Self::NoProgram { advice, .. } => Some(advice),
+            Self::TargetNotInstalled { .. } => Some("try it yourself: rustup target add wasm32-wasip2"),
+            Self::NotOneComponent { .. } => {
+                Some("the `Cargo.toml` needs one library: [lib] with crate-type = [\"cdylib\"]")
+            }
+        }
+    }
+
+    /// What the programs printed that failed; empty where there is nothing.
+    pub fn output(&self) -> &str {
+        match self {
+            Self::Failed { output, .. } | Self::TargetNotInstalled { output } => output.trim_end(),
+            Self::Unreadable { .. }
+            | Self::Manifest { .. }
+            | Self::NothingToBuild { .. }
+            | Self::NoComponent { .. }
+            | Self::NoProgram { .. }
+            | Self::NotOneComponent { .. } => "",
+        }
+    }
+
+    pub(super) fn no_rust(program: &'static str, error: io::Error) -> Self {
+        Self::NoProgram { program, error, advice: "install Rust with rustup" }
     }
 
     pub(super) fn no_rustup(error: io::Error) -> Self {
-        let advice = "the target `wasm32-wasip2` of Rust is missing and rustup would install it: install rustup, see \
-                      https://rustup.rs, or that target with the package manager that Rust came with";
+        let advice = "the target wasm32-wasip2 of Rust is missing: install rustup, which brings it, or install that target \
+                      the way in which Rust was installed";
         Self::NoProgram { program: "rustup", error, advice }
     }
 }

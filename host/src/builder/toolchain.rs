@@ -35,8 +35,7 @@ pub(super) async fn ensure_target(
 async fn has_target(folder: &Path) -> Result<bool, BuildError> {
     let mut rustc = command("rustc", folder);
     rustc.args(["--print", "target-libdir", "--target", TARGET]).stderr(Stdio::null());
-    let advice = "install Rust with rustup, see https://rustup.rs";
-    let output = rustc.output().await.map_err(|error| BuildError::NoProgram { program: "rustc", error, advice })?;
+    let output = rustc.output().await.map_err(|error| BuildError::no_rust("rustc", error))?;
     let libraries = String::from_utf8_lossy(&output.stdout);
     Ok(output.status.success() && Path::new(libraries.trim()).is_dir())
 }

@@ -61,12 +61,12 @@ pub(super) async fn build(plugin: &PluginFolder, screen: &Screen) -> Result<Path
         .await
 }
 
-/// What went wrong, and what the compiler said about it where that has not been shown already.
+/// What went wrong, and what was printed about it where that has not been shown already.
 pub(super) fn with_output(error: &BuildError, screen: &Screen) -> String {
-    match error {
-        BuildError::Failed { output, .. } if !screen.shows_notes() => format!("{error}\n{output}"),
-        _ => error.to_string(),
+    if screen.shows_notes() || error.output().is_empty() {
+        return error.to_string();
     }
+    format!("{error}\n{}", error.output())
 }
 
 /// Puts a file in place in one step, so that a host that starts meanwhile reads all of it or the one before.

@@ -96,13 +96,7 @@ impl From<&BuildError> for Failure {
             | BuildError::Failed { .. }
             | BuildError::NotOneComponent { .. } => Exit::Failed,
         };
-        let failure = Self::new(exit, error);
-        match error {
-            BuildError::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound => {
-                failure.help("a plugin is a folder with a plugin.toml; `name = \"my-plugin\"` is a start")
-            }
-            _ => failure,
-        }
+        Self { exit, what: error.to_string(), help: error.help().map(str::to_owned) }
     }
 }
 

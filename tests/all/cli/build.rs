@@ -1,6 +1,7 @@
 //! `sandbar build` and `sandbar check`.
 
 use sandbar_tests::components;
+use sandbar_tests::program::Folder;
 
 use super::{folder, objects};
 
@@ -23,6 +24,83 @@ fn a_folder_becomes_a_component() {
     assert_eq!(broken.code, 1);
     assert!(broken.err.contains("src/lib.rs:1"), "the place is shown: {}", broken.err);
     assert!(broken.err.contains("error: the plugin in `small` does not build"), "{}", broken.err);
+}
+
+/// A folder with a plugin and with stand-ins for the programs of Rust, of which the target is missing.
+fn without_target() -> Folder {
+    let mut folder = folder();
+    folder.write("plugin/Cargo.toml", CARGO);
+    folder.write("plugin/plugin.toml", "name = \"a\"\n");
+    folder.write_program("bin/rustc", "echo \"${0%/*}/libraries\"");
+    let message = "{\"reason\":\"compiler-artifact\",\"package_id\":\"p\",\"manifest_path\":\"'$PWD'/Cargo.toml\",\
+                   \"target\":{\"kind\":[\"cdylib\"],\"crate_types\":[\"cdylib\"],\"name\":\"p\",\"src_path\":\"/\",\
+                   \"edition\":\"2024\"},\"profile\":{\"opt_level\":\"3\",\"debug_assertions\":false,\
+                   \"overflow_checks\":false,\"test\":false},\"features\":[],\
+                   \"filenames\":[\"'$PWD'/made.wasm\"],\"executable\":null,\"fresh\":false}";
+    folder.write_program(
+        "bin/cargo",
+        &format!("env > \"${{0%/*}}/environment\"\necho made > made.wasm\necho '{message}'"),
+    );
+    folder.search_only("bin");
+    folder
+}
+
+#[test]
+fn a_missing_target_is_installed_and_told() {
+    let folder = without_target();
+    folder.write_program("bin/rustup", "mkdir \"${0%/*}/libraries\"\necho \"$@\" > \"${0%/*}/asked\"");
+    let built = folder.run(&["build", "plugin"]);
+    assert_eq!(built.code, 0, "{}", built.err);
+    assert!(built.err.contains("installing the target `wasm32-wasip2` of Rust, once"), "{}", built.err);
+    assert_eq!(std::fs::read_to_string(folder.path().join("bin/asked")).unwrap(), "target add wasm32-wasip2\n");
+    assert_eq!(std::fs::read_to_string(folder.path().join("plugin/a.wasm")).unwrap(), "made\n");
+    let again = folder.run(&["build", "plugin"]);
+    assert!(!again.err.contains("installing"), "it is there now: {}", again.err);
+}
+
+#[test]
+fn a_target_that_cannot_be_installed_is_explained() {
+    let folder = without_target();
+    let none = folder.run(&["build", "plugin"]);
+    assert_eq!(none.code, 1);
+    insta::assert_snapshot!(none.err, @r#"
+    installing the target `wasm32-wasip2` of Rust, once
+    error: cannot run `rustup`: No such file or directory (os error 2)
+    help: the target wasm32-wasip2 of Rust is missing: install rustup, which brings it, or install that target the way in which Rust was installed
+    "#);
+    folder.write_program("bin/rustup", "echo 'error: no network' >&2\nexit 1");
+    let failed = folder.run(&["build", "plugin"]);
+    assert_eq!(failed.code, 1);
+    insta::assert_snapshot!(failed.err, @r#"
+    installing the target `wasm32-wasip2` of Rust, once
+    error: no network
+    error: the target `wasm32-wasip2` of Rust cannot be installed
+    help: try it yourself: rustup target add wasm32-wasip2
+    "#);
+}
+
+#[test]
+fn a_missing_cargo_is_explained() {
+    let folder = without_target();
+    std::fs::remove_file(folder.path().join("bin/cargo")).unwrap();
+    std::fs::create_dir(folder.path().join("bin/libraries")).unwrap();
+    let finished = folder.run(&["build", "plugin"]);
+    assert_eq!(finished.code, 1);
+    insta::assert_snapshot!(finished.err, @r#"
+    error: cannot run `cargo`: No such file or directory (os error 2)
+    help: install Rust with rustup
+    "#);
+}
+
+#[test]
+fn flags_for_the_host_do_not_reach_the_plugin() {
+    let folder = without_target();
+    std::fs::create_dir(folder.path().join("bin/libraries")).unwrap();
+    let meant_for_the_host = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
+    let built = folder.run_in(&["build", "plugin"], &meant_for_the_host.map(|name| (name, "surely-wrong")));
+    assert_eq!(built.code, 0, "{}", built.err);
+    let environment = std::fs::read_to_string(folder.path().join("bin/environment")).unwrap();
+    assert!(environment.contains("PATH=") && !environment.contains("surely-wrong"), "{environment}");
 }
 
 #[test]
