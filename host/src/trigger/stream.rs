@@ -11,6 +11,7 @@
 mod batch;
 mod gauge;
 mod plan;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::telemetry::PluginMetrics;
 use batch::{Batches, Outcome};
 use gauge::InFlight;
 use plan::Pause;
+use turns::Turns;
 
 /// The longest time between two looks at the stream without a wake-up, and between two looks for abandoned entries.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
@@ -100,6 +102,7 @@ pub enum Ended {
 pub struct Worker {
     context: Arc<Context>,
     batches: Batches,
+    turns: Turns,
     wake: Wake,
     in_flight: InFlight,
     ready: Arc<std::sync::atomic::AtomicBool>,
@@ -130,6 +133,7 @@ impl Worker {
         let now = Instant::now();
         Self {
             wake: context.store.watch(&context.consumer.source.stream),
+            turns: Turns::new(context.trigger.concurrency),
             context,
             batches: Batches(JoinSet::new()),
             in_flight: InFlight::default(),
@@ -356,7 +360,8 @@ impl Worker {
         while !events.is_empty() {
             let rest = events.split_off(size.min(events.len()));
             let ticket = self.in_flight.add(epoch, events.iter().map(|event| event.id));
-            self.batches.0.spawn(batch::run(self.context.clone(), epoch, events, ticket));
+            let run = batch::run(self.context.clone(), epoch, events, ticket);
+            self.batches.0.spawn(self.turns.next(run));
             events = rest;
         }
     }
