@@ -202,9 +202,12 @@ impl Host {
     /// Takes no more events, finishes what was taken within the grace time, and ends.
     pub async fn shutdown(&self) -> Drained {
         self.stop.cancel();
-        let _no_more_loading = self.loading.lock().await;
-        let plugins = std::mem::take(&mut *self.plugins.lock());
-        let drain = futures_util::future::join_all(plugins.into_values().map(Running::drained));
+        let drain = async {
+            // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like all others.
+            let _no_more_loading = self.loading.lock().await;
+            let plugins = std::mem::take(&mut *self.plugins.lock());
+            futures_util::future::join_all(plugins.into_values().map(Running::drained)).await
+        };
         tokio::pin!(drain);
         let ended = tokio::select! {
             ended = &mut drain => ended,

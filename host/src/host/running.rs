@@ -27,6 +27,8 @@ pub(super) struct Running {
     active: Arc<ArcSwap<Pool>>,
     metrics: PluginMetrics,
     workers: Vec<Task>,
+    /// Batches that triggers which were replaced had to drop.
+    dropped: usize,
 }
 
 /// The worker of one trigger.
@@ -68,7 +70,7 @@ impl Running {
         let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
         let active = Arc::new(ArcSwap::from_pointee(pool));
         let workers = work(host, &manifest, &active, &metrics);
-        Self { manifest, active, metrics, workers }
+        Self { manifest, active, metrics, workers, dropped: 0 }
     }
 
     /// Puts another version in place. Batches in flight finish on the old one; the triggers go on reading unless
@@ -76,7 +78,7 @@ impl Running {
     pub(super) async fn replace(mut self, host: &Host, manifest: Manifest, pool: Pool) -> Self {
         self.active.store(Arc::new(pool));
         if manifest.triggers != self.manifest.triggers {
-            stop(std::mem::take(&mut self.workers)).await;
+            self.dropped += stop(std::mem::take(&mut self.workers)).await;
             self.workers = work(host, &manifest, &self.active, &self.metrics);
         }
         self.manifest = manifest;
@@ -85,7 +87,7 @@ impl Running {
 
     /// Waits until the workers have ended, which somebody has told them to, and answers how many batches they dropped.
     pub(super) async fn drained(self) -> usize {
-        stop(self.workers).await
+        self.dropped + stop(self.workers).await
     }
 
     pub(super) fn status(&self, name: &str) -> PluginStatus {
