@@ -12,6 +12,11 @@
 mod cli;
 mod conformance;
 mod connect;
+mod drain;
 mod exactly_once;
 mod guests;
+mod pending;
+mod poison;
+mod replace;
+mod traffic;
 mod wit;

@@ -32,10 +32,21 @@ impl TestHost {
 
     /// A host on a store. The manifest's trigger is to read the stream `events`.
     pub async fn on(store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
-        let host = Host::start(Config::default(), store.clone()).await.unwrap();
+        Self::with(Config::default(), store, component, manifest).await
+    }
+
+    /// The same with a configuration.
+    pub async fn with(config: Config, store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
+        let host = Host::start(config, store.clone()).await.unwrap();
         let this = Self { host, store, stream: "events".to_owned() };
         this.load(component, manifest).await.unwrap();
         this
+    }
+
+    /// The same test, where the manifest's trigger reads another stream.
+    #[must_use]
+    pub fn reading(self, stream: &str) -> Self {
+        Self { stream: stream.to_owned(), ..self }
     }
 
     /// Loads or replaces the plugin.

@@ -12,6 +12,7 @@
 )]
 
 pub mod components;
+pub mod group;
 pub mod guard;
 pub mod host;
 pub mod poll;
@@ -20,6 +21,7 @@ pub mod program;
 pub mod proxy;
 pub mod redis;
 
+pub use group::{Counted, Group};
 pub use host::{TestHost, manifest, open_manifest};
 pub use poll::{poll_until, poll_until_blocking};
 pub use proxy::{Faults, Proxy};

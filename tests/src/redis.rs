@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use ::redis::{Client, Cmd, Connection, Value};
+use ::redis::{Client, Cmd, Connection, FromRedisValue, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -19,6 +19,8 @@ use crate::poll_until_blocking;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How often another port is tried when somebody else was faster.
 const PORT_ATTEMPTS: usize = 5;
+/// How many entries are appended in one write.
+const APPEND_MAX: usize = 1000;
 /// How much of the log is shown when a test fails.
 const LOG_LINES: usize = 40;
 
@@ -142,6 +144,32 @@ impl RedisServer {
         let mut command = Cmd::new();
         words.iter().for_each(|word| _ = command.arg(word));
         command.query(&mut self.connect()).unwrap_or_else(|err| panic!("{words:?}: {err}"))
+    }
+
+    /// The same, as a value of a type that the test expects.
+    pub fn get<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        T::from_redis_value(self.ask(words)).unwrap_or_else(|err| panic!("{words:?}: {err}"))
+    }
+
+    /// Appends entries, each a list of names and values.
+    pub fn append<'a>(&self, stream: &str, entries: impl IntoIterator<Item = Vec<(&'a str, String)>>) {
+        let mut connection = self.connect();
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let mut pipeline = ::redis::pipe();
+            for entry in entries.by_ref().take(APPEND_MAX) {
+                pipeline.cmd("XADD").arg(stream).arg("*");
+                entry.into_iter().for_each(|(name, value)| _ = pipeline.arg(name).arg(value));
+                pipeline.ignore();
+            }
+            pipeline.query::<()>(&mut connection).unwrap_or_else(|err| panic!("cannot append to {stream}: {err}"));
+        }
+    }
+
+    /// Appends events with these numbers for the guests that count, spread over cameras (see [`crate::Counted`]).
+    pub fn append_counted(&self, stream: &str, cameras: u64, numbers: std::ops::Range<u64>) {
+        let entry = |seq: u64| vec![("camera", (seq % cameras).to_string()), ("seq", seq.to_string())];
+        self.append(stream, numbers.map(entry));
     }
 
     /// What the server has logged so far.

@@ -10,6 +10,8 @@ use sandbar_test_guests::unknown;
 const LAST_ATTEMPT: u32 = 3;
 /// What an event that eats memory takes at a time.
 const BITE_BYTES: usize = 1 << 20;
+/// Bytes of a reason that is far longer than one may be.
+const LARGE_BYTES: usize = 1 << 20;
 
 sandbar_sdk::batch_handler!(handle);
 
@@ -47,6 +49,7 @@ fn act(event: &Event, what: &str) -> Result<(), Failure> {
         "memory" => eat(),
         "retry" => Err(Failure::retry_after(Duration::from_millis(50))),
         "reject" => Err(Failure::reject("this event is rejected")),
+        "large" => Err(Failure::reject("x".repeat(LARGE_BYTES))),
         "panic" => fall_over(),
         _ => Err(unknown(what)),
     }

@@ -1,0 +1,152 @@
+//! Versions are replaced while events flow: none is lost, none is doubled, and none is handled by a version whose successor has
+//! begun.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sandbar::config::{Config, StoreConfig};
+use sandbar::host::Drained;
+use sandbar::manifest::Manifest;
+use sandbar::store::{Store, connect};
+use sandbar_tests::host::PATIENCE;
+use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
+
+const CAMERAS: u64 = 3;
+/// How many versions come after the first.
+const REPLACEMENTS: u64 = 20;
+const TRIGGER: &str = "batch = 10";
+
+/// The component with one more custom section: another digest, the same behaviour.
+fn version(number: u64) -> Vec<u8> {
+    let mut bytes = std::fs::read(components::HANDLE_MARK).unwrap();
+    let name = format!("version-{number:04}");
+    bytes.extend([0, u8::try_from(name.len() + 1).unwrap(), u8::try_from(name.len()).unwrap()]);
+    bytes.extend(name.as_bytes());
+    bytes
+}
+
+fn marked(trigger: &str, number: u64) -> String {
+    open_manifest(trigger, &format!("[config]\nmark = \"{number}\""))
+}
+
+async fn redis(server: &RedisServer) -> Arc<dyn Store> {
+    connect(&StoreConfig { url: server.url(), ..StoreConfig::default() }).await.unwrap()
+}
+
+/// Feeds events until it is dropped.
+struct Feed {
+    fed: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    feeder: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Feed {
+    fn start(server: &Arc<RedisServer>) -> Self {
+        let (fed, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (server, counter, stopped) = (server.clone(), fed.clone(), stop.clone());
+        let feeder = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let begin = counter.load(Ordering::Relaxed);
+                server.append_counted("events", CAMERAS, begin..begin + 10);
+                counter.store(begin + 10, Ordering::Relaxed);
+                // A load, not a wait: about 2,000 events a second.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { fed, stop, feeder: Some(feeder) }
+    }
+
+    /// Ends, and answers how many events were fed.
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.feeder.take().unwrap().join().unwrap();
+        self.fed.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_change_while_events_flow() {
+    let server = Arc::new(RedisServer::start());
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
+    let feed = Feed::start(&server);
+    let mut digests = vec![test.host.plugins()[0].version.clone()];
+    for number in 1..=REPLACEMENTS {
+        // Each fourth version changes the trigger as well, which then is another consumer.
+        let trigger = if number % 4 == 0 { format!("batch = {}", 10 + number) } else { TRIGGER.to_owned() };
+        let manifest = Manifest::parse(&marked(&trigger, number)).unwrap();
+        test.host.load_bytes(manifest, version(number)).await.unwrap();
+        digests.push(test.host.plugins()[0].version.clone());
+        let mark = number.to_string();
+        poll_until(PATIENCE, "the new version gets events", async || {
+            server.get::<Option<String>>(&["LINDEX", "marks", "-1"]) == Some(mark.clone())
+        })
+        .await;
+    }
+    let fed = feed.end();
+    test.settled(fed).await;
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len() as u64, 1 + REPLACEMENTS, "each version has a digest of its own");
+    assert_eq!(Counted::of(&server, CAMERAS, 0..fed), Counted::EXACT, "of {fed} events");
+    let marks: Vec<u64> = server.get(&["LRANGE", "marks", "0", "-1"]);
+    assert_eq!(marks.len() as u64, fed);
+    assert!(marks.is_sorted(), "a version got events after its successor had begun: {marks:?}");
+    println!("{fed} events, {} versions", digests.len());
+    let group = Group::new(&server, "events", "guest");
+    assert_eq!(group.consumers().len(), 1, "consumers of triggers that were replaced have left");
+    assert_eq!(test.reasons().await, Vec::<String>::new());
+    assert_eq!(test.host.shutdown().await, Drained::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_cannot_be_loaded_leaves_the_old_one_running() {
+    let server = RedisServer::start();
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
+    let digest = test.host.plugins()[0].version.clone();
+    let manifest = || Manifest::parse(&marked(TRIGGER, 1)).unwrap();
+    let without_handler = wat::parse_str("(component)").unwrap();
+    let without_instance =
+        wat::parse_str(r#"(component (core module $m (memory 10000)) (core instance (instantiate $m)))"#).unwrap();
+    for (bytes, named) in [
+        (b"garbage".to_vec(), "no WebAssembly component"),
+        (version(1)[..10_000].to_vec(), "no WebAssembly component"),
+        (without_handler, "handler"),
+        (without_instance, "handler"),
+    ] {
+        let error = test.host.load_bytes(manifest(), bytes).await.unwrap_err().to_string();
+        assert!(error.contains("guest") && error.contains(named), "{error}");
+    }
+    server.append_counted("events", CAMERAS, 0..30);
+    test.settled(30).await;
+    assert_eq!(test.host.plugins()[0].version, digest);
+    assert_eq!(server.get::<Vec<u64>>(&["LRANGE", "marks", "0", "-1"]), vec![0; 30]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_waits_for_a_batch_does_not_hold_up_the_shutdown() {
+    let server = RedisServer::start();
+    let config = Config { shutdown_grace: Duration::from_millis(300), ..Config::default() };
+    let slow = |batch: u32| open_manifest(&format!("batch = {batch}"), "[limits]\ndeadline = \"1h\"");
+    let test = TestHost::with(config, redis(&server).await, components::HANDLE_RETRY, &slow(1)).await;
+    test.feed(&[&[("name", "slow"), ("do", "hang")]]).await;
+    poll_until(PATIENCE, "the event is being handled", async || test.value("runs:slow").await.is_some()).await;
+
+    let another = slow(2);
+    let replaced = test.load(components::HANDLE_RETRY, &another);
+    let shutdown = async {
+        // The trigger is being replaced once its old consumer does not read any more.
+        poll_until(PATIENCE, "the old trigger is stopping", async || {
+            let plugins = sandbar::http::Health::health(&test.host).plugins;
+            plugins.iter().all(|plugin| !plugin.running)
+        })
+        .await;
+        let asked = Instant::now();
+        (test.host.shutdown().await, asked.elapsed())
+    };
+    let both = async { tokio::join!(replaced, shutdown).1 };
+    let (drained, took) = tokio::time::timeout(PATIENCE, both).await.expect("the host ends");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert_eq!(drained, Drained::GraceElapsed { batches: 1 });
+    assert_eq!(Group::new(&server, "events", "guest").pending(), Some(1), "the event is redelivered");
+}
