@@ -74,7 +74,7 @@ pub(in crate::cli) async fn feed(
     let stopped = stop.cancelled();
     tokio::pin!(stopped);
     let mut lines = tokio::select! {
-        lines = source.read(pace.batch()) => lines,
+        lines = source.read(pace.batch(Instant::now())) => lines,
         () = &mut stopped => return (fed, Ended::Stopped),
     };
     loop {
@@ -93,7 +93,7 @@ pub(in crate::cli) async fn feed(
                 return Lines::default();
             }
             tokio::select! {
-                lines = source.read(pace.batch()) => lines,
+                lines = source.read(pace.batch(Instant::now())) => lines,
                 () = &mut stopped => Lines::default(),
             }
         };

@@ -27,12 +27,13 @@ impl Pace {
         Self { rate: rate.filter(|rate| *rate > 0), origin: now, sent: 0 }
     }
 
-    /// How many events to send at once.
-    pub(super) fn batch(&self) -> usize {
-        match self.rate {
-            None => BATCH_MAX,
-            Some(rate) => (rate / STEPS_PER_SECOND).max(1).try_into().unwrap_or(BATCH_MAX).min(BATCH_MAX),
-        }
+    /// How many events to send at once: a step's, or more where a slow store has let them pile up.
+    pub(super) fn batch(&self, now: Instant) -> usize {
+        let Some(rate) = self.rate else { return BATCH_MAX };
+        let due = now.duration_since(self.origin).as_secs_f64() * f64::from(rate);
+        let overdue = (due as u64).saturating_sub(self.sent);
+        let events = u64::from(rate / STEPS_PER_SECOND).max(overdue).max(1);
+        usize::try_from(events).unwrap_or(BATCH_MAX).min(BATCH_MAX)
     }
 
     /// When the next events are due, and that they are being sent then.
@@ -58,7 +59,7 @@ mod tests {
     fn events_are_spread_evenly() {
         let start = Instant::now();
         let mut pace = Pace::new(Some(1000), start);
-        assert_eq!(pace.batch(), 10);
+        assert_eq!(pace.batch(start), 10);
         let due = [(); 4].map(|()| (pace.next(10, start) - start).as_millis());
         assert_eq!(due, [0, 10, 20, 30]);
     }
@@ -67,7 +68,7 @@ mod tests {
     fn slow_rates_send_single_events() {
         let start = Instant::now();
         let mut pace = Pace::new(Some(2), start);
-        assert_eq!(pace.batch(), 1);
+        assert_eq!(pace.batch(start), 1);
         let due = [(); 3].map(|()| (pace.next(1, start) - start).as_millis());
         assert_eq!(due, [0, 500, 1000]);
     }
@@ -85,9 +86,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_piled_up_is_sent_at_once() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Some(1000), start);
+        pace.next(10, start);
+        let late = start + Duration::from_millis(150);
+        assert_eq!(pace.batch(late), 140);
+        pace.next(140, late);
+        assert_eq!(pace.batch(late), 10);
+        assert_eq!(pace.batch(start + Duration::from_secs(3600)), BATCH_MAX);
+    }
+
+    #[test]
     fn without_a_rate_nothing_waits() {
         let start = Instant::now();
         let mut pace = Pace::new(None, start);
-        assert_eq!((pace.batch(), pace.next(BATCH_MAX, start)), (BATCH_MAX, start));
+        assert_eq!((pace.batch(start), pace.next(BATCH_MAX, start)), (BATCH_MAX, start));
     }
 }
