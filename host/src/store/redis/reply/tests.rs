@@ -22,6 +22,7 @@ fn the_servers_words_keep_their_meaning() {
         StoreError::WrongType(text) => format!("wrong type: {text}"),
         StoreError::Invalid(text) => format!("invalid: {text}"),
         StoreError::NoGroup(text) => format!("no group: {text}"),
+        StoreError::Denied(text) => format!("denied: {text}"),
         StoreError::Refused(text) => format!("refused: {text}"),
         other => panic!("{line}: {other:?}"),
     };
@@ -61,7 +62,7 @@ fn the_servers_words_keep_their_meaning() {
     refused: MISCONF Redis is configured to save RDB snapshots
     refused: NOREPLICAS Not enough good replicas to write.
     refused: CLUSTERDOWN The cluster is down
-    refused: NOPERM this user has no permissions to run the 'get' command
+    denied: this user has no permissions to run the 'get' command
     refused: ERR unknown command 'FOO'
     ");
     for line in lines {
