@@ -1,0 +1,107 @@
+//! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
+//!
+//! `cargo run --release -p sandbar-bench -- stream` measures and prints a table, a note of what limits it, and as its last
+//! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
+
+mod child;
+mod cpu;
+mod latency;
+mod native;
+mod plugin;
+mod raw;
+mod report;
+mod stand;
+mod throughput;
+mod variant;
+mod workload;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use report::Report;
+use variant::Variant;
+use workload::{Settings, Workload};
+
+/// Rounds, events and seconds of `--short`.
+const SHORT: (u32, u32, u32) = (1, 2_000, 1);
+
+/// Measures Sandbar.
+#[derive(Debug, Parser)]
+#[command(name = "sandbar-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands, and of a
+    /// Python program that makes one call at a time
+    Stream(Stream),
+    /// One variant, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    Work {
+        /// What works
+        variant: Variant,
+        /// Its server
+        #[arg(long)]
+        url: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// What `stream` takes.
+#[derive(Debug, clap::Args)]
+struct Stream {
+    /// Interleaved rounds; medians are of them
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long the latency is measured in each round, in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    latency_seconds: u32,
+    /// One round of few events, to see that everything works; its numbers mean little
+    #[arg(long, conflicts_with_all = ["rounds", "latency_seconds", "events"])]
+    short: bool,
+    /// Only these variants
+    #[arg(long, value_delimiter = ',', default_values_t = Variant::ALL)]
+    only: Vec<Variant>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Stream(stream) => measure(stream),
+        Command::Work { variant, url, settings } => variant.work(&url, &settings),
+    }
+}
+
+fn measure(mut stream: Stream) -> Result<()> {
+    if stream.short {
+        (stream.rounds, stream.settings.events, stream.latency_seconds) = SHORT;
+    }
+    let mut variants = stream.only;
+    let missing = variants.contains(&Variant::Python).then(variant::missing_python).flatten();
+    if let Some(reason) = &missing {
+        println!("python: left out, {reason}");
+        variants.retain(|variant| *variant != Variant::Python);
+    }
+    let workload = Workload::new(&stream.settings);
+    let mut report = Report::new(&stream.settings, &workload, stream.rounds);
+    for round in 0..stream.rounds as usize {
+        // Each round begins with another variant, so that none always follows the same one.
+        for variant in variants.iter().copied().cycle().skip(round % variants.len().max(1)).take(variants.len()) {
+            let run = throughput::measure(variant, &workload, &stream.settings)?;
+            eprintln!("round {}: {variant}: {run}", round + 1);
+            report.add_run(variant, run);
+        }
+        for variant in variants.iter().copied().filter(|variant| variant.has_latency()) {
+            let latency = latency::measure(variant, &workload, &stream.settings, stream.latency_seconds)?;
+            eprintln!("round {}: {variant}: {latency}", round + 1);
+            report.add_latency(variant, latency);
+        }
+    }
+    report.print()
+}
