@@ -12,11 +12,14 @@
 mod cli;
 mod conformance;
 mod connect;
+mod connections;
 mod drain;
 mod exactly_once;
 mod guests;
+mod outage;
 mod pending;
 mod poison;
 mod replace;
+mod retry;
 mod traffic;
 mod wit;
