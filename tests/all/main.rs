@@ -13,6 +13,7 @@ mod cli;
 mod conformance;
 mod connect;
 mod connections;
+mod dead_letters;
 mod drain;
 mod exactly_once;
 mod guests;
