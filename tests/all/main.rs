@@ -12,11 +12,15 @@
 mod cli;
 mod conformance;
 mod connect;
+mod connections;
+mod dead_letters;
 mod drain;
 mod exactly_once;
 mod guests;
+mod outage;
 mod pending;
 mod poison;
 mod replace;
+mod retry;
 mod traffic;
 mod wit;
