@@ -314,6 +314,8 @@ impl Worker {
             self.more = true;
         }
         if !taken.batch.events.is_empty() {
+            // Wake-ups are only heard while the worker rests, which it does not as long as it finds something here.
+            self.more = true;
             let Consumer { source, name, .. } = &*self.context.consumer;
             let events = taken.batch.events.len();
             tracing::info!(stream = source.stream, group = source.group, consumer = name, events, "took events over");
