@@ -83,6 +83,8 @@ async fn many_triggers_share_few_connections_and_are_woken() {
     let _test = start(server.url()).await;
     poll_until(PATIENCE, "the host is told of changes", async || watching(&server) == 1).await;
     let mut round = 0;
+    // A trigger that has just begun looks by itself.
+    reaction(&server, &mut round).await;
     let took = shortest_reaction(&server, &mut round).await;
     let open = clients(&server).len();
     println!("{TRIGGERS} triggers over {open} connections reacted within {took:?}");
@@ -105,7 +107,10 @@ async fn streams_are_polled_where_tracking_is_not_permitted() {
     let server = Options::new().port().start();
     server.ask(&["ACL", "SETUSER", "host", "on", ">secret", "~*", "&*", "+@all", "-client|tracking"]);
     let _test = start(format!("redis://host:secret@127.0.0.1:{}", server.port())).await;
-    let took = shortest_reaction(&server, &mut 0).await;
+    let mut round = 0;
+    // A trigger that has just begun looks by itself.
+    reaction(&server, &mut round).await;
+    let took = shortest_reaction(&server, &mut round).await;
     assert_eq!(watching(&server), 0, "this user cannot be told of changes");
     println!("without tracking {TRIGGERS} triggers reacted within {took:?}");
     assert!(took < REACTION, "it took {took:?}");

@@ -44,7 +44,8 @@ async fn abandoned_entries_do_not_hold_up_new_ones_and_are_done_in_the_end() {
     let count = abandoned();
     let ids = abandon(&server, count);
     // Some are not in the stream any more: deleted, or trimmed from its beginning.
-    let trimmed = 100;
+    // Fewer than one look for abandoned entries passes over, so that each look finds some.
+    let trimmed = 10;
     server.ask(&["XTRIM", "events", "MINID", &ids[trimmed]]);
     server.ask(&["XDEL", "events", &ids[1_000]]);
     let vanished = trimmed as u64 + 1;
