@@ -9,7 +9,8 @@ use sandbar::store::connect;
 use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
 
 const CAMERAS: u64 = 1;
-const SETTLE: Duration = Duration::from_secs(600);
+/// Enough for the long form on a busy machine.
+const SETTLE: Duration = Duration::from_secs(1800);
 
 fn abandoned() -> u64 {
     if std::env::var_os("SANDBAR_LONG").is_some() { 1_000_000 } else { 20_000 }
