@@ -19,6 +19,8 @@ wasmtime::component::bindgen!({
             include sandbar:plugin/primitives@0.1.0;
             import wasi:logging/logging@0.1.0-draft;
             export sandbar:plugin/handler@0.1.0;
+            export sandbar:plugin/schedule@0.1.0;
+            export sandbar:plugin/loader@0.1.0;
         }
     ",
     world: "sandbar:host/host",
@@ -30,13 +32,20 @@ wasmtime::component::bindgen!({
         "sandbar:plugin/cache.ttl": async,
         "sandbar:plugin/cache.scan": async,
         "sandbar:plugin/cache.get-for-update": async,
+        "sandbar:plugin/cache.fetch": async,
         "sandbar:plugin/cache.increment": async,
         "sandbar:plugin/stream.range": async,
         "sandbar:plugin/stream.rev-range": async,
         "sandbar:plugin/stream.length": async,
         "sandbar:plugin/stream.info": async,
         "sandbar:plugin/stream.trim": async,
+        "sandbar:plugin/queue.length": async,
+        "sandbar:plugin/queue.peek": async,
+        "sandbar:plugin/queue.take": async,
         "sandbar:plugin/pubsub.subscribers": async,
+        "sandbar:plugin/lock.acquire": async,
+        "sandbar:plugin/lock.[method]guard.extend": async,
+        "sandbar:plugin/lock.[method]guard.release": async,
         "sandbar:plugin/collections.hash-get": async,
         "sandbar:plugin/collections.hash-get-many": async,
         "sandbar:plugin/collections.hash-get-all": async,
@@ -53,4 +62,7 @@ wasmtime::component::bindgen!({
         "sandbar:plugin/transaction.commit": async,
     },
     exports: { default: async },
+    with: {
+        "sandbar:plugin/lock.guard": crate::guest::Guard,
+    },
 });

@@ -7,12 +7,15 @@
 mod cache;
 mod collections;
 mod http;
+mod lock;
 mod logging;
 mod pubsub;
+mod queue;
 mod state;
 mod stream;
 mod transaction;
 
+pub use lock::Guard;
 pub use state::{Identity, State};
 
 use crate::bindings::sandbar::plugin::types::Error;

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{InstancePre, types::ComponentItem};
 
-use crate::bindings::exports::sandbar::plugin::handler::GuestIndices;
 use crate::engine::Engine;
 use crate::guest::State;
-use crate::manifest::{Manifest, Trigger};
+use crate::manifest::Manifest;
+
+mod exports;
+
+pub(crate) use exports::{Exported, Exports};
 
 /// The largest component.
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
 /// The interfaces of the host's own package, and the version that it offers.
 const PACKAGE: &str = "sandbar:plugin/";
 const PACKAGE_VERSION: &str = "0.1";
-const INTERFACES: &[&str] = &["types", "cache", "stream", "pubsub", "collections", "transaction"];
+const INTERFACES: &[&str] = &["types", "cache", "stream", "queue", "pubsub", "lock", "collections", "transaction"];
 /// Standard interfaces that are offered. Those of `cli` and `filesystem` are what the standard libraries of guests import;
 /// behind them there is no file, no argument and no variable.
 const STANDARD: &[&str] = &[
@@ -29,16 +32,13 @@ const STANDARD: &[&str] = &[
 ];
 /// Outgoing HTTP is offered to plugins that ask for a host.
 const HTTP: &[&str] = &["wasi:http/outgoing-handler@", "wasi:http/types@"];
-/// What a stream trigger calls.
-const HANDLER: &str = "sandbar:plugin/handler@";
-
 /// A version of a plugin: one component's bytes, compiled and checked. Immutable; cheap to clone.
 #[derive(Clone)]
 pub struct Version {
     /// The SHA-256 of the bytes, in hexadecimal.
     pub digest: Arc<str>,
     pub(crate) pre: InstancePre<State>,
-    pub(crate) handler: Option<GuestIndices>,
+    pub(crate) exports: Exports,
 }
 
 impl std::fmt::Debug for Version {
@@ -90,6 +90,13 @@ pub struct Inspection {
     pub exports: Vec<String>,
 }
 
+impl Inspection {
+    /// Whether the component exports an interface, in whatever version.
+    pub fn has_export(&self, interface: &str) -> bool {
+        self.exports.iter().any(|exported| exports::is(exported, interface))
+    }
+}
+
 /// One import of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
@@ -118,28 +125,23 @@ pub fn inspect(engine: &Engine, bytes: &[u8]) -> Result<Inspection, LoadError> {
 /// Compiles a component and checks it against its manifest. Takes CPU time: call it where blocking is allowed.
 pub fn load(engine: &Engine, bytes: &[u8], manifest: &Manifest) -> Result<Version, LoadError> {
     let (inspection, component) = look(engine, bytes)?;
-    for import in inspection.imports {
-        let reason = match import.verdict {
+    for import in &inspection.imports {
+        let reason = match &import.verdict {
             Verdict::Provided => continue,
             Verdict::NeedsHttpGrant if !manifest.grants.http.is_empty() => continue,
             Verdict::NeedsHttpGrant => {
                 "but the manifest asks for no host: list the hosts in `http` under [grants]".to_owned()
             }
-            Verdict::NotProvided(reason) => reason,
+            Verdict::NotProvided(reason) => reason.clone(),
         };
-        return Err(LoadError::Import { name: import.name, reason });
+        return Err(LoadError::Import { name: import.name.clone(), reason });
     }
     let pre = engine.linker().instantiate_pre(&component).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
-    let handles = inspection.exports.iter().any(|export| export.starts_with(HANDLER));
-    let handler = handles
-        .then(|| GuestIndices::new(&pre))
-        .transpose()
-        .map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
-    let needs_handler = manifest.triggers.iter().any(|Trigger::Stream(_)| true);
-    if needs_handler && handler.is_none() {
-        return Err(LoadError::Export { trigger: "stream", export: "sandbar:plugin/handler@0.1.0" });
+    let exports = Exports::find(&pre, &inspection).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
+    if let Some(trigger) = manifest.triggers.iter().find(|trigger| !inspection.has_export(trigger.export())) {
+        return Err(LoadError::Export { trigger: trigger.kind(), export: trigger.export() });
     }
-    Ok(Version { digest: inspection.digest.into(), pre, handler })
+    Ok(Version { digest: inspection.digest.into(), pre, exports })
 }
 
 fn look(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, wasmtime::component::Component), LoadError> {

@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use crate::bindings::exports::sandbar::plugin::handler::{Event, Guest, Outcome};
+use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
+use crate::bindings::exports::sandbar::plugin::loader::Loaded;
+use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use crate::call::{Behalf, Call, Ended};
 use crate::engine::EPOCH_TICK;
 use crate::guest::{Identity, State};
-use crate::plugin::Version;
+use crate::plugin::{Exported, Version};
 
 /// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then, where
 /// epochs do not reach it.
@@ -34,7 +38,7 @@ pub struct Pool {
 
 struct Instance {
     store: Store<State>,
-    handler: Guest,
+    exports: Exported,
     calls: u32,
 }
 
@@ -59,13 +63,13 @@ pub enum CallError {
     /// The plugin answered an error.
     #[error("the plugin answered an error: {0}")]
     Failed(String),
-    /// The plugin answered a list of outcomes that does not fit the batch.
-    #[error("the plugin answered {answered} outcomes for {events} events")]
+    /// The plugin answered a list that does not fit what it was asked.
+    #[error("the plugin answered {answered} outcomes for {asked} events")]
     Malformed {
         /// How many it answered.
         answered: usize,
-        /// How many events there were.
-        events: usize,
+        /// How many events or keys there were.
+        asked: usize,
     },
     /// No instance could be made; says nothing about the events.
     #[error("no instance could be made: {0}")]
@@ -110,51 +114,82 @@ impl Pool {
     }
 
     /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
+    /// The flag beside an error tells whether the store failed while the plugin used it.
     pub async fn handle(
         &self,
-        behalf: Behalf,
+        behalf: Option<Behalf>,
         ids: Arc<[String]>,
         events: &[Event<'_>],
     ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
-        let _busy = Busy::new(&self.busy);
+        let mut running = self.begin(behalf, ids, self.identity.limits.deadline).await?;
+        let (store, exports, limit) = running.parts();
+        let answer = timeout(limit, async { export(exports.handler.as_ref())?.call_handle(store, events).await }).await;
+        let (outcomes, ended) = self.end(running, answer)?;
+        fits(outcomes.len(), events.len(), &ended)?;
+        Ok((outcomes, ended))
+    }
+
+    /// Has the plugin run a tick of a schedule.
+    pub async fn tick(&self, tick: Tick<'_>, deadline: Duration) -> Result<Ended, (CallError, bool)> {
+        let mut running = self.begin(None, Arc::default(), deadline).await?;
+        let (store, exports, limit) = running.parts();
+        let answer = timeout(limit, async { export(exports.schedule.as_ref())?.call_tick(store, tick).await }).await;
+        let ((), ended) = self.end(running, answer)?;
+        Ok(ended)
+    }
+
+    /// Has the plugin load keys for `cache.fetch`.
+    pub async fn load(&self, keys: &[&str]) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
+        let mut running = self.begin(None, Arc::default(), self.identity.limits.deadline).await?;
+        let (store, exports, limit) = running.parts();
+        let answer = timeout(limit, async { export(exports.loader.as_ref())?.call_load(store, keys).await }).await;
+        let (loaded, ended) = self.end(running, answer)?;
+        fits(loaded.len(), keys.len(), &ended)?;
+        Ok((loaded, ended))
+    }
+
+    /// Begins a call in a warm instance, or in a new one.
+    async fn begin(
+        &self,
+        behalf: Option<Behalf>,
+        events: Arc<[String]>,
+        deadline: Duration,
+    ) -> Result<Running<'_>, (CallError, bool)> {
+        let busy = Busy::new(&self.busy);
         let idle = self.idle.lock().pop();
         let mut instance = match idle {
             Some(instance) => instance,
             None => self.instantiate().await.map_err(|error| (error, false))?,
         };
         let limits = &self.identity.limits;
-        let deadline = Instant::now() + limits.deadline;
-        let call = Call::new(deadline, Some(behalf), ids, limits.effects, limits.effect_bytes.as_u64());
+        let call = Call::new(Instant::now() + deadline, behalf, events, limits.effects, limits.effect_bytes.as_u64());
         instance.store.data_mut().begin(call);
         instance.store.set_epoch_deadline(1);
-        let answer = {
-            let running = instance.handler.call_handle(&mut instance.store, events);
-            tokio::time::timeout(limits.deadline + DEADLINE_SLACK, running).await
-        };
-        let ended = instance.store.data_mut().call().take();
-        let outcomes = match answer {
-            Ok(Ok(Ok(outcomes))) => outcomes,
-            Ok(Ok(Err(text))) => {
-                let failed = ended.store_failed;
-                self.give_back(instance);
-                return Err((CallError::Failed(text), failed));
+        Ok(Running { instance, deadline, _busy: busy })
+    }
+
+    /// Ends a call. An instance whose call ended in any other way than well is dropped.
+    fn end<T>(&self, mut running: Running<'_>, answer: Answer<T>) -> Result<(T, Ended), (CallError, bool)> {
+        let ended = running.instance.store.data_mut().call().take();
+        match answer {
+            Ok(Ok(Ok(answer))) => {
+                self.give_back(running.instance);
+                Ok((answer, ended))
             }
-            Ok(Err(error)) => return Err((self.fault(&error, instance.store.data()), ended.store_failed)),
-            Err(_) => return Err((CallError::Deadline(limits.deadline), ended.store_failed)),
-        };
-        self.give_back(instance);
-        if outcomes.len() != events.len() {
-            let error = CallError::Malformed { answered: outcomes.len(), events: events.len() };
-            return Err((error, ended.store_failed));
+            Ok(Ok(Err(text))) => {
+                self.give_back(running.instance);
+                Err((CallError::Failed(text), ended.store_failed))
+            }
+            Ok(Err(error)) => {
+                let fault = self.fault(&error, running.deadline, running.instance.store.data());
+                Err((fault, ended.store_failed))
+            }
+            Err(_) => Err((CallError::Deadline(running.deadline), ended.store_failed)),
         }
-        Ok((outcomes, ended))
     }
 
     async fn instantiate(&self) -> Result<Instance, CallError> {
         let none = |error: wasmtime::Error| CallError::NoInstance(format!("{error:#}"));
-        let Some(handler) = &self.version.handler else {
-            return Err(CallError::NoInstance("the component exports no handler".to_owned()));
-        };
         let mut store = Store::new(self.version.pre.engine(), State::new(self.identity.clone()));
         store.limiter(|state| state.limits());
         let hostcall = self.identity.limits.value_bytes.as_u64().max(self.identity.limits.effect_bytes.as_u64());
@@ -169,12 +204,12 @@ impl Pool {
         let deadline = self.identity.limits.deadline;
         store.data_mut().call().deadline = Instant::now() + deadline;
         let making = self.version.pre.instantiate_async(&mut store);
-        let instance = tokio::time::timeout(deadline + DEADLINE_SLACK, making)
+        let instance = timeout(deadline + DEADLINE_SLACK, making)
             .await
             .map_err(|_| CallError::NoInstance(format!("its start took longer than {deadline:?}")))?
             .map_err(none)?;
-        let handler = handler.load(&mut store, &instance).map_err(none)?;
-        Ok(Instance { store, handler, calls: 0 })
+        let exports = self.version.exports.load(&mut store, &instance).map_err(none)?;
+        Ok(Instance { store, exports, calls: 0 })
     }
 
     fn give_back(&self, mut instance: Instance) {
@@ -185,10 +220,10 @@ impl Pool {
     }
 
     /// What a trap was.
-    fn fault(&self, error: &wasmtime::Error, state: &State) -> CallError {
+    fn fault(&self, error: &wasmtime::Error, deadline: Duration, state: &State) -> CallError {
         let limits = &self.identity.limits;
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-            return CallError::Deadline(limits.deadline);
+            return CallError::Deadline(deadline);
         }
         let root = error.root_cause().to_string();
         if root.contains("growing memory") {
@@ -204,6 +239,33 @@ impl Pool {
         }
         CallError::Trap(text)
     }
+}
+
+/// What a call came to: the plugin's own answer, within a trap, within the deadline.
+type Answer<T> = Result<wasmtime::Result<Result<T, String>>, Elapsed>;
+
+/// A call that runs.
+struct Running<'a> {
+    instance: Instance,
+    deadline: Duration,
+    _busy: Busy<'a>,
+}
+
+impl Running<'_> {
+    /// What the call needs: the store, the exports, and how long it may take from outside.
+    fn parts(&mut self) -> (&mut Store<State>, &Exported, Duration) {
+        (&mut self.instance.store, &self.instance.exports, self.deadline + DEADLINE_SLACK)
+    }
+}
+
+/// An export that was found when the component was loaded.
+fn export<T>(found: Option<&T>) -> wasmtime::Result<&T> {
+    found.ok_or_else(|| wasmtime::Error::msg("the component does not export what is called"))
+}
+
+/// Checks that an answer has one part for each that was asked.
+fn fits(answered: usize, asked: usize, ended: &Ended) -> Result<(), (CallError, bool)> {
+    if answered == asked { Ok(()) } else { Err((CallError::Malformed { answered, asked }, ended.store_failed)) }
 }
 
 /// Counts a call while it runs.

@@ -58,7 +58,7 @@ fn a_manifest_has_every_key_with_its_default() {
     let short = "name = \"visits\"\n[[trigger]]\ntype = \"stream\"\nstream = \"page-views\"\n";
     assert_eq!(Manifest::parse(block), Manifest::parse(short));
     let all = Manifest::parse(&with_optional_keys(block)).unwrap();
-    let Trigger::Stream(trigger) = &all.triggers[0];
+    let Trigger::Stream(trigger) = &all.triggers[0] else { panic!("a stream trigger") };
     assert!(all.component.is_some() && trigger.group.is_some());
     for table in ["name = \"a\"", "name = \"a\"\n[grants]", "name = \"a\"\n[limits]", short] {
         assert_all_named(block, &Manifest::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());

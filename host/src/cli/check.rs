@@ -17,12 +17,9 @@ use crate::builder::PluginFolder;
 use crate::config::EngineConfig;
 use crate::engine::Engine;
 use crate::host::MANIFEST_NAME;
-use crate::manifest::{Manifest, Trigger};
+use crate::manifest::Manifest;
 use crate::plugin::{self, Inspection, Verdict};
 use needs::Need;
-
-/// The interface that a component exports to be given events.
-const HANDLER: &str = "sandbar:plugin/handler";
 
 /// What `sandbar check` takes.
 #[derive(Debug, Args)]
@@ -106,6 +103,12 @@ impl Report {
     fn new(component: PathBuf, manifest: Option<&Manifest>, inspection: Inspection) -> Self {
         let mut refused = Vec::new();
         let grants = manifest.map(|manifest| &manifest.grants);
+        let triggers = manifest.map(|manifest| manifest.triggers.as_slice()).unwrap_or_default();
+        for trigger in triggers.iter().filter(|trigger| !inspection.has_export(trigger.export())) {
+            let (kind, subject, export) = (trigger.kind(), trigger.subject(), trigger.export());
+            let export = export.split('@').next().unwrap_or_default();
+            refused.push(format!("the trigger of {kind} `{subject}` needs the export `{export}`, which is not there"));
+        }
         let imports = inspection.imports.into_iter().map(|import| {
             let needs = Need::of(&import.name).map(|need| need.in_words(grants));
             let reason = match import.verdict {
@@ -121,12 +124,6 @@ impl Report {
             ImportReport { name: import.name, provided, needs }
         });
         let imports = imports.collect();
-        let handles = inspection.exports.iter().any(|name| name.split('@').next() == Some(HANDLER));
-        let triggers = manifest.map(|manifest| manifest.triggers.as_slice()).unwrap_or_default();
-        for Trigger::Stream(trigger) in triggers.iter().filter(|_| !handles) {
-            let stream = &trigger.stream;
-            refused.push(format!("the trigger of stream `{stream}` needs the export `{HANDLER}`, which is not there"));
-        }
         Self {
             component,
             bytes: inspection.size_bytes,

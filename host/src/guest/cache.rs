@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::state::{self, State};
-use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, Host, Page, Remaining};
+use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, FetchPolicy, Host, Page, Remaining};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::overlay::{self, Held, Seen};
 use crate::store::{self, Effect, StoreError};
@@ -67,6 +67,11 @@ impl Host for State {
         let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: store::Remaining::Never };
         self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
         plain(&key, seen.value).map(|value| value.map(Vec::from))
+    }
+
+    async fn fetch(&mut self, key: String, _policy: FetchPolicy) -> Result<Option<Vec<u8>>, Error> {
+        self.readable(&key)?;
+        Err(Error::Internal("there is no tiered cache yet".to_owned()))
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {

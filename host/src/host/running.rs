@@ -56,11 +56,8 @@ pub(super) async fn pool(
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store,
     };
-    let has_handler = version.handler.is_some();
     let pool = Pool::new(Arc::new(identity), version);
-    if has_handler {
-        pool.warm().await?;
-    }
+    pool.warm().await?;
     Ok(pool)
 }
 
@@ -125,14 +122,21 @@ async fn stop(workers: Vec<Task>) -> usize {
 }
 
 fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: &PluginMetrics) -> Vec<Task> {
-    let begin = |Trigger::Stream(trigger): &Trigger| {
-        let source = source(&host.config.tenant, &manifest.name, trigger);
-        let consumer = Consumer::new(Arc::new(source), host.consumer_name());
-        let context =
-            Context::new(host.store.clone(), consumer, trigger.clone(), active.clone(), metrics.clone(), host.protocol);
-        let (stop, ready) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)));
-        let worker = Worker::new(Arc::new(context), ready.clone());
-        let worker = tokio::spawn(worker.run(stop.clone(), host.give_up.clone()));
+    let begin = |trigger: &Trigger| {
+        let (stop, ready, give_up) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)), host.give_up.clone());
+        let worker = match trigger {
+            Trigger::Stream(trigger) => {
+                let source = source(&host.config.tenant, &manifest.name, trigger);
+                let consumer = Consumer::new(Arc::new(source), host.consumer_name());
+                let (store, pool) = (host.store.clone(), active.clone());
+                let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
+                tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
+            }
+            Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Schedule(_) | Trigger::Http(_) => {
+                tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
+                tokio::spawn(async { Ended::Drained })
+            }
+        };
         Task { stop, ready, worker }
     };
     manifest.triggers.iter().map(begin).collect()

@@ -25,7 +25,8 @@ pub(crate) async fn work(url: &str, settings: &Settings) -> Result<()> {
     config.engine.cache_dir = Some(compiled.path().to_owned());
     config.store.commit_connections = settings.in_flight;
     let mut manifest = Manifest::parse(MANIFEST)?;
-    for Trigger::Stream(trigger) in &mut manifest.triggers {
+    for trigger in &mut manifest.triggers {
+        let Trigger::Stream(trigger) = trigger else { continue };
         trigger.start = GroupStart::After(EntryId::ZERO);
         trigger.batch = settings.batch;
         trigger.concurrency = settings.in_flight;

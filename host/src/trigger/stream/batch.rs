@@ -215,7 +215,7 @@ async fn call(
         .collect();
     let behalf = Behalf { consumer: context.consumer.clone(), epoch };
     let begun = Instant::now();
-    let answer = pool.handle(behalf, ids.clone(), &events).await;
+    let answer = pool.handle(Some(behalf), ids.clone(), &events).await;
     if answer.is_ok() {
         context.metrics.handled(events.len(), begun.elapsed());
     }
