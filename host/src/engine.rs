@@ -98,6 +98,9 @@ fn settings(instances: u32) -> Config {
     config.allocation_strategy(pool);
     config.memory_init_cow(true);
     config.epoch_interruption(true);
+    // An instance serves one call at a time, and what several at once would need costs each call of the host about a microsecond. An
+    // asynchronous tier beside the plain functions would turn it on.
+    config.concurrency_support(false);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     config
 }
