@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
 use crate::manifest::{Manifest, ManifestError};
+use crate::outage::Outage;
 use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
@@ -33,6 +34,7 @@ pub struct Host {
     config: Config,
     engine: Engine,
     store: Arc<dyn Store>,
+    outage: Arc<Outage>,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -130,11 +132,14 @@ impl Host {
     #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
+        let name = format!("{:012x}", rand::random::<u64>() >> 16);
+        let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
         Ok(Self {
             config,
             engine,
             store,
-            name: format!("{:012x}", rand::random::<u64>() >> 16),
+            outage: Arc::new(outage),
+            name,
             consumers: AtomicU64::new(0),
             protocol,
             plugins: Mutex::default(),
@@ -175,7 +180,7 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone())
+        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone(), &self.outage)
             .await
             .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
@@ -246,6 +251,11 @@ impl Health for Host {
         let mut degraded = Vec::new();
         if !store_up {
             degraded.push("the store does not answer: triggers wait".to_owned());
+        }
+        if let Some(journal) = self.outage.journal() {
+            degraded.push(format!(
+                "plugins with `on-outage = \"fallback\"` go on in memory; {journal} commits wait to be replayed"
+            ));
         }
         let waiting = plugins.iter().filter(|plugin| !plugin.running);
         degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));

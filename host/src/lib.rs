@@ -41,6 +41,7 @@
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
 //! | [`grants`], [`pattern`] | what a plugin may touch |
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
+//! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
@@ -82,6 +83,8 @@ pub mod grants;
 pub mod pattern;
 
 pub mod store;
+
+pub mod outage;
 
 pub mod call;
 pub mod overlay;

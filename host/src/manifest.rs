@@ -43,12 +43,26 @@ pub struct Manifest {
     /// What it asks to touch.
     #[serde(default)]
     pub grants: Grants,
+    /// What becomes of its calls while the store is away; default `fail`.
+    #[serde(default)]
+    pub on_outage: OnOutage,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
     /// What it reads through `wasi:config/store`.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
+}
+
+/// What becomes of a plugin's calls while the store is away. Deliveries of streams and queues wait for the store in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOutage {
+    /// Its calls answer `unavailable`.
+    #[default]
+    Fail,
+    /// Its reads and writes go to memory, and its commits to a journal that is replayed when the store is back.
+    Fallback,
 }
 
 /// What a plugin may use. Each limit binds on every trigger.

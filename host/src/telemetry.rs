@@ -6,10 +6,12 @@
 
 mod export;
 mod histogram;
+mod outage;
 mod plugin;
 mod store;
 
 pub use export::Exporter;
 pub use histogram::{Histogram, Spread};
+pub use outage::OutageMetrics;
 pub use plugin::{PluginMetrics, Snapshot};
 pub use store::StoreMetrics;

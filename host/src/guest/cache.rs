@@ -81,8 +81,10 @@ impl Host for State {
                 "`{key}` was written by this call, and the write waits for the commit: use `add` instead of `increment`"
             )));
         }
-        let store = self.store();
-        let answer = store.increment(&full, by).await;
+        let answer = match self.outage() {
+            Some(outage) => outage.clone().increment(&full, by).await,
+            None => self.identity.store.clone().increment(&full, by).await,
+        };
         self.answered(answer)
     }
 

@@ -15,7 +15,8 @@ use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::Call;
 use crate::grants::Policy;
 use crate::manifest::Limits;
-use crate::store::{Effect, Field, Store, StoreError};
+use crate::outage::Outage;
+use crate::store::{Commit, CommitError, Committed, Effect, Field, Settlement, Store, StoreError};
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -49,6 +50,25 @@ pub struct Identity {
     pub config: Vec<(String, String)>,
     /// Where its primitives live.
     pub store: Arc<dyn Store>,
+    /// What stands in for the store while it is away; none where the plugin's calls fail then.
+    pub outage: Option<Arc<Outage>>,
+}
+
+impl Identity {
+    /// Commits writes that belong to no delivery.
+    pub async fn commit(
+        &self,
+        effects: &[Effect],
+        relied_on: &[(String, Option<Bytes>)],
+    ) -> Result<Committed, CommitError> {
+        match &self.outage {
+            Some(outage) => outage.commit(effects, relied_on).await,
+            None => {
+                let settlement = Settlement::default();
+                self.store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
+            }
+        }
+    }
 }
 
 /// The state of one instance.
@@ -147,14 +167,34 @@ impl State {
         if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
+    /// What stands in for the store while it is away, where this call may use it: the call of a delivery waits for the store that its
+    /// events came from.
+    pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
+        self.identity.outage.as_ref().filter(|_| self.call.behalf.is_none())
+    }
+
+    /// Where to read.
     pub(super) fn store(&self) -> Arc<dyn Store> {
-        self.identity.store.clone()
+        self.outage().map_or_else(|| self.identity.store.clone(), |outage| outage.store())
+    }
+
+    /// Where to do what must be seen by the whole fleet at once, and so is not done in memory while the store is away.
+    pub(super) fn shared_store(&self, key: &str) -> Result<Arc<dyn Store>, Error> {
+        if self.outage().is_some_and(|outage| outage.is_degraded()) {
+            return Err(Error::Unavailable(format!("the store of `{key}` is away, and this is not done in memory")));
+        }
+        Ok(self.identity.store.clone())
     }
 
     /// Passes a store's answer on, and remembers when it was the store that failed.
     pub(super) fn answered<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, Error> {
         answer.map_err(|error| {
-            self.call.store_failed |= error.is_transient();
+            if error.is_transient() {
+                self.call.store_failed = true;
+                if let Some(outage) = self.outage() {
+                    outage.failed();
+                }
+            }
             Error::from(error)
         })
     }

@@ -48,7 +48,7 @@ impl Host for State {
     async fn trim(&mut self, name: String, retention: Retention, keep_unread: bool) -> Result<u64, Error> {
         let full = self.writable(&name)?;
         let retention = kept(retention)?;
-        let store = self.store();
+        let store = self.shared_store(&name)?;
         let answer = store.trim(&full, retention, keep_unread).await;
         self.answered(answer)
     }

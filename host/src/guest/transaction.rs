@@ -27,15 +27,20 @@ impl Host for State {
     async fn commit(&mut self) -> Result<(), Error> {
         let ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-        let behalf = self.call.behalf.clone();
-        let commit = Commit {
-            consumer: behalf.as_ref().map(|behalf| (&*behalf.consumer, behalf.epoch)),
-            relied_on: &ended.relied_on,
-            effects: &effects,
-            settlement: Settlement::default(),
-            atomic: true,
+        let answer = match self.call.behalf.clone() {
+            None => self.identity.clone().commit(&effects, &ended.relied_on).await,
+            Some(behalf) => {
+                let commit = Commit {
+                    consumer: Some((&behalf.consumer, behalf.epoch)),
+                    relied_on: &ended.relied_on,
+                    effects: &effects,
+                    settlement: Settlement::default(),
+                    atomic: true,
+                };
+                self.identity.store.clone().commit(commit).await
+            }
         };
-        match self.store().commit(commit).await {
+        match answer {
             Ok(committed) => match committed.refused.first() {
                 None => Ok(()),
                 Some(refusal) => {

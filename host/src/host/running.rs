@@ -13,7 +13,8 @@ use crate::config::TenantConfig;
 use crate::grants::Policy;
 use crate::guest::Identity;
 use crate::http::PluginHealth;
-use crate::manifest::{Manifest, StreamTrigger, Trigger};
+use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
+use crate::outage::Outage;
 use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source, Store};
@@ -45,6 +46,7 @@ pub(super) async fn pool(
     manifest: &Manifest,
     version: Version,
     store: Arc<dyn Store>,
+    outage: &Arc<Outage>,
 ) -> Result<Pool, CallError> {
     let identity = Identity {
         tenant: tenant.name.clone(),
@@ -55,6 +57,7 @@ pub(super) async fn pool(
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store,
+        outage: (manifest.on_outage == OnOutage::Fallback).then(|| outage.clone()),
     };
     let pool = Pool::new(Arc::new(identity), version);
     pool.warm().await?;

@@ -72,6 +72,14 @@ fn describe() {
     describe_counter!("sandbar_taken_over_total", "Events taken over from consumers that were not heard of");
     describe_counter!("sandbar_vanished_total", "Events that were pending but no longer in their stream");
     describe_counter!("sandbar_store_reconnects_total", "Connections to the store that were lost and made anew");
+    describe_counter!("sandbar_journal_replayed_total", "Commits of an outage that were replayed");
+    describe_counter!(
+        "sandbar_journal_conflicts_total",
+        "Commits of an outage that met a changed value or were refused in part"
+    );
+    describe_counter!("sandbar_journal_refused_total", "Commits of an outage that found the journal full");
+    describe_gauge!("sandbar_degraded", "1 while plugins go on in memory because the store is away, else 0");
+    describe_gauge!("sandbar_journal_entries", "Commits of an outage that wait to be replayed");
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");

@@ -21,7 +21,7 @@ const PIPELINE_DEPTH: usize = 1024;
 /// The first pause between attempts to connect.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// The longest pause between attempts to connect.
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// A server's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use rand::RngExt;
 /// The first pause after a fault of the store.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Pauses after faults: doubling up to a cap, with jitter, from the start again after a success.
 #[derive(Debug, Default)]
