@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbar_tests::process::HostProcess;
-use sandbar_tests::{Faults, Options, Proxy, RedisServer, components, open_manifest, poll_until_blocking};
+use sandbar_tests::{Faults, Group, Options, Proxy, RedisServer, components, open_manifest, poll_until_blocking};
 
 const CAMERAS: u64 = 20;
 /// Longer than `claim-idle` below, so that a host that is stopped this long is taken for dead.
@@ -141,9 +141,9 @@ fn run(plan: &Plan) -> Tally {
     }
     proxy.set_faults(Faults::none());
     if tally.doubled == 0 {
-        let begun = Instant::now();
+        let (begun, group) = (Instant::now(), Group::new(&server, "events", "guest"));
         poll_until_blocking(SETTLE, "all events are settled", || {
-            is_settled(&server) || (plan.protocol.is_some() && begun.elapsed() > SETTLE / 3)
+            group.is_settled() || (plan.protocol.is_some() && begun.elapsed() > SETTLE / 3)
         });
         (tally.lost, tally.doubled) = count(&server, fed);
     }
@@ -168,16 +168,6 @@ fn feed(server: &RedisServer, range: std::ops::Range<u64>) {
         pipeline.cmd("XADD").arg("events").arg("*").arg("camera").arg(camera).arg("seq").arg(seq).ignore();
     }
     pipeline.query::<()>(&mut server.connect()).unwrap();
-}
-
-/// Whether every entry was delivered and nothing is pending.
-fn is_settled(server: &RedisServer) -> bool {
-    let mut connection = server.connect();
-    let groups: Vec<HashMap<String, redis::Value>> =
-        redis::cmd("XINFO").arg("GROUPS").arg("events").query(&mut connection).unwrap_or_default();
-    let Some(group) = groups.first() else { return false };
-    let number = |name: &str| redis::from_redis_value_ref::<u64>(&group[name]).unwrap_or(u64::MAX);
-    number("pending") == 0 && number("lag") == 0
 }
 
 /// How many of the first `fed` events took no effect, and how many effects there are too many, by lists and by counts.

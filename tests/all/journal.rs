@@ -88,9 +88,17 @@ async fn outages_lose_nothing_double_nothing_and_keep_the_order() {
         // The replay loses replies, and meets commits of its own that come late, after it has looked what the store has.
         let late_for = Duration::from_millis(50)..Duration::from_millis(400);
         proxy.set_faults(Faults { late: 0.3, late_for, ..Faults::lossy(0.05, b"EXEC") });
-        if round % 2 == 0 { server.kill() } else { proxy.set_mode(Mode::Closed) }
+        if round % 2 == 0 {
+            server.kill()
+        } else {
+            proxy.set_mode(Mode::Closed)
+        }
         poll_until(PATIENCE, "some commits are journaled", async || outage.journal() > Some(1_500)).await;
-        if round % 2 == 0 { server.restart() } else { proxy.set_mode(Mode::Open) }
+        if round % 2 == 0 {
+            server.restart()
+        } else {
+            proxy.set_mode(Mode::Open)
+        }
         poll_until(PATIENCE, "the journal is replayed", async || outage.journal().is_none()).await;
         proxy.set_faults(Faults::none());
     }
