@@ -6,6 +6,7 @@
 
 mod child;
 mod cpu;
+mod idle;
 mod latency;
 mod native;
 mod plugin;
@@ -39,6 +40,18 @@ enum Command {
     /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands, and of a
     /// Python program that makes one call at a time
     Stream(Stream),
+    /// What a host with many plugins costs while nothing happens
+    Idle(idle::Idle),
+    /// A host with many plugins, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    IdleWork {
+        /// Its server
+        #[arg(long)]
+        url: String,
+        /// How many plugins
+        #[arg(long)]
+        plugins: u32,
+    },
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     Work {
@@ -74,6 +87,8 @@ struct Stream {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stream(stream) => measure(stream),
+        Command::Idle(idle) => idle::measure(&idle),
+        Command::IdleWork { url, plugins } => idle::work(&url, plugins),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }
 }
