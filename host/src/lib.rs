@@ -41,7 +41,8 @@
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
 //! | [`grants`], [`pattern`] | what a plugin may touch |
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
-//! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
+//! | [`lock`] | a lock that this host holds, and renews |
+//! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
@@ -84,6 +85,7 @@ pub mod pattern;
 pub mod store;
 
 pub mod call;
+pub mod lock;
 pub mod overlay;
 
 pub mod bindings;

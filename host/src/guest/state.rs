@@ -37,6 +37,8 @@ pub struct Identity {
     pub tenant: String,
     /// What every name that the plugin uses is prefixed with.
     pub prefix: String,
+    /// The host's name, unique to this incarnation.
+    pub host: String,
     /// The plugin's name.
     pub plugin: String,
     /// The version: the SHA-256 of the component, in hexadecimal.
@@ -60,6 +62,8 @@ pub struct State {
     pub(super) http: Outgoing,
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
+    /// Counts the guards of locks.
+    pub(super) guards: u64,
     limits: StoreLimits,
 }
 
@@ -99,6 +103,7 @@ impl State {
             output,
             wasi,
             table: ResourceTable::new(),
+            guards: 0,
             limits,
         }
     }

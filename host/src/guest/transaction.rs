@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::lock::release_all;
 use crate::store::combine::combine;
 use crate::store::{Commit, CommitError, Effect, Settlement};
 
@@ -35,7 +36,9 @@ impl Host for State {
             settlement: Settlement::default(),
             atomic: true,
         };
-        match self.store().commit(commit).await {
+        let committed = self.store().commit(commit).await;
+        release_all(&self.call.locks.settled()).await;
+        match committed {
             Ok(committed) => match committed.refused.first() {
                 None => Ok(()),
                 Some(refusal) => {
@@ -52,8 +55,9 @@ impl Host for State {
         }
     }
 
-    fn discard(&mut self) -> Result<(), Error> {
+    async fn discard(&mut self) -> Result<(), Error> {
         self.call.take();
+        release_all(&self.call.locks.settled()).await;
         Ok(())
     }
 }

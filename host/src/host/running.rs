@@ -41,6 +41,7 @@ struct Task {
 
 /// The instances of a version, one of them warm.
 pub(super) async fn pool(
+    host: &str,
     tenant: &TenantConfig,
     manifest: &Manifest,
     version: Version,
@@ -49,6 +50,7 @@ pub(super) async fn pool(
     let identity = Identity {
         tenant: tenant.name.clone(),
         prefix: tenant.prefix.clone(),
+        host: host.to_owned(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()),
