@@ -170,9 +170,9 @@ impl Call {
     pub fn take(&mut self) -> Ended {
         self.write_bytes = 0;
         self.by_key.clear();
-        let mut relied_on = std::mem::take(&mut self.relied_on);
+        let mut relied_on = self.standing.clone();
         relied_on.extend(self.locks.relied_on(self.writes.len()));
-        relied_on.extend(self.standing.iter().cloned());
+        relied_on.append(&mut self.relied_on);
         let (writes, store_failed) = (std::mem::take(&mut self.writes), self.store_failed);
         Ended { writes, relied_on, store_failed, locks: Vec::new() }
     }
