@@ -1,7 +1,9 @@
 //! One call of a plugin: what it gathers while it runs.
 //!
 //! Pure bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
-//! relied on; whether and how they are committed is decided elsewhere.
+//! relied on, with the locks that it holds; whether and how they are committed is decided elsewhere.
+
+mod locks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +11,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::lock::HeldLock;
 use crate::store::combine::Gathered;
 use crate::store::{Consumer, Effect, Epoch};
+
+pub use locks::{GUARDS_MAX, GivenBack, LOCKS_MAX, Locks, Untakable};
 
 /// The most keys that one call may rely on with `get-for-update`.
 pub const RELIED_ON_MAX: usize = 256;
@@ -33,12 +38,19 @@ pub struct Call {
     pub behalf: Option<Behalf>,
     /// Ids of the batch's events.
     pub events: Arc<[String]>,
+    /// Whether what stands in for the store may serve it while the store is away. Calls that were made for an event or for a tick
+    /// wait for the store that it came from.
+    pub falls_back: bool,
     /// Which event writes belong to now.
     pub current: Option<u32>,
     /// A host call was answered `unavailable` or `timed-out`: the plugin's verdict may not be the event's fault.
     pub store_failed: bool,
     /// Log lines written so far.
     pub log_lines: u32,
+    /// The locks that it holds.
+    pub locks: Locks,
+    /// What every commit of the call relies on, from the beginning.
+    standing: Vec<(String, Option<Bytes>)>,
     writes: Vec<Gathered>,
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
@@ -70,6 +82,8 @@ pub struct Ended {
     pub relied_on: Vec<(String, Option<Bytes>)>,
     /// See [`Call::store_failed`].
     pub store_failed: bool,
+    /// Its locks, which are to be kept until the writes are committed. Dropping them gives them back.
+    pub locks: Vec<HeldLock>,
 }
 
 impl Call {
@@ -79,9 +93,12 @@ impl Call {
             deadline,
             behalf,
             events,
+            falls_back: false,
             current: None,
             store_failed: false,
             log_lines: 0,
+            locks: Locks::default(),
+            standing: Vec::new(),
             writes: Vec::new(),
             write_bytes: 0,
             by_key: HashMap::new(),
@@ -138,15 +155,36 @@ impl Call {
         Ok(())
     }
 
-    /// Takes what was gathered so far out of the call.
+    /// Lets every commit of the call rely on these values.
+    pub fn rely_always_on(&mut self, standing: Vec<(String, Option<Bytes>)>) {
+        self.standing = standing;
+    }
+
+    /// Keeps a lock for the guard of this number.
+    pub fn keep(&mut self, lock: HeldLock, guard: u64) {
+        self.locks.keep(lock, guard, self.writes.len());
+    }
+
+    /// Gives the lock of a guard back, or notes that it is to be given back after the commit.
+    pub fn give_back(&mut self, guard: u64) -> GivenBack {
+        self.locks.give_back(guard, self.writes.len())
+    }
+
+    /// Takes what was gathered so far out of the call. The locks stay.
     pub fn take(&mut self) -> Ended {
         self.write_bytes = 0;
         self.by_key.clear();
-        Ended {
-            writes: std::mem::take(&mut self.writes),
-            relied_on: std::mem::take(&mut self.relied_on),
-            store_failed: self.store_failed,
-        }
+        let mut relied_on = self.standing.clone();
+        relied_on.extend(self.locks.relied_on(self.writes.len()));
+        relied_on.append(&mut self.relied_on);
+        let (writes, store_failed) = (std::mem::take(&mut self.writes), self.store_failed);
+        Ended { writes, relied_on, store_failed, locks: Vec::new() }
+    }
+
+    /// Ends the call: the same with its locks.
+    pub fn end(&mut self) -> Ended {
+        let ended = self.take();
+        Ended { locks: self.locks.take(), ..ended }
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ use running::Running;
 
 /// What a plugin's manifest is called.
 pub const MANIFEST_NAME: &str = "plugin.toml";
+
+/// How long a shutdown waits at most until the locks of calls that it dropped are given back.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Plugins running on one store.
 #[derive(Debug)]
@@ -180,7 +184,7 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone(), &self.outage)
+        let pool = running::pool(&self.name, &self.config.tenant, &manifest, version, self.store.clone(), &self.outage)
             .await
             .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
@@ -221,6 +225,10 @@ impl Host {
                 drain.await
             }
         };
+        // Locks of calls that were dropped are given back in the background.
+        if tokio::time::timeout(RELEASE_LIMIT, self.store.released()).await.is_err() {
+            tracing::warn!("some locks were not given back; they will expire");
+        }
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },

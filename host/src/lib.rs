@@ -42,7 +42,8 @@
 //! | [`grants`], [`pattern`] | what a plugin may touch |
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
-//! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
+//! | [`lock`] | a lock that this host holds, and renews |
+//! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
@@ -87,6 +88,7 @@ pub mod store;
 pub mod outage;
 
 pub mod call;
+pub mod lock;
 pub mod overlay;
 
 pub mod bindings;

@@ -2,7 +2,7 @@
 //!
 //! Pure: text in, a checked [`Manifest`] out. Every default is written at its field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ mod trigger;
 pub use channel::{ChannelTrigger, Drop};
 pub use http::HttpTrigger;
 pub use queue::QueueTrigger;
-pub use schedule::{Missed, Overlap, Schedule, ScheduleTrigger};
+pub use schedule::{Missed, Overlap, ScheduleTrigger, Times};
 pub use stream::{Guarantee, StreamTrigger};
 pub use trigger::{HANDLER, INCOMING, SCHEDULE, Trigger};
 
@@ -130,6 +130,14 @@ impl Manifest {
             return refuse("name", format!("`{}` is not 1 to 64 lower-case letters, digits and dashes", self.name));
         }
         self.triggers.iter().try_for_each(Trigger::check)?;
+        let mut schedules = BTreeSet::new();
+        for trigger in &self.triggers {
+            if let Trigger::Schedule(schedule) = trigger
+                && !schedules.insert(&schedule.name)
+            {
+                return refuse("trigger.name", format!("there are two schedules `{}`: name them apart", schedule.name));
+            }
+        }
         let limits = &self.limits;
         within("limits.memory (bytes)", limits.memory.as_u64(), 64 << 10, 4 << 30)?;
         within("limits.deadline (ms)", millis(limits.deadline), 1, 3_600_000)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -129,9 +130,15 @@ impl Pool {
         Ok((outcomes, ended))
     }
 
-    /// Has the plugin run a tick of a schedule.
-    pub async fn tick(&self, tick: Tick<'_>, deadline: Duration) -> Result<Ended, (CallError, bool)> {
+    /// Has the plugin run a tick of a schedule. All that it commits relies on these values.
+    pub async fn tick(
+        &self,
+        tick: Tick<'_>,
+        deadline: Duration,
+        relied_on: Vec<(String, Option<Bytes>)>,
+    ) -> Result<Ended, (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), deadline).await?;
+        running.instance.store.data_mut().call().rely_always_on(relied_on);
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.schedule.as_ref())?.call_tick(store, tick).await }).await;
         let ((), ended) = self.end(running, answer)?;
@@ -170,7 +177,7 @@ impl Pool {
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
     fn end<T>(&self, mut running: Running<'_>, answer: Answer<T>) -> Result<(T, Ended), (CallError, bool)> {
-        let ended = running.instance.store.data_mut().call().take();
+        let ended = running.instance.store.data_mut().call().end();
         match answer {
             Ok(Ok(Ok(answer))) => {
                 self.give_back(running.instance);

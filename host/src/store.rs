@@ -5,7 +5,7 @@
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! [`Collections`], [`Lock`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
 pub mod combine;
 pub mod effect;
@@ -15,6 +15,7 @@ pub mod error;
 mod cache;
 mod collections;
 mod delivery;
+pub mod lock;
 mod pubsub;
 mod stream;
 mod wake;
@@ -31,6 +32,7 @@ pub use delivery::{
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
+pub use lock::{Claim, Holder, Lease, Lock, LockKey, Locked};
 pub use pubsub::PubSub;
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
@@ -43,9 +45,9 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug {}
+pub trait Store: Cache + Stream + PubSub + Collections + Delivery + Lock + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Delivery + Lock + std::fmt::Debug> Store for T {}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

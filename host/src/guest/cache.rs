@@ -6,6 +6,7 @@ use super::state::{self, State};
 use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, FetchPolicy, Host, Page, Remaining};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::overlay::{self, Held, Seen};
+use crate::pattern::escape_glob;
 use crate::store::{self, Effect, StoreError};
 
 /// The most keys of `get-many`, and the largest hint of `scan`.
@@ -49,7 +50,7 @@ impl Host for State {
     async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
         self.identity.policy.scan(&pattern)?;
         state::count(&pattern, count, KEYS_MAX)?;
-        let (store, full) = (self.store(), format!("{}{pattern}", escape(&self.identity.prefix)));
+        let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(&self.identity.prefix)));
         let answer = store.scan(&full, cursor, count).await;
         let page = self.answered(answer)?;
         let prefix = self.identity.prefix.as_str();
@@ -162,16 +163,4 @@ fn plain(key: &str, held: Held) -> Result<Option<Bytes>, Error> {
         Held::Plain(value) => Ok(Some(value)),
         Held::Other => Err(Error::WrongType(format!("`{key}` holds another kind of value"))),
     }
-}
-
-/// Makes a prefix literal within a glob pattern.
-fn escape(prefix: &str) -> String {
-    let mut escaped = String::with_capacity(prefix.len());
-    for c in prefix.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }

@@ -38,6 +38,8 @@ pub struct Identity {
     pub tenant: String,
     /// What every name that the plugin uses is prefixed with.
     pub prefix: String,
+    /// The host's name, unique to this incarnation.
+    pub host: String,
     /// The plugin's name.
     pub plugin: String,
     /// The version: the SHA-256 of the component, in hexadecimal.
@@ -54,23 +56,6 @@ pub struct Identity {
     pub outage: Option<Arc<Outage>>,
 }
 
-impl Identity {
-    /// Commits writes that belong to no delivery.
-    pub async fn commit(
-        &self,
-        effects: &[Effect],
-        relied_on: &[(String, Option<Bytes>)],
-    ) -> Result<Committed, CommitError> {
-        match &self.outage {
-            Some(outage) => outage.commit(effects, relied_on).await,
-            None => {
-                let settlement = Settlement::default();
-                self.store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
-            }
-        }
-    }
-}
-
 /// The state of one instance.
 pub struct State {
     pub(super) identity: Arc<Identity>,
@@ -80,6 +65,8 @@ pub struct State {
     pub(super) http: Outgoing,
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
+    /// Counts the guards of locks.
+    pub(super) guards: u64,
     limits: StoreLimits,
 }
 
@@ -119,6 +106,7 @@ impl State {
             output,
             wasi,
             table: ResourceTable::new(),
+            guards: 0,
             limits,
         }
     }
@@ -167,10 +155,25 @@ impl State {
         if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
-    /// What stands in for the store while it is away, where this call may use it: the call of a delivery waits for the store that its
-    /// events came from.
+    /// What stands in for the store while it is away, where this call may use it.
     pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
-        self.identity.outage.as_ref().filter(|_| self.call.behalf.is_none())
+        self.identity.outage.as_ref().filter(|_| self.call.falls_back)
+    }
+
+    /// Commits writes that belong to no delivery.
+    pub(crate) async fn make_commit(
+        &mut self,
+        effects: &[Effect],
+        relied_on: &[(String, Option<Bytes>)],
+    ) -> Result<Committed, CommitError> {
+        match self.outage().cloned() {
+            Some(outage) => outage.commit(effects, relied_on).await,
+            None => {
+                let settlement = Settlement::default();
+                let store = self.identity.store.clone();
+                store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
+            }
+        }
     }
 
     /// Where to read.

@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::lock::release_all;
 use crate::store::combine::combine;
 use crate::store::{Commit, CommitError, Effect, Settlement};
 
@@ -28,7 +29,7 @@ impl Host for State {
         let ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
         let answer = match self.call.behalf.clone() {
-            None => self.identity.clone().commit(&effects, &ended.relied_on).await,
+            None => self.make_commit(&effects, &ended.relied_on).await,
             Some(behalf) => {
                 let commit = Commit {
                     consumer: Some((&behalf.consumer, behalf.epoch)),
@@ -40,6 +41,7 @@ impl Host for State {
                 self.identity.store.clone().commit(commit).await
             }
         };
+        release_all(&self.call.locks.settled()).await;
         match answer {
             Ok(committed) => match committed.refused.first() {
                 None => Ok(()),
@@ -57,8 +59,9 @@ impl Host for State {
         }
     }
 
-    fn discard(&mut self) -> Result<(), Error> {
+    async fn discard(&mut self) -> Result<(), Error> {
         self.call.take();
+        release_all(&self.call.locks.settled()).await;
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source, Store};
 use crate::telemetry::PluginMetrics;
+use crate::trigger::schedule;
 use crate::trigger::stream::{Context, Ended, Worker};
 
 /// A plugin that runs.
@@ -42,6 +43,7 @@ struct Task {
 
 /// The instances of a version, one of them warm.
 pub(super) async fn pool(
+    host: &str,
     tenant: &TenantConfig,
     manifest: &Manifest,
     version: Version,
@@ -51,6 +53,7 @@ pub(super) async fn pool(
     let identity = Identity {
         tenant: tenant.name.clone(),
         prefix: tenant.prefix.clone(),
+        host: host.to_owned(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()),
@@ -135,7 +138,18 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
                 let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
-            Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Schedule(_) | Trigger::Http(_) => {
+            Trigger::Schedule(trigger) => {
+                let context = schedule::Context {
+                    store: host.store.clone(),
+                    keys: schedule::Keys::new(&host.config.tenant.prefix, &manifest.name, &trigger.name),
+                    host: host.name.clone(),
+                    trigger: trigger.clone(),
+                    pool: active.clone(),
+                    metrics: metrics.clone(),
+                };
+                tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
+            }
+            Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Http(_) => {
                 tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
                 tokio::spawn(async { Ended::Drained })
             }

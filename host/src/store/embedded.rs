@@ -2,7 +2,7 @@
 //!
 //! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only by what
 //! is put into it. Everything lives behind one mutex, which is never held over an await: each call is one instant.
-//! Fences, waiting retries and counts of attempts are kept beside the keys, not in them, so a scan
+//! Fences, waiting retries, counts of attempts and lines for locks are kept beside the keys, not in them, so a scan
 //! does not meet them. It does not know plugins, tenants or grants.
 
 mod apply;
@@ -16,6 +16,7 @@ mod glob;
 mod group;
 mod integer;
 mod keyspace;
+mod lock;
 mod log;
 mod ranks;
 mod sorted;
@@ -34,6 +35,7 @@ use tokio::sync::broadcast;
 use self::channels::Channels;
 use self::fences::Fences;
 use self::keyspace::Keyspace;
+use self::lock::Locks;
 use super::{PubSub, StoreError, Wakes};
 
 pub use self::channels::CHANNEL_MESSAGES_MAX;
@@ -53,6 +55,7 @@ struct State {
     keys: Keyspace,
     channels: Channels,
     fences: Fences,
+    locks: Locks,
 }
 
 impl Embedded {

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
-//! | 1, watching | wake-ups through client tracking |
+//! | 1, watching | wake-ups through client tracking, locks that are handed over |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
@@ -19,6 +19,7 @@ mod commit;
 mod connector;
 mod delivery;
 mod effects;
+mod lock;
 mod private;
 mod pubsub;
 mod reply;
@@ -36,6 +37,7 @@ use super::{StoreError, Wakes};
 use crate::config::StoreConfig;
 use clock::Clock;
 use connector::Connector;
+use lock::Desk;
 use private::PrivatePool;
 use scripts::{Script, Scripts};
 use shared::SharedPool;
@@ -43,12 +45,13 @@ use shared::SharedPool;
 /// A Redis server; cheap to share behind an `Arc`. Its background tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Redis {
-    shared: SharedPool,
-    private: PrivatePool,
-    scripts: Scripts,
+    shared: Arc<SharedPool>,
+    private: Arc<PrivatePool>,
+    scripts: Arc<Scripts>,
     wakes: Wakes,
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
+    desk: Desk,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -61,17 +64,13 @@ impl Redis {
         let clock = Arc::new(Clock::default());
         let wakes = Wakes::default();
         let (shared, mut tasks) = SharedPool::start(&connector, &clock, config.shared_connections).await?;
-        let (tracking, task) = tracking::start(connector.clone(), wakes.clone());
-        tasks.push(task);
-        Ok(Self {
-            shared,
-            private: PrivatePool::new(connector, config.commit_connections),
-            scripts: Scripts::new(version),
-            wakes,
-            clock,
-            tracking,
-            _tasks: tasks,
-        })
+        let shared = Arc::new(shared);
+        let private = Arc::new(PrivatePool::new(connector.clone(), config.commit_connections));
+        let scripts = Arc::new(Scripts::new(version));
+        let tracking = tracking::Tracking::default();
+        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone());
+        tasks.push(tracking::start(connector, wakes.clone(), &tracking, desk.clone()));
+        Ok(Self { shared, private, scripts, wakes, clock, tracking, desk, _tasks: tasks })
     }
 
     /// Sends one command over a shared connection, bounded by the response time-out; its value may be a

@@ -10,7 +10,7 @@
 
 mod batch;
 mod gauge;
-mod plan;
+pub(super) mod plan;
 mod turns;
 
 use std::sync::Arc;

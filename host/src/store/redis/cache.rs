@@ -25,12 +25,7 @@ impl Cache for Redis {
     }
 
     async fn ttl(&self, key: &str) -> Result<Remaining, StoreError> {
-        let ms = reply::integer(self.query(cmd("PTTL").arg(key)).await?, key)?;
-        Ok(match ms {
-            PTTL_MISSING => Remaining::Missing,
-            PTTL_NEVER => Remaining::Never,
-            ms => Remaining::Ms(ms.unsigned_abs()),
-        })
+        Ok(remaining(reply::integer(self.query(cmd("PTTL").arg(key)).await?, key)?))
     }
 
     async fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
@@ -46,5 +41,14 @@ impl Cache for Redis {
         // A key that is not text belongs to somebody else: a plugin could not name it.
         let keys = keys.into_iter().filter_map(|key| reply::text(key, pattern).ok()).collect();
         Ok(Page { keys, next: (next != 0).then_some(next) })
+    }
+}
+
+/// What PTTL answers.
+pub(super) fn remaining(ms: i64) -> Remaining {
+    match ms {
+        PTTL_MISSING => Remaining::Missing,
+        PTTL_NEVER => Remaining::Never,
+        ms => Remaining::Ms(ms.unsigned_abs()),
     }
 }

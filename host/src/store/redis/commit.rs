@@ -12,6 +12,9 @@ use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Refu
 use super::private::Private;
 use super::{Redis, effects, reply};
 
+/// How often a transaction is sent that the server dropped although nothing that it relies on has another value.
+const EXECS_MAX: u32 = 8;
+
 /// What a command of a transaction was for.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
@@ -32,34 +35,40 @@ impl Redis {
             unwatch(private).await;
             return Ok(Committed::default());
         }
-        let connection = private.connection();
-        let answers = connection
-            .req_packed_commands(&pipeline, 0, pipeline.len())
-            .await
-            .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
-        if !commit.atomic {
-            private.give_back();
-            return Ok(refusals(&commit, purposes, answers));
-        }
-        match judge(&commit, purposes, answers) {
-            Ok(Some(committed)) => {
+        for _ in 0..EXECS_MAX {
+            let connection = private.connection();
+            let answers = connection
+                .req_packed_commands(&pipeline, 0, pipeline.len())
+                .await
+                .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
+            if !commit.atomic {
                 private.give_back();
-                Ok(committed)
+                return Ok(refusals(&commit, &purposes, answers));
             }
-            // A watched key changed after it was looked at: look again to tell which.
-            Ok(None) => {
-                let reason = check(&mut private, &commit).await.map_err(CommitError::Refused)?;
-                unwatch(private).await;
-                let changed = commit.relied_on.first().map(|(key, _)| key.clone());
-                Err(reason.or(changed.map(CommitError::Conflict)).unwrap_or(CommitError::Fenced))
-            }
-            Err(error) => {
-                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+            match judge(&commit, &purposes, answers) {
+                Ok(Some(committed)) => {
                     private.give_back();
+                    return Ok(committed);
                 }
-                Err(error)
+                // A watched key was touched after it was looked at: look again to tell which. Where all is as it was (a lock was
+                // renewed, and nothing else), the transaction was surely not made and may be sent again.
+                Ok(None) => {
+                    if let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
+                        unwatch(private).await;
+                        return Err(reason);
+                    }
+                }
+                Err(error) => {
+                    if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+                        private.give_back();
+                    }
+                    return Err(error);
+                }
             }
         }
+        unwatch(private).await;
+        let changed = commit.relied_on.first().map(|(key, _)| key.clone());
+        Err(changed.map_or(CommitError::Fenced, CommitError::Conflict))
     }
 }
 
@@ -178,11 +187,7 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
 }
 
 /// What the answers to `MULTI … EXEC` mean; none where a watched key had changed.
-fn judge(
-    commit: &Commit<'_>,
-    purposes: Vec<Purpose>,
-    mut answers: Vec<Value>,
-) -> Result<Option<Committed>, CommitError> {
+fn judge(commit: &Commit<'_>, purposes: &[Purpose], mut answers: Vec<Value>) -> Result<Option<Committed>, CommitError> {
     // Without a MULTI that was accepted the commands behind it were no transaction.
     if !matches!(answers.first(), Some(Value::Okay)) {
         return Err(CommitError::Unknown(StoreError::Refused("MULTI was not accepted".to_owned())));
@@ -192,7 +197,7 @@ fn judge(
         Some(Value::Array(answers)) => Ok(Some(refusals(commit, purposes, answers))),
         Some(Value::ServerError(abort)) => {
             // The command that was refused while it was queued says more than EXECABORT. The first answer is MULTI's.
-            let cause = answers.into_iter().skip(1).zip(&purposes).find_map(|(answer, purpose)| match answer {
+            let cause = answers.into_iter().skip(1).zip(purposes).find_map(|(answer, purpose)| match answer {
                 Value::ServerError(error) => Some((error, *purpose)),
                 _ => None,
             });
@@ -205,9 +210,9 @@ fn judge(
 }
 
 /// The effects that were refused, each once.
-fn refusals(commit: &Commit<'_>, purposes: Vec<Purpose>, answers: Vec<Value>) -> Committed {
+fn refusals(commit: &Commit<'_>, purposes: &[Purpose], answers: Vec<Value>) -> Committed {
     let mut refused: Vec<Refusal> = Vec::new();
-    for (purpose, answer) in purposes.into_iter().zip(answers) {
+    for (purpose, answer) in purposes.iter().copied().zip(answers) {
         let Value::ServerError(error) = answer else { continue };
         match purpose {
             Purpose::Effect(effect) if refused.last().is_some_and(|last| last.effect == effect) => {}

@@ -43,6 +43,16 @@ scripts! {
     Leave => ["leave"],
     /// Trims a stream, but keeps what some group has not read or not acknowledged.
     Trim => ["trim"],
+    /// Takes a lock, or joins the line.
+    LockAcquire => ["lock_hand", "lock_acquire"],
+    /// Gives a lock a new time to live.
+    LockRenew => ["lock_renew"],
+    /// Gives a lock back.
+    LockRelease => ["lock_hand", "lock_release"],
+    /// Takes a claim to a lock back.
+    LockWithdraw => ["lock_hand", "lock_withdraw"],
+    /// Takes a lock from whoever holds it.
+    LockBreak => ["lock_hand", "lock_break"],
 }
 
 /// All scripts, as the server's version wants them.

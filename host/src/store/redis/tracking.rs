@@ -2,7 +2,8 @@
 //!
 //! Client tracking in broadcast mode pushes the names of changed keys that begin with given prefixes. Pushes may
 //! coalesce and, while the connection is down, are lost: everybody is woken after each connect, and readers sweep from time to
-//! time. A push only marks a stream as worth a look, so its handling needs no queue.
+//! time. A push only marks a stream as worth a look, so its handling needs no queue. Once somebody in this process has waited for a
+//! lock, the connection also listens to the channel over which locks are handed over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::{StoreError, Wakes};
 use super::connector::{Backoff, Connector};
+use super::lock::Desk;
 use super::reply;
 
 /// The most prefixes that are tracked. The server compares every key that is written with each of them.
@@ -37,20 +39,18 @@ impl Tracking {
 }
 
 /// Starts the watching task.
-pub(super) fn start(connector: Arc<Connector>, wakes: Wakes) -> (Tracking, AbortOnDropHandle<()>) {
-    let tracking = Tracking::default();
-    let task = tokio::spawn(watch(connector, wakes, tracking.changed.clone()));
-    (tracking, AbortOnDropHandle::new(task))
+pub(super) fn start(connector: Arc<Connector>, wakes: Wakes, tracking: &Tracking, desk: Desk) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(watch(connector, wakes, tracking.changed.clone(), desk)))
 }
 
-async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
+async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>, desk: Desk) {
     let mut backoff = Backoff::default();
     loop {
         let lost = Arc::new(Notify::new());
         let pushes = {
-            let (wakes, lost) = (wakes.clone(), lost.clone());
+            let (wakes, lost, desk) = (wakes.clone(), lost.clone(), desk.clone());
             move |push: PushInfo| {
-                on_push(&push, &wakes, &lost);
+                on_push(&push, &wakes, &lost, &desk);
                 Ok::<(), std::convert::Infallible>(())
             }
         };
@@ -58,9 +58,10 @@ async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
             Err(error) => tracing::debug!(%error, "could not connect for wake-ups"),
             Ok(connection) => {
                 backoff = Backoff::default();
-                if let Err(error) = serve(connection, &wakes, &changed, &lost).await {
+                if let Err(error) = serve(connection, &wakes, &changed, &lost, &desk).await {
                     tracing::debug!(%error, "lost the connection for wake-ups");
                 }
+                desk.line().end();
             }
         }
         wakes.wake_all();
@@ -68,7 +69,7 @@ async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
     }
 }
 
-fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify) {
+fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify, desk: &Desk) {
     match push.kind {
         PushKind::Disconnection => lost.notify_one(),
         PushKind::Invalidate => match push.data.first() {
@@ -84,6 +85,12 @@ fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify) {
             // The server forgot what it tracked (FLUSHALL): anything may have changed.
             _ => wakes.wake_all(),
         },
+        // Of the channel and the message. Only one channel is listened to.
+        PushKind::Message => {
+            if let Some(Value::BulkString(message)) = push.data.get(1) {
+                desk.handed_over(message);
+            }
+        }
         _ => {}
     }
 }
@@ -94,10 +101,15 @@ async fn serve(
     wakes: &Wakes,
     changed: &Notify,
     lost: &Notify,
+    desk: &Desk,
 ) -> Result<(), StoreError> {
     let mut tracked: Option<Vec<String>> = None;
-    let mut polls = false;
+    let (mut polls, mut listens) = (false, false);
     loop {
+        if !listens && desk.line().is_wanted() {
+            listens = true;
+            listen(&mut connection, desk).await?;
+        }
         let prefixes = prefixes(wakes.streams(), PREFIXES_MAX);
         if !polls && tracked.as_ref() != Some(&prefixes) {
             match track(&mut connection, &prefixes).await {
@@ -122,6 +134,18 @@ async fn serve(
             }
         }
     }
+}
+
+/// Listens to the channel over which locks are handed over.
+async fn listen(connection: &mut MultiplexedConnection, desk: &Desk) -> Result<(), StoreError> {
+    match connection.subscribe(desk.line().channel()).await.map_err(|error| reply::error(&error)) {
+        Ok(()) => desk.line().begin(),
+        Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "the server does not allow to listen: locks are not handed over, but looked at");
+        }
+    }
+    Ok(())
 }
 
 /// Replaces what is tracked. Without prefixes the server would track every key, so nothing is tracked then.

@@ -10,6 +10,7 @@ use super::gauge::Ticket;
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::{Behalf, Ended};
+use crate::lock::release_all;
 use crate::manifest::Guarantee;
 use crate::pool::{CallError, Pool};
 use crate::store::{Commit, CommitError, Committed, Delivered, Effect, Epoch};
@@ -234,6 +235,7 @@ async fn commit(context: &Context, epoch: Epoch, judgement: &Judgement) -> Resul
         atomic: context.trigger.delivery == Guarantee::ExactlyOnce,
     };
     let committed = context.store.commit(commit).await;
+    release_all(&judgement.locks).await;
     if committed.is_ok() {
         context.metrics.committed(judgement.settlement.done.len(), begun.elapsed());
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::{Context, Effect};
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::call::Ended;
+use crate::lock::HeldLock;
 use crate::manifest::DAY_MS;
 use crate::pool::Pool;
 use crate::store::combine::{Gathered, combine};
@@ -55,6 +56,8 @@ pub(super) struct Judgement {
     pub(super) relied_on: Vec<(String, Option<Bytes>)>,
     /// What becomes of the events.
     pub(super) settlement: Settlement,
+    /// The locks of the call, to be given back after the commit.
+    pub(super) locks: Vec<HeldLock>,
 }
 
 impl Judgement {
@@ -89,7 +92,7 @@ pub(super) fn judge(
     for (event, verdict) in part.iter().zip(verdicts) {
         settle(context, pool, event, verdict, &mut settlement);
     }
-    Judgement { effects, owners, relied_on: ended.relied_on, settlement }
+    Judgement { effects, owners, relied_on: ended.relied_on, settlement, locks: ended.locks }
 }
 
 fn settle(context: &Context, pool: &Pool, event: &Delivered, verdict: Verdict, settlement: &mut Settlement) {
