@@ -24,6 +24,15 @@ pub struct Behalf {
     pub epoch: Epoch,
 }
 
+/// Which keys a call loads for `cache.fetch`, with those whose loads wait for it: it may not wait for any of them.
+#[derive(Debug, Clone, Default)]
+pub struct Lineage {
+    /// The keys, with the tenant's prefix.
+    pub keys: Arc<[String]>,
+    /// How deep the load is nested; 0 outside of a load.
+    pub depth: u32,
+}
+
 /// A call that is running.
 #[derive(Debug)]
 pub struct Call {
@@ -39,6 +48,8 @@ pub struct Call {
     pub store_failed: bool,
     /// Log lines written so far.
     pub log_lines: u32,
+    /// What it loads.
+    pub lineage: Lineage,
     writes: Vec<Gathered>,
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
@@ -82,6 +93,7 @@ impl Call {
             current: None,
             store_failed: false,
             log_lines: 0,
+            lineage: Lineage::default(),
             writes: Vec::new(),
             write_bytes: 0,
             by_key: HashMap::new(),

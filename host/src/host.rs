@@ -21,6 +21,7 @@ use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
+use crate::tiers::Tiers;
 use crate::trigger::stream::Protocol;
 use running::Running;
 
@@ -33,6 +34,7 @@ pub struct Host {
     config: Config,
     engine: Engine,
     store: Arc<dyn Store>,
+    tiers: Arc<Tiers>,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -130,10 +132,13 @@ impl Host {
     #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
+        let (tenant, memory) = (&config.tenant, config.cache.memory.as_u64());
+        let tiers = Tiers::new(store.clone(), &tenant.name, &tenant.prefix, memory);
         Ok(Self {
             config,
             engine,
             store,
+            tiers,
             name: format!("{:012x}", rand::random::<u64>() >> 16),
             consumers: AtomicU64::new(0),
             protocol,
@@ -142,6 +147,11 @@ impl Host {
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
         })
+    }
+
+    /// The tiers of its tenant's cache.
+    pub fn tiers(&self) -> &Arc<Tiers> {
+        &self.tiers
     }
 
     /// The engine, for looking at components.
@@ -175,7 +185,7 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone())
+        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone(), self.tiers.clone())
             .await
             .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
@@ -216,6 +226,7 @@ impl Host {
                 drain.await
             }
         };
+        self.tiers.stop();
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
@@ -233,6 +244,7 @@ impl Drop for Host {
         // A host that is dropped without a shutdown leaves its batches to be redelivered.
         self.stop.cancel();
         self.give_up.cancel();
+        self.tiers.stop();
     }
 }
 

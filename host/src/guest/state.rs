@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::store::{Effect, Field, Store, StoreError};
+use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -49,6 +50,10 @@ pub struct Identity {
     pub config: Vec<(String, String)>,
     /// Where its primitives live.
     pub store: Arc<dyn Store>,
+    /// Where its tiered reads go.
+    pub tiers: Arc<Tiers>,
+    /// The plugin that loads what they miss.
+    pub loader: Option<String>,
 }
 
 /// The state of one instance.

@@ -18,6 +18,7 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source, Store};
 use crate::telemetry::PluginMetrics;
+use crate::tiers::Tiers;
 use crate::trigger::stream::{Context, Ended, Worker};
 
 /// A plugin that runs.
@@ -45,6 +46,7 @@ pub(super) async fn pool(
     manifest: &Manifest,
     version: Version,
     store: Arc<dyn Store>,
+    tiers: Arc<Tiers>,
 ) -> Result<Pool, CallError> {
     let identity = Identity {
         tenant: tenant.name.clone(),
@@ -55,6 +57,8 @@ pub(super) async fn pool(
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store,
+        tiers,
+        loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
     pool.warm().await?;
@@ -66,6 +70,7 @@ impl Running {
     pub(super) fn start(host: &Host, manifest: Manifest, pool: Pool) -> Self {
         let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
         let active = Arc::new(ArcSwap::from_pointee(pool));
+        host.tiers.register(&manifest.name, &active);
         let workers = work(host, &manifest, &active, &metrics);
         Self { manifest, active, metrics, workers, dropped: 0 }
     }

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
-//! | 1, watching | wake-ups through client tracking |
+//! | 1, watching | wake-ups, and changes of what is kept in memory, through client tracking |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
@@ -19,6 +19,7 @@ mod commit;
 mod connector;
 mod delivery;
 mod effects;
+mod loading;
 mod private;
 mod pubsub;
 mod reply;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use ::redis::{Cmd, Pipeline, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{StoreError, Wakes};
+use super::{Changes, StoreError, Wakes};
 use crate::config::StoreConfig;
 use clock::Clock;
 use connector::Connector;
@@ -47,6 +48,7 @@ pub struct Redis {
     private: PrivatePool,
     scripts: Scripts,
     wakes: Wakes,
+    changes: Changes,
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
     _tasks: Vec<AbortOnDropHandle<()>>,
@@ -59,15 +61,16 @@ impl Redis {
         let connector = Arc::new(Connector::new(config)?);
         let version = connector.check_version().await?;
         let clock = Arc::new(Clock::default());
-        let wakes = Wakes::default();
+        let (wakes, changes) = (Wakes::default(), Changes::remote());
         let (shared, mut tasks) = SharedPool::start(&connector, &clock, config.shared_connections).await?;
-        let (tracking, task) = tracking::start(connector.clone(), wakes.clone());
+        let (tracking, task) = tracking::start(connector.clone(), wakes.clone(), changes.clone());
         tasks.push(task);
         Ok(Self {
             shared,
             private: PrivatePool::new(connector, config.commit_connections),
             scripts: Scripts::new(version),
             wakes,
+            changes,
             clock,
             tracking,
             _tasks: tasks,

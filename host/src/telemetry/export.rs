@@ -72,6 +72,11 @@ fn describe() {
     describe_counter!("sandbar_taken_over_total", "Events taken over from consumers that were not heard of");
     describe_counter!("sandbar_vanished_total", "Events that were pending but no longer in their stream");
     describe_counter!("sandbar_store_reconnects_total", "Connections to the store that were lost and made anew");
+    describe_counter!(
+        "sandbar_cache_total",
+        "Tiered reads by what answered: memory, store, stale, negative, loaded or failed"
+    );
+    describe_gauge!("sandbar_cache_memory_bytes", "Bytes that tiered reads keep in memory");
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");
@@ -104,6 +109,9 @@ fn render_histograms(text: &mut String) {
         let lines = by_labels.iter().map(|((tenant, plugin), spread)| (*tenant, *plugin, spread));
         render_histogram(text, name, description, lines);
     }
+    let loads = super::cache::load_times();
+    let lines = loads.iter().map(|(tenant, plugin, spread)| (tenant.as_str(), plugin.as_str(), spread));
+    render_histogram(text, "sandbar_cache_load_seconds", "Time of one call of a plugin's loader", lines);
 }
 
 fn render_histogram<'a>(
