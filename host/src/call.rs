@@ -29,6 +29,15 @@ pub struct Behalf {
     pub epoch: Epoch,
 }
 
+/// Which keys a call loads for `cache.fetch`, with those whose loads wait for it: it may not wait for any of them.
+#[derive(Debug, Clone, Default)]
+pub struct Lineage {
+    /// The keys, with the tenant's prefix.
+    pub keys: Arc<[String]>,
+    /// How deep the load is nested; 0 outside of a load.
+    pub depth: u32,
+}
+
 /// A call that is running.
 #[derive(Debug)]
 pub struct Call {
@@ -51,6 +60,8 @@ pub struct Call {
     pub locks: Locks,
     /// What every commit of the call relies on, from the beginning.
     standing: Vec<(String, Option<Bytes>)>,
+    /// What it loads.
+    pub lineage: Lineage,
     writes: Vec<Gathered>,
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
@@ -99,6 +110,7 @@ impl Call {
             log_lines: 0,
             locks: Locks::default(),
             standing: Vec::new(),
+            lineage: Lineage::default(),
             writes: Vec::new(),
             write_bytes: 0,
             by_key: HashMap::new(),

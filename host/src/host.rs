@@ -23,6 +23,7 @@ use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
+use crate::tiers::Tiers;
 use crate::trigger::stream::Protocol;
 use running::Running;
 
@@ -39,6 +40,7 @@ pub struct Host {
     engine: Engine,
     store: Arc<dyn Store>,
     outage: Arc<Outage>,
+    tiers: Arc<Tiers>,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -138,11 +140,14 @@ impl Host {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
         let name = format!("{:012x}", rand::random::<u64>() >> 16);
         let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
+        let (tenant, memory) = (&config.tenant, config.cache.memory.as_u64());
+        let tiers = Tiers::new(store.clone(), &tenant.name, &tenant.prefix, memory);
         Ok(Self {
             config,
             engine,
             store,
             outage: Arc::new(outage),
+            tiers,
             name,
             consumers: AtomicU64::new(0),
             protocol,
@@ -151,6 +156,11 @@ impl Host {
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
         })
+    }
+
+    /// The tiers of its tenant's cache.
+    pub fn tiers(&self) -> &Arc<Tiers> {
+        &self.tiers
     }
 
     /// The engine, for looking at components.
@@ -184,7 +194,7 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(&self.name, &self.config.tenant, &manifest, version, self.store.clone(), &self.outage)
+        let pool = running::pool(self, &manifest, version)
             .await
             .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
@@ -229,6 +239,7 @@ impl Host {
         if tokio::time::timeout(RELEASE_LIMIT, self.store.released()).await.is_err() {
             tracing::warn!("some locks were not given back; they will expire");
         }
+        self.tiers.stop();
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
@@ -246,6 +257,7 @@ impl Drop for Host {
         // A host that is dropped without a shutdown leaves its batches to be redelivered.
         self.stop.cancel();
         self.give_up.cancel();
+        self.tiers.stop();
     }
 }
 

@@ -47,6 +47,7 @@
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
+//! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; [`trigger::stream`] is the heart |
 //! | [`http`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`host`] | composes all of these, and owns their lives: load, replace, drain |
@@ -58,7 +59,7 @@
 //! - **A plugin can do nothing that its manifest does not ask for and its tenant does not grant.** Each function of [`guest`] checks the name
 //!   before anything else, and then puts the prefix before it. Below [`guest`] there are no names without prefix, and no grants.
 //! - **A write reaches a store in a [`Commit`](store::Commit) and in no other way**, but for those two that answer something, `increment` and
-//!   `trim`. A plugin's call holds no connection.
+//!   `trim`; and for the values that [`tiers`] loads. A plugin's call holds no connection.
 //! - **Of two commits for one event at most one is made.** Each presents the epoch in which the event was read; whoever takes events away
 //!   advances the epoch in the same step. `store/delivery.rs` has the protocol, `trigger/stream.rs` the one way back after every fault.
 //! - **Nothing is sent to a store a second time by itself.** A lost reply is an error that says so.
@@ -99,6 +100,8 @@ pub mod plugin;
 pub mod pool;
 
 pub mod telemetry;
+
+pub mod tiers;
 
 pub mod trigger;
 

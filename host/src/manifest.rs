@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::grants::{Grants, check_name};
 
+mod cache;
 mod channel;
 mod http;
 mod queue;
@@ -18,6 +19,7 @@ mod schedule;
 mod stream;
 mod trigger;
 
+pub use cache::CacheSection;
 pub use channel::{ChannelTrigger, Drop};
 pub use http::HttpTrigger;
 pub use queue::QueueTrigger;
@@ -49,6 +51,9 @@ pub struct Manifest {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// How its tiered reads go.
+    #[serde(default)]
+    pub cache: CacheSection,
     /// What it reads through `wasi:config/store`.
     #[serde(default)]
     pub config: BTreeMap<String, String>,

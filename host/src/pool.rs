@@ -17,7 +17,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use crate::call::{Behalf, Call, Ended};
+use crate::call::{Behalf, Call, Ended, Lineage};
 use crate::engine::EPOCH_TICK;
 use crate::guest::{Identity, State};
 use crate::plugin::{Exported, Version};
@@ -102,6 +102,11 @@ impl Pool {
         &self.identity
     }
 
+    /// Whether the plugin loads what `cache.fetch` misses.
+    pub fn has_loader(&self) -> bool {
+        self.version.exports.has_loader()
+    }
+
     /// How many instances are idle, and how many are serving a call.
     pub fn counts(&self) -> (usize, usize) {
         (self.idle.lock().len(), self.busy.load(Ordering::Relaxed))
@@ -146,8 +151,9 @@ impl Pool {
     }
 
     /// Has the plugin load keys for `cache.fetch`.
-    pub async fn load(&self, keys: &[&str]) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
+    pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), self.identity.limits.deadline).await?;
+        running.instance.store.data_mut().call().lineage = lineage;
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.loader.as_ref())?.call_load(store, keys).await }).await;
         let (loaded, ended) = self.end(running, answer)?;

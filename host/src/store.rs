@@ -5,7 +5,7 @@
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`], [`Lock`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! [`Collections`], [`Lock`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
 pub mod combine;
 pub mod effect;
@@ -13,8 +13,10 @@ pub mod entry;
 pub mod error;
 
 mod cache;
+mod changes;
 mod collections;
 mod delivery;
+mod loading;
 pub mod lock;
 mod pubsub;
 mod stream;
@@ -24,6 +26,7 @@ pub mod embedded;
 pub mod redis;
 
 pub use cache::{Cache, Page, Remaining};
+pub use changes::{Changes, Listener, TRUST};
 pub use collections::{COLLECTION_MEMBERS_MAX, Collections, Scored};
 pub use delivery::{
     Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch, GroupStart,
@@ -32,6 +35,7 @@ pub use delivery::{
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
+pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Slot, Stale};
 pub use lock::{Claim, Holder, Lease, Lock, LockKey, Locked};
 pub use pubsub::PubSub;
 pub use stream::{Group, Stream, StreamInfo};
@@ -45,9 +49,9 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery + Lock + std::fmt::Debug {}
+pub trait Store: Cache + Stream + PubSub + Collections + Delivery + Lock + Loading + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery + Lock + std::fmt::Debug> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Delivery + Lock + Loading + std::fmt::Debug> Store for T {}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

@@ -17,6 +17,7 @@ use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::outage::Outage;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, Settlement, Store, StoreError};
+use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -54,6 +55,10 @@ pub struct Identity {
     pub store: Arc<dyn Store>,
     /// What stands in for the store while it is away; none where the plugin's calls fail then.
     pub outage: Option<Arc<Outage>>,
+    /// Where its tiered reads go.
+    pub tiers: Arc<Tiers>,
+    /// The plugin that loads what they miss.
+    pub loader: Option<String>,
 }
 
 /// The state of one instance.

@@ -14,10 +14,9 @@ use crate::grants::Policy;
 use crate::guest::Identity;
 use crate::http::PluginHealth;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
-use crate::outage::Outage;
 use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
-use crate::store::{Consumer, Source, Store};
+use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::schedule;
 use crate::trigger::stream::{Context, Ended, Worker};
@@ -42,25 +41,21 @@ struct Task {
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(
-    host: &str,
-    tenant: &TenantConfig,
-    manifest: &Manifest,
-    version: Version,
-    store: Arc<dyn Store>,
-    outage: &Arc<Outage>,
-) -> Result<Pool, CallError> {
+pub(super) async fn pool(host: &Host, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+    let tenant = &host.config.tenant;
     let identity = Identity {
         tenant: tenant.name.clone(),
         prefix: tenant.prefix.clone(),
-        host: host.to_owned(),
+        host: host.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()),
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        store,
-        outage: (manifest.on_outage == OnOutage::Fallback).then(|| outage.clone()),
+        store: host.store.clone(),
+        outage: (manifest.on_outage == OnOutage::Fallback).then(|| host.outage.clone()),
+        tiers: host.tiers.clone(),
+        loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
     pool.warm().await?;
@@ -72,6 +67,7 @@ impl Running {
     pub(super) fn start(host: &Host, manifest: Manifest, pool: Pool) -> Self {
         let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
         let active = Arc::new(ArcSwap::from_pointee(pool));
+        host.tiers.register(&manifest.name, &active);
         let workers = work(host, &manifest, &active, &metrics);
         Self { manifest, active, metrics, workers, dropped: 0 }
     }

@@ -16,6 +16,7 @@ mod glob;
 mod group;
 mod integer;
 mod keyspace;
+mod loading;
 mod lock;
 mod log;
 mod ranks;
@@ -36,7 +37,7 @@ use self::channels::Channels;
 use self::fences::Fences;
 use self::keyspace::Keyspace;
 use self::lock::Locks;
-use super::{PubSub, StoreError, Wakes};
+use super::{Changes, PubSub, StoreError, Wakes};
 
 pub use self::channels::CHANNEL_MESSAGES_MAX;
 
@@ -47,6 +48,8 @@ pub struct Embedded {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Who waits for entries; has its own lock, which is taken while the state's is not held.
     wakes: Wakes,
+    /// Who keeps copies of values; told while the state's lock is not held.
+    changes: Changes,
 }
 
 /// What is behind the mutex.
@@ -69,7 +72,7 @@ impl Embedded {
 
     /// An empty store that goes by another clock, which answers milliseconds since 1970 and must not call the store.
     pub fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { state: Mutex::default(), clock: Box::new(clock), wakes: Wakes::default() }
+        Self { state: Mutex::default(), clock: Box::new(clock), wakes: Wakes::default(), changes: Changes::local() }
     }
 
     /// A new listener of a channel. One that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is

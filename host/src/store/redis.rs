@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
-//! | 1, watching | wake-ups through client tracking, locks that are handed over |
+//! | 1, watching | wake-ups, and changes of what is kept in memory, through client tracking; locks that are handed over |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
@@ -19,6 +19,7 @@ mod commit;
 mod connector;
 mod delivery;
 mod effects;
+mod loading;
 mod lock;
 mod private;
 mod pubsub;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use ::redis::{Cmd, Pipeline, Value};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{StoreError, Wakes};
+use super::{Changes, StoreError, Wakes};
 use crate::config::StoreConfig;
 use clock::Clock;
 use connector::Connector;
@@ -49,6 +50,7 @@ pub struct Redis {
     private: Arc<PrivatePool>,
     scripts: Arc<Scripts>,
     wakes: Wakes,
+    changes: Changes,
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
     desk: Desk,
@@ -62,15 +64,15 @@ impl Redis {
         let connector = Arc::new(Connector::new(config)?);
         let version = connector.check_version().await?;
         let clock = Arc::new(Clock::default());
-        let wakes = Wakes::default();
+        let (wakes, changes) = (Wakes::default(), Changes::remote());
         let (shared, mut tasks) = SharedPool::start(&connector, &clock, config.shared_connections).await?;
         let shared = Arc::new(shared);
         let private = Arc::new(PrivatePool::new(connector.clone(), config.commit_connections));
         let scripts = Arc::new(Scripts::new(version));
         let tracking = tracking::Tracking::default();
         let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone());
-        tasks.push(tracking::start(connector, wakes.clone(), &tracking, desk.clone()));
-        Ok(Self { shared, private, scripts, wakes, clock, tracking, desk, _tasks: tasks })
+        tasks.push(tracking::start(connector, wakes.clone(), changes.clone(), &tracking, desk.clone()));
+        Ok(Self { shared, private, scripts, wakes, changes, clock, tracking, desk, _tasks: tasks })
     }
 
     /// Sends one command over a shared connection, bounded by the response time-out; its value may be a

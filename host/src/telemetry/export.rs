@@ -80,6 +80,11 @@ fn describe() {
     describe_counter!("sandbar_journal_refused_total", "Commits of an outage that found the journal full");
     describe_gauge!("sandbar_degraded", "1 while plugins go on in memory because the store is away, else 0");
     describe_gauge!("sandbar_journal_entries", "Commits of an outage that wait to be replayed");
+    describe_counter!(
+        "sandbar_cache_total",
+        "Tiered reads by what answered: memory, store, stale, negative, loaded or failed"
+    );
+    describe_gauge!("sandbar_cache_memory_bytes", "Bytes that tiered reads keep in memory");
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");
@@ -112,6 +117,9 @@ fn render_histograms(text: &mut String) {
         let lines = by_labels.iter().map(|((tenant, plugin), spread)| (*tenant, *plugin, spread));
         render_histogram(text, name, description, lines);
     }
+    let loads = super::cache::load_times();
+    let lines = loads.iter().map(|(tenant, plugin, spread)| (tenant.as_str(), plugin.as_str(), spread));
+    render_histogram(text, "sandbar_cache_load_seconds", "Time of one call of a plugin's loader", lines);
 }
 
 fn render_histogram<'a>(

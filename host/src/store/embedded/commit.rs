@@ -22,6 +22,7 @@ impl Embedded {
             }
             refused
         };
+        commit.effects.iter().for_each(|effect| self.changes.changed(effect.key()));
         grown.sort_unstable();
         grown.dedup();
         grown.iter().for_each(|stream| self.wakes.wake(stream));

@@ -307,7 +307,7 @@ impl Lock for Redis {
         let mut parts = self.query_all(&pipeline).await?.into_iter();
         let mut next = || parts.next().unwrap_or_default();
         let Some(value) = reply::bytes(next(), &lock.key)? else { return Ok(None) };
-        let remaining = super::cache::remaining(reply::integer(next(), &lock.key)?);
+        let remaining = super::cache::remaining(next(), &lock.key)?;
         Ok(Some(Locked { value, remaining, waiters: reply::count(next(), &lock.key)? }))
     }
 

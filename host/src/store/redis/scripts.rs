@@ -53,6 +53,16 @@ scripts! {
     LockWithdraw => ["lock_hand", "lock_withdraw"],
     /// Takes a lock from whoever holds it.
     LockBreak => ["lock_hand", "lock_break"],
+    /// Answers what there is of a key, or grants its load.
+    LoadClaim => ["load", "load_claim"],
+    /// Keeps the grant of a load.
+    LoadRenew => ["load", "load_renew"],
+    /// Ends a load that found something, or nothing.
+    LoadFill => ["load", "load_fill"],
+    /// Ends a load that failed.
+    LoadFail => ["load", "load_fail"],
+    /// Keeps a copy of a value that somebody else has set.
+    LoadCopy => ["load", "load_copy"],
 }
 
 /// All scripts, as the server's version wants them.
