@@ -18,6 +18,7 @@ use crate::engine::{Engine, EngineError};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
 use crate::manifest::{Manifest, ManifestError};
 use crate::outage::Outage;
+use crate::outbound::{Outbound, OutboundError};
 use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
@@ -35,6 +36,7 @@ pub struct Host {
     engine: Engine,
     store: Arc<dyn Store>,
     outage: Arc<Outage>,
+    outbound: Outbound,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -52,6 +54,9 @@ pub enum HostError {
     /// The engine could not be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Outgoing requests cannot be sent as the configuration asks.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// A file of a plugin could not be read.
     #[error("cannot read `{path}`: {source}")]
     Read {
@@ -132,6 +137,7 @@ impl Host {
     #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
+        let outbound = Outbound::new(config.tenant.http_ca_file.as_deref())?;
         let name = format!("{:012x}", rand::random::<u64>() >> 16);
         let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
         Ok(Self {
@@ -139,6 +145,7 @@ impl Host {
             engine,
             store,
             outage: Arc::new(outage),
+            outbound,
             name,
             consumers: AtomicU64::new(0),
             protocol,
@@ -180,9 +187,10 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(&self.config.tenant, &manifest, version, self.store.clone(), &self.outage)
-            .await
-            .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
+        let pool =
+            running::pool(&self.config.tenant, &manifest, version, self.store.clone(), &self.outage, &self.outbound)
+                .await
+                .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
         let version = digest.get(..12).unwrap_or_default().to_owned();
         let running = match replaced {

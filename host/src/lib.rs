@@ -39,8 +39,9 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
-//! | [`grants`], [`pattern`] | what a plugin may touch |
+//! | [`grants`], [`pattern`], [`address`] | what a plugin may touch |
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
+//! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
@@ -79,12 +80,16 @@
 pub mod config;
 pub mod manifest;
 
+pub mod address;
 pub mod grants;
 pub mod pattern;
 
 pub mod store;
 
 pub mod outage;
+
+mod body;
+pub mod outbound;
 
 pub mod call;
 pub mod overlay;

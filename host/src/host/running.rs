@@ -15,6 +15,7 @@ use crate::guest::Identity;
 use crate::http::PluginHealth;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
 use crate::outage::Outage;
+use crate::outbound::Outbound;
 use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source, Store};
@@ -47,16 +48,18 @@ pub(super) async fn pool(
     version: Version,
     store: Arc<dyn Store>,
     outage: &Arc<Outage>,
+    outbound: &Outbound,
 ) -> Result<Pool, CallError> {
     let identity = Identity {
         tenant: tenant.name.clone(),
         prefix: tenant.prefix.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()),
+        policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()).with_private(tenant.http_private.clone()),
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store,
+        outbound: outbound.clone(),
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| outage.clone()),
     };
     let pool = Pool::new(Arc::new(identity), version);

@@ -80,6 +80,10 @@ fn describe() {
     describe_counter!("sandbar_journal_refused_total", "Commits of an outage that found the journal full");
     describe_gauge!("sandbar_degraded", "1 while plugins go on in memory because the store is away, else 0");
     describe_gauge!("sandbar_journal_entries", "Commits of an outage that wait to be replayed");
+    describe_counter!(
+        "sandbar_outgoing_requests_total",
+        "Requests that plugins sent, by outcome: answered, failed or limit"
+    );
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");
