@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::address::Block;
 use crate::grants::Grants;
 
 /// The configuration of a host.
@@ -135,11 +136,21 @@ pub struct TenantConfig {
     pub prefix: String,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
     pub grants: Grants,
+    /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
+    pub http_private: Vec<Block>,
+    /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
+    pub http_ca_file: Option<PathBuf>,
 }
 
 impl Default for TenantConfig {
     fn default() -> Self {
-        Self { name: "default".to_owned(), prefix: String::new(), grants: Grants::whole_prefix() }
+        Self {
+            name: "default".to_owned(),
+            prefix: String::new(),
+            grants: Grants::whole_prefix(),
+            http_private: Vec::new(),
+            http_ca_file: None,
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Pure. A plugin can do what its manifest asks for **and** its tenant grants, and nothing else.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
+use crate::address::{self, Block};
 use crate::pattern::Pattern;
 
 /// The most bytes in a key, a channel or a stream's name.
@@ -23,7 +26,8 @@ pub struct Grants {
     pub write: Vec<Pattern>,
     /// Channels that may be published to, and whose subscribers may be counted.
     pub publish: Vec<Pattern>,
-    /// Hosts that may be sent HTTP requests: `name` or `name:port`.
+    /// Hosts that may be sent HTTP requests: `name` or `name:port`. An address that is not public must be granted as it is, without a
+    /// star, or lie in the tenant's `http-private`.
     pub http: Vec<Pattern>,
 }
 
@@ -52,12 +56,20 @@ pub enum NameError {
 pub struct Policy {
     asked: Grants,
     granted: Grants,
+    /// Addresses that are not public and may be connected to.
+    private: Vec<Block>,
 }
 
 impl Policy {
     /// A policy from the two halves.
     pub fn new(asked: Grants, granted: Grants) -> Self {
-        Self { asked, granted }
+        Self { asked, granted, private: Vec::new() }
+    }
+
+    /// The same, where granted names may also stand for these addresses, which are not public.
+    #[must_use]
+    pub fn with_private(self, private: Vec<Block>) -> Self {
+        Self { private, ..self }
     }
 
     /// Checks a key that is to be read.
@@ -86,11 +98,28 @@ impl Policy {
         self.check(glob, "scan for", "`read` or `write`", covered)
     }
 
-    /// Checks an HTTP authority, `host` or `host:port`.
-    pub fn http(&self, authority: &str) -> Result<(), NameError> {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        let listed = |grants: &Grants| any(&grants.http, authority) || any(&grants.http, host);
-        self.check(authority, "send HTTP to", "`http`", listed)
+    /// Checks a host and a port that HTTP is to be sent to. An address of IPv6 comes in brackets.
+    pub fn http(&self, host: &str, port: u16) -> Result<(), NameError> {
+        let (host, authority) = authority(host, port);
+        let listed = |grants: &Grants| any(&grants.http, &authority) || any(&grants.http, &host);
+        self.check(&authority, "send HTTP to", "`http`", listed)
+    }
+
+    /// Checks an address that such a host stands for: names may stand for anything, so it is the address that counts. It must be
+    /// public, or lie in the tenant's `http-private`, or the tenant must grant this very address, without a star.
+    pub fn address(&self, host: &str, port: u16, address: IpAddr) -> Result<(), NameError> {
+        let (host, authority) = authority(host, port);
+        let is_itself = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(address);
+        let names_it = |pattern: &Pattern| [&authority, &host].into_iter().any(|name| pattern.as_str() == name);
+        if address::is_public(address)
+            || self.private.iter().any(|block| block.contains(address))
+            || (is_itself && self.granted.http.iter().any(names_it))
+        {
+            return Ok(());
+        }
+        Err(NameError::Denied(format!(
+            "may not send HTTP to `{authority}`: its address {address} is not public, and the tenant's `http-private` does not list it"
+        )))
     }
 
     fn check(&self, name: &str, verb: &str, grant: &str, holds: impl Fn(&Grants) -> bool) -> Result<(), NameError> {
@@ -106,6 +135,13 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// A host as it is compared, alone and with its port.
+fn authority(host: &str, port: u16) -> (String, String) {
+    let host = host.to_ascii_lowercase();
+    let authority = format!("{host}:{port}");
+    (host, authority)
 }
 
 fn any(patterns: &[Pattern], name: &str) -> bool {
@@ -192,8 +228,40 @@ mod tests {
 
     #[test]
     fn hosts_are_matched_with_and_without_port() {
-        assert!(policy().http("api.example.com:443").is_ok());
-        assert!(policy().http("api.example.com:80").is_err());
-        assert!(policy().http("evil.com").is_err());
+        assert!(policy().http("api.example.com", 443).is_ok());
+        assert!(policy().http("API.Example.com", 443).is_ok());
+        assert!(policy().http("api.example.com", 80).is_err());
+        assert!(policy().http("evil.com", 443).is_err());
+        assert!(policy().http("api.example.com.evil.com", 443).is_err());
+    }
+
+    #[test]
+    fn addresses_that_are_not_public_must_be_listed() {
+        let open = || Grants { http: vec!["*".into()], ..Grants::default() };
+        let listed = |http: &[&str]| {
+            let granted = Grants { http: http.iter().map(|name| (*name).into()).collect(), ..Grants::default() };
+            Policy::new(open(), granted)
+        };
+        let check = |policy: &Policy, host: &str, address: &str| policy.address(host, 8080, address.parse().unwrap());
+        let any = listed(&["*"]);
+        assert!(check(&any, "example.com", "93.184.216.34").is_ok());
+        for (host, address) in
+            [("internal", "10.0.0.5"), ("10.0.0.5", "10.0.0.5"), ("[::1]", "::1"), ("2130706433", "127.0.0.1")]
+        {
+            let denied = check(&any, host, address).unwrap_err().to_string();
+            assert!(denied.contains("http-private") && denied.contains(address), "{denied}");
+        }
+        assert!(check(&listed(&["10.0.0.5"]), "10.0.0.5", "10.0.0.5").is_ok());
+        assert!(check(&listed(&["10.0.0.5:8080"]), "10.0.0.5", "10.0.0.5").is_ok());
+        assert!(check(&listed(&["[::1]:8080"]), "[::1]", "::1").is_ok());
+        assert!(check(&listed(&["10.0.0.5:80"]), "10.0.0.5", "10.0.0.5").is_err(), "another port");
+        assert!(check(&listed(&["10.0.0.*"]), "10.0.0.5", "10.0.0.5").is_err(), "a star names no address");
+        assert!(
+            check(&listed(&["internal"]), "internal", "10.0.0.5").is_err(),
+            "a name does not vouch for its address"
+        );
+        let private = listed(&["internal"]).with_private(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert!(check(&private, "internal", "10.0.0.5").is_ok());
+        assert!(check(&private, "internal", "127.0.0.1").is_err());
     }
 }

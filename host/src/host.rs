@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
 use crate::manifest::{Manifest, ManifestError};
 use crate::outage::Outage;
+use crate::outbound::{Outbound, OutboundError};
 use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
@@ -41,6 +42,7 @@ pub struct Host {
     store: Arc<dyn Store>,
     outage: Arc<Outage>,
     tiers: Arc<Tiers>,
+    outbound: Outbound,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -58,6 +60,9 @@ pub enum HostError {
     /// The engine could not be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Outgoing requests cannot be sent as the configuration asks.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// A file of a plugin could not be read.
     #[error("cannot read `{path}`: {source}")]
     Read {
@@ -138,6 +143,7 @@ impl Host {
     #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
+        let outbound = Outbound::new(config.tenant.http_ca_file.as_deref())?;
         let name = format!("{:012x}", rand::random::<u64>() >> 16);
         let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
         let (tenant, memory) = (&config.tenant, config.cache.memory.as_u64());
@@ -148,6 +154,7 @@ impl Host {
             store,
             outage: Arc::new(outage),
             tiers,
+            outbound,
             name,
             consumers: AtomicU64::new(0),
             protocol,

@@ -39,8 +39,9 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
-//! | [`grants`], [`pattern`] | what a plugin may touch |
+//! | [`grants`], [`pattern`], [`address`] | what a plugin may touch |
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
+//! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`lock`] | a lock that this host holds, and renews |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
@@ -81,12 +82,16 @@
 pub mod config;
 pub mod manifest;
 
+pub mod address;
 pub mod grants;
 pub mod pattern;
 
 pub mod store;
 
 pub mod outage;
+
+mod body;
+pub mod outbound;
 
 pub mod call;
 pub mod lock;

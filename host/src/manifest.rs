@@ -89,6 +89,12 @@ pub struct Limits {
     pub calls_per_instance: u32,
     /// Log lines of one call, from 0; default 100. What comes after that is counted and left out.
     pub log_lines: u32,
+    /// Bytes of the body of an outgoing request, up to 1 GiB; default 16 MiB.
+    pub http_request_bytes: ByteSize,
+    /// Bytes of the body that answers it, up to 1 GiB; default 16 MiB.
+    pub http_response_bytes: ByteSize,
+    /// Outgoing requests that one instance has under way at a time, 1 to 1,000; default 16.
+    pub http_requests: u32,
 }
 
 impl Default for Limits {
@@ -101,6 +107,9 @@ impl Default for Limits {
             effect_bytes: ByteSize::mib(64),
             calls_per_instance: 10_000,
             log_lines: 100,
+            http_request_bytes: ByteSize::mib(16),
+            http_response_bytes: ByteSize::mib(16),
+            http_requests: 16,
         }
     }
 }
@@ -149,7 +158,10 @@ impl Manifest {
         within("limits.value-bytes", limits.value_bytes.as_u64(), 1, 512 << 20)?;
         within("limits.effects", limits.effects.into(), 1, 1_000_000)?;
         within("limits.effect-bytes", limits.effect_bytes.as_u64(), 1, 1 << 30)?;
-        within("limits.calls-per-instance", limits.calls_per_instance.into(), 1, u32::MAX.into())
+        within("limits.calls-per-instance", limits.calls_per_instance.into(), 1, u32::MAX.into())?;
+        within("limits.http-request-bytes", limits.http_request_bytes.as_u64(), 0, 1 << 30)?;
+        within("limits.http-response-bytes", limits.http_response_bytes.as_u64(), 0, 1 << 30)?;
+        within("limits.http-requests", limits.http_requests.into(), 1, 1000)
     }
 }
 

@@ -29,9 +29,10 @@ const STANDARD: &[&str] = &[
     "wasi:filesystem/",
     "wasi:logging/logging@",
     "wasi:config/store@",
+    "wasi:http/types@",
 ];
 /// Outgoing HTTP is offered to plugins that ask for a host.
-const HTTP: &[&str] = &["wasi:http/outgoing-handler@", "wasi:http/types@"];
+const HTTP: &[&str] = &["wasi:http/outgoing-handler@"];
 /// A version of a plugin: one component's bytes, compiled and checked. Immutable; cheap to clone.
 #[derive(Clone)]
 pub struct Version {

@@ -65,6 +65,7 @@ impl Setup {
             config.store.url.clone_from(url);
         }
         config.store.ca_file = config.store.ca_file.map(|file| folder.join(file));
+        config.tenant.http_ca_file = config.tenant.http_ca_file.map(|file| folder.join(file));
         config.engine.cache_dir = config.engine.cache_dir.map(|dir| folder.join(dir)).or_else(user_cache);
         Self { config, folder, called }
     }

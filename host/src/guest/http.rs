@@ -1,17 +1,21 @@
-//! Outgoing `wasi:http`: to granted hosts, within the call's deadline.
+//! Outgoing `wasi:http`: to granted hosts, within the call's deadline and the plugin's limits.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_send_request,
-};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::state::{Identity, State};
+use crate::outbound::{Bounds, Exchange};
+
+/// How long a request waits for another one to end where as many as may be are under way. One that the plugin has dropped ends a moment
+/// later.
+const PERMIT_WAIT: Duration = Duration::from_millis(100);
 
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Answer = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Sent), Error>> + Send>;
+type Answer = Box<dyn Future<Output = Result<Exchange, Error>> + Send>;
 
 /// What an instance needs to send requests.
 pub(super) struct Outgoing {
@@ -23,11 +27,14 @@ pub(super) struct Outgoing {
 struct Gate {
     identity: Arc<Identity>,
     deadline: Instant,
+    /// One for each request that may be under way at a time.
+    permits: Arc<Semaphore>,
 }
 
 impl Outgoing {
     pub(super) fn new(identity: Arc<Identity>) -> Self {
-        Self { context: WasiHttpCtx::new(), gate: Gate { identity, deadline: Instant::now() } }
+        let permits = Arc::new(Semaphore::new(usize::try_from(identity.limits.http_requests).unwrap_or(1)));
+        Self { context: WasiHttpCtx::new(), gate: Gate { identity, deadline: Instant::now(), permits } }
     }
 
     /// Begins a call that ends at `deadline`.
@@ -51,30 +58,52 @@ impl WasiHttpHooks for Gate {
     ) -> Answer {
         // Errors of the request's own body also end the answer, so they are not waited for.
         drop(sent);
-        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        if let Err(denied) = self.identity.policy.http(&authority) {
-            tracing::warn!(plugin = self.identity.plugin, %denied, "an outgoing request was denied");
-            return Box::new(async { Err(Error::HttpRequestDenied) });
-        }
-        let options = self.bounded(options);
+        let (identity, bounds) = (self.identity.clone(), self.bounds(options.unwrap_or_default()));
+        // Who asks first gets one first; only where there is none left it takes time.
+        let permits = self.permits.clone();
+        let permit = permits.clone().try_acquire_owned();
         Box::new(async move {
-            let (response, io) = default_send_request(request, Some(options)).await?;
-            let io: Sent = Box::new(io);
-            Ok((response.map(BodyExt::boxed_unsync), io))
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(_) => match timeout(PERMIT_WAIT, permits.acquire_owned()).await {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_)) | Err(_) => {
+                        count(&identity, "limit");
+                        return Err(Error::ConnectionLimitReached);
+                    }
+                },
+            };
+            let answer = identity.outbound.send(request, &identity.policy, bounds).await;
+            count(&identity, if answer.is_ok() { "answered" } else { "failed" });
+            let (response, io) = answer?;
+            let io: Sent = Box::new(async move {
+                let ended = Box::into_pin(io).await;
+                drop(permit);
+                ended
+            });
+            Ok((response, io))
         })
     }
 }
 
 impl Gate {
-    /// The plugin's time-outs, none longer than the call has left.
-    fn bounded(&self, options: Option<RequestOptions>) -> RequestOptions {
+    /// What a request may take: what the plugin asks for, but no longer than the call has left, and no more than its limits.
+    fn bounds(&self, asked: RequestOptions) -> Bounds {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let bound = |asked: Option<std::time::Duration>| Some(asked.map_or(left, |asked| asked.min(left)));
-        let asked = options.unwrap_or_default();
-        RequestOptions {
-            connect_timeout: bound(asked.connect_timeout),
-            first_byte_timeout: bound(asked.first_byte_timeout),
-            between_bytes_timeout: bound(asked.between_bytes_timeout),
+        let bound = |asked: Option<Duration>| asked.map_or(left, |asked| asked.min(left));
+        Bounds {
+            connect: bound(asked.connect_timeout),
+            first_byte: bound(asked.first_byte_timeout),
+            between_bytes: bound(asked.between_bytes_timeout),
+            deadline: self.deadline.into(),
+            request_bytes: self.identity.limits.http_request_bytes.as_u64(),
+            response_bytes: self.identity.limits.http_response_bytes.as_u64(),
         }
     }
+}
+
+fn count(identity: &Identity, outcome: &'static str) {
+    let (tenant, plugin) = (identity.tenant.clone(), identity.plugin.clone());
+    metrics::counter!("sandbar_outgoing_requests_total", "tenant" => tenant, "plugin" => plugin, "outcome" => outcome)
+        .increment(1);
 }

@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::outage::Outage;
+use crate::outbound::Outbound;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, Settlement, Store, StoreError};
 use crate::tiers::Tiers;
 
@@ -53,6 +54,8 @@ pub struct Identity {
     pub config: Vec<(String, String)>,
     /// Where its primitives live.
     pub store: Arc<dyn Store>,
+    /// What its HTTP requests go out through.
+    pub outbound: Outbound,
     /// What stands in for the store while it is away; none where the plugin's calls fail then.
     pub outage: Option<Arc<Outage>>,
     /// Where its tiered reads go.

@@ -85,6 +85,10 @@ fn describe() {
         "Tiered reads by what answered: memory, store, stale, negative, loaded or failed"
     );
     describe_gauge!("sandbar_cache_memory_bytes", "Bytes that tiered reads keep in memory");
+    describe_counter!(
+        "sandbar_outgoing_requests_total",
+        "Requests that plugins sent, by outcome: answered, failed or limit"
+    );
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");

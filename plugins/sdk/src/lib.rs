@@ -35,7 +35,7 @@
 //! # Layout
 //!
 //! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it. [`cache`],
-//! [`stream`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`] and [`config`] its
+//! [`stream`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`], [`config`] and [`http`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
 //! # Tests
@@ -50,6 +50,7 @@ pub mod config;
 pub mod event;
 pub mod failure;
 pub mod handler;
+pub mod http;
 pub mod json;
 pub mod log;
 pub mod pubsub;
@@ -69,7 +70,7 @@ pub mod prelude {
     pub use crate::collections::End;
     pub use crate::stream::Retention;
     pub use crate::{Content, Error, Event, Failure, Field, Outcome};
-    pub use crate::{cache, collections, config, json, log, pubsub, stream, transaction};
+    pub use crate::{cache, collections, config, http, json, log, pubsub, stream, transaction};
 }
 
 /// The plugin that the README shows compiles.
