@@ -244,14 +244,16 @@ impl Worker {
                 }
                 let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Done };
                 let writes = effects.len();
-                effects.push(mark(&keys.last, plan.settled(tick, started, store.now_ms())));
+                let settled = plan.settled(tick, started, store.now_ms());
+                effects.push(mark(&keys.last, settled));
                 effects.extend(self.note(&run(outcome, error.clone())));
                 let committed = self.commit(&relied_on, &effects).await;
                 effects.truncate(writes);
                 match committed {
                     Ok(committed) => {
                         release_all(&locks).await;
-                        self.count(outcome, left_out, error.as_deref(), tick);
+                        let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
+                        self.count(outcome, left_out + overlapping, error.as_deref(), tick);
                         if let Some(refusal) = committed.refused.iter().find(|refusal| refusal.effect < writes) {
                             let name = effects.get(refusal.effect).map_or("a write", Effect::name);
                             let text = format!("the store refused {name}: {}", refusal.error);

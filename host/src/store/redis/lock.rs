@@ -28,9 +28,9 @@ use crate::store::{Cache, StoreError};
 use line::{Line, Place};
 
 /// The shortest time between two looks at a lock that somebody waits for.
-const LOOK_MIN: Duration = Duration::from_millis(1100);
+const LOOK_MIN: Duration = Duration::from_millis(1500);
 /// The longest time between two looks; a holder's death is met by a look at the moment at which the lock expires.
-const LOOK_MAX: Duration = Duration::from_millis(2200);
+const LOOK_MAX: Duration = Duration::from_millis(3000);
 /// How often giving a lock back is tried; after that it expires.
 const RELEASES_MAX: u32 = 10;
 /// About how many keys one step of the search for locks looks at.
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_lock_is_looked_at_when_it_expires_but_not_all_the_time() {
         assert_eq!(look_in(Some(5)), LOOK_MIN);
-        assert_eq!(look_in(Some(1500)), Duration::from_millis(1502));
+        assert_eq!(look_in(Some(2000)), Duration::from_millis(2002));
         assert_eq!(look_in(Some(60_000)), LOOK_MIN);
         assert_eq!(look_in(None), LOOK_MIN);
     }
