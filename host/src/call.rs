@@ -1,7 +1,9 @@
 //! One call of a plugin: what it gathers while it runs.
 //!
-//! Pure bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
+//! Bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
 //! relied on; whether and how they are committed is decided elsewhere.
+
+mod takes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +12,19 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::store::combine::Gathered;
-use crate::store::{Consumer, Effect, Epoch};
+use crate::store::{Consumer, Effect, Epoch, Lease};
+pub use takes::{TAKES_MAX, Takes};
 
 /// The most keys that one call may rely on with `get-for-update`.
 pub const RELIED_ON_MAX: usize = 256;
 
 /// On whose behalf a call commits by itself.
 #[derive(Debug, Clone)]
-pub struct Behalf {
-    /// The consumer.
-    pub consumer: Arc<Consumer>,
-    /// The epoch in which the batch was read.
-    pub epoch: Epoch,
+pub enum Behalf {
+    /// A consumer of a stream, and the epoch in which the batch was read.
+    Consumer(Arc<Consumer>, Epoch),
+    /// The lease of a batch of jobs.
+    Lease(Lease),
 }
 
 /// A call that is running.
@@ -43,6 +46,8 @@ pub struct Call {
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
     relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs taken so far.
+    pub taken: Takes,
     effects_max: u32,
     effect_bytes_max: u64,
 }
@@ -59,6 +64,9 @@ pub enum CallLimit {
     /// Too many values relied on.
     #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
     ReliedOn,
+    /// Too many takes.
+    #[error("the call has taken jobs {TAKES_MAX} times, which is all that `queue.take` allows")]
+    Takes,
 }
 
 /// What a call has gathered when it ends.
@@ -68,6 +76,8 @@ pub struct Ended {
     pub writes: Vec<Gathered>,
     /// Keys with the values that it relied on.
     pub relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs that it took.
+    pub taken: Takes,
     /// See [`Call::store_failed`].
     pub store_failed: bool,
 }
@@ -86,6 +96,7 @@ impl Call {
             write_bytes: 0,
             by_key: HashMap::new(),
             relied_on: Vec::new(),
+            taken: Takes::default(),
             effects_max: effects,
             effect_bytes_max: bytes,
         }
@@ -145,6 +156,7 @@ impl Call {
         Ended {
             writes: std::mem::take(&mut self.writes),
             relied_on: std::mem::take(&mut self.relied_on),
+            taken: std::mem::take(&mut self.taken),
             store_failed: self.store_failed,
         }
     }

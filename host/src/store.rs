@@ -1,11 +1,11 @@
 //! Where the primitives live: the contract that every store keeps.
 //!
-//! A store knows keys, values, streams and consumer groups. It does not know plugins, tenants, grants
+//! A store knows keys, values, streams and consumer groups, queues and leases. It does not know plugins, tenants, grants
 //! or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! [`Collections`], [`Queue`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
 pub mod combine;
 pub mod effect;
@@ -16,6 +16,7 @@ mod cache;
 mod collections;
 mod delivery;
 mod pubsub;
+mod queue;
 mod stream;
 mod wake;
 
@@ -32,6 +33,10 @@ pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
 pub use pubsub::PubSub;
+pub use queue::{
+    DeadJob, Job, JobQueue, Lease, LeaseId, LeaseSettlement, Lengths, Loss, PushOptions, Queue, Rate, TAKE_MAX, Took,
+    Want,
+};
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 
@@ -43,9 +48,9 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug {}
+pub trait Store: Cache + Stream + PubSub + Collections + Queue + Delivery + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Queue + Delivery + std::fmt::Debug> Store for T {}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

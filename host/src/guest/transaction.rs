@@ -3,8 +3,9 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::Behalf;
 use crate::store::combine::combine;
-use crate::store::{Commit, CommitError, Effect, Settlement};
+use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss, Settlement};
 
 impl Host for State {
     fn for_event(&mut self, id: String) -> Result<(), Error> {
@@ -25,24 +26,34 @@ impl Host for State {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        let ended = self.call.take();
+        let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
         let behalf = self.call.behalf.clone();
+        let (consumer, lease) = match &behalf {
+            None => (None, None),
+            Some(Behalf::Consumer(consumer, epoch)) => (Some((&**consumer, *epoch)), None),
+            Some(Behalf::Lease(lease)) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
+        };
+        let leases: Vec<LeaseSettlement> = lease.into_iter().chain(ended.taken.settlements()).collect();
         let commit = Commit {
-            consumer: behalf.as_ref().map(|behalf| (&*behalf.consumer, behalf.epoch)),
+            consumer,
             relied_on: &ended.relied_on,
             effects: &effects,
             settlement: Settlement::default(),
+            leases: &leases,
             atomic: true,
         };
         match self.store().commit(commit).await {
-            Ok(committed) => match committed.refused.first() {
-                None => Ok(()),
-                Some(refusal) => {
-                    let name = effects.get(refusal.effect).map_or("a write", Effect::name);
-                    Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+            Ok(committed) => {
+                ended.taken.settled();
+                match committed.refused.first() {
+                    None => Ok(()),
+                    Some(refusal) => {
+                        let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                        Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+                    }
                 }
-            },
+            }
             Err(CommitError::Unacceptable(error)) => Err(error.into()),
             Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
             Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {

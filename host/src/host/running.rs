@@ -18,6 +18,7 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source, Store};
 use crate::telemetry::PluginMetrics;
+use crate::trigger::queue;
 use crate::trigger::stream::{Context, Ended, Worker};
 
 /// A plugin that runs.
@@ -132,7 +133,12 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
                 let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
-            Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Schedule(_) | Trigger::Http(_) => {
+            Trigger::Queue(trigger) => {
+                let (store, pool, prefix) = (host.store.clone(), active.clone(), &host.config.tenant.prefix);
+                let context = queue::Context::new(store, prefix, trigger.clone(), pool, metrics.clone(), host.protocol);
+                tokio::spawn(queue::Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
+            }
+            Trigger::Channel(_) | Trigger::Schedule(_) | Trigger::Http(_) => {
                 tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
                 tokio::spawn(async { Ended::Drained })
             }

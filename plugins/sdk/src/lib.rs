@@ -35,7 +35,7 @@
 //! # Layout
 //!
 //! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it. [`cache`],
-//! [`stream`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`] and [`config`] its
+//! [`stream`], [`queue`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`] and [`config`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
 //! # Tests
@@ -53,6 +53,7 @@ pub mod handler;
 pub mod json;
 pub mod log;
 pub mod pubsub;
+pub mod queue;
 pub mod stream;
 pub mod transaction;
 pub mod types;
@@ -67,9 +68,10 @@ pub mod prelude {
 
     pub use crate::cache::{Condition, Expiry, Remaining};
     pub use crate::collections::End;
+    pub use crate::queue::Push;
     pub use crate::stream::Retention;
     pub use crate::{Content, Error, Event, Failure, Field, Outcome};
-    pub use crate::{cache, collections, config, json, log, pubsub, stream, transaction};
+    pub use crate::{cache, collections, config, json, log, pubsub, queue, stream, transaction};
 }
 
 /// The plugin that the README shows compiles.
