@@ -1,9 +1,11 @@
 //! One call of a plugin: what it gathers while it runs.
 //!
-//! Pure bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
-//! relied on, with the locks that it holds; whether and how they are committed is decided elsewhere.
+//! Bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
+//! relied on, with the locks that it holds and the jobs that it took; whether and how they are committed is decided elsewhere.
 
 mod locks;
+
+mod takes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use bytes::Bytes;
 
 use crate::lock::HeldLock;
 use crate::store::combine::Gathered;
-use crate::store::{Consumer, Effect, Epoch};
+use crate::store::{Consumer, Effect, Epoch, Lease};
+pub use takes::{TAKES_MAX, Takes};
 
 pub use locks::{GUARDS_MAX, GivenBack, LOCKS_MAX, Locks, Untakable};
 
@@ -22,11 +25,11 @@ pub const RELIED_ON_MAX: usize = 256;
 
 /// On whose behalf a call commits by itself.
 #[derive(Debug, Clone)]
-pub struct Behalf {
-    /// The consumer.
-    pub consumer: Arc<Consumer>,
-    /// The epoch in which the batch was read.
-    pub epoch: Epoch,
+pub enum Behalf {
+    /// A consumer of a stream, and the epoch in which the batch was read.
+    Consumer(Arc<Consumer>, Epoch),
+    /// The lease of a batch of jobs.
+    Lease(Lease),
 }
 
 /// Which keys a call loads for `cache.fetch`, with those whose loads wait for it: it may not wait for any of them.
@@ -66,6 +69,8 @@ pub struct Call {
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
     relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs taken so far.
+    pub taken: Takes,
     effects_max: u32,
     effect_bytes_max: u64,
 }
@@ -82,6 +87,9 @@ pub enum CallLimit {
     /// Too many values relied on.
     #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
     ReliedOn,
+    /// Too many takes.
+    #[error("the call has taken jobs {TAKES_MAX} times, which is all that `queue.take` allows")]
+    Takes,
 }
 
 /// What a call has gathered when it ends.
@@ -91,6 +99,8 @@ pub struct Ended {
     pub writes: Vec<Gathered>,
     /// Keys with the values that it relied on.
     pub relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs that it took.
+    pub taken: Takes,
     /// See [`Call::store_failed`].
     pub store_failed: bool,
     /// Its locks, which are to be kept until the writes are committed. Dropping them gives them back.
@@ -115,6 +125,7 @@ impl Call {
             write_bytes: 0,
             by_key: HashMap::new(),
             relied_on: Vec::new(),
+            taken: Takes::default(),
             effects_max: effects,
             effect_bytes_max: bytes,
         }
@@ -189,8 +200,13 @@ impl Call {
         let mut relied_on = self.standing.clone();
         relied_on.extend(self.locks.relied_on(self.writes.len()));
         relied_on.append(&mut self.relied_on);
-        let (writes, store_failed) = (std::mem::take(&mut self.writes), self.store_failed);
-        Ended { writes, relied_on, store_failed, locks: Vec::new() }
+        Ended {
+            writes: std::mem::take(&mut self.writes),
+            relied_on,
+            taken: std::mem::take(&mut self.taken),
+            store_failed: self.store_failed,
+            locks: Vec::new(),
+        }
     }
 
     /// Ends the call: the same with its locks.

@@ -24,7 +24,7 @@
 //!     retention: Retention::About(10_000),
 //! };
 //! let settlement = Settlement::default();
-//! store.commit(Commit { consumer: None, relied_on: &[], effects: &[view], settlement, atomic: true }).await?;
+//! store.commit(Commit { consumer: None, relied_on: &[], effects: &[view], settlement, leases: &[], atomic: true }).await?;
 //!
 //! tokio::signal::ctrl_c().await?;
 //! println!("visits: {:?}, {:?}", store.get("visits:home").await?, host.shutdown().await);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::store::{Claim, Lease, LockKey, Store, StoreError};
+use crate::store::{Claim, LockKey, LockLease, Store, StoreError};
 
 /// The shortest pause after a renewal that the store did not answer.
 const RETRY_MIN: Duration = Duration::from_millis(10);
@@ -32,7 +32,7 @@ pub struct HeldLock {
 #[derive(Debug)]
 struct Shared {
     store: Arc<dyn Store>,
-    lease: Lease,
+    lease: LockLease,
     ttl_ms: AtomicU64,
     /// When the time to live ends unless it is renewed, by the clock of this process and at the earliest.
     ends: Mutex<Instant>,
@@ -48,7 +48,7 @@ impl HeldLock {
         Ok(store.acquire(claim, wait).await?.map(|lease| Self::new(store.clone(), lease, claim.ttl_ms)))
     }
 
-    fn new(store: Arc<dyn Store>, lease: Lease, ttl_ms: u64) -> Self {
+    fn new(store: Arc<dyn Store>, lease: LockLease, ttl_ms: u64) -> Self {
         let ends = Mutex::new(lease.begun + Duration::from_millis(ttl_ms));
         let (extended, lost) = (Notify::new(), CancellationToken::new());
         let (ttl_ms, given_back) = (AtomicU64::new(ttl_ms), AtomicBool::new(false));
@@ -69,7 +69,7 @@ impl HeldLock {
 
     /// What a commit that is to be made only while the lock is held relies on: its key, and what that holds.
     pub fn relied_on(&self) -> (String, Option<Bytes>) {
-        let Lease { lock, value, .. } = &self.shared.lease;
+        let LockLease { lock, value, .. } = &self.shared.lease;
         (lock.key.clone(), Some(value.clone()))
     }
 

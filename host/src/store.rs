@@ -1,11 +1,11 @@
 //! Where the primitives live: the contract that every store keeps.
 //!
-//! A store knows keys, values, streams and consumer groups. It does not know plugins, tenants, grants
+//! A store knows keys, values, streams and consumer groups, queues and leases. It does not know plugins, tenants, grants
 //! or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`], [`Lock`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! [`Collections`], [`Lock`], [`Queue`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
 pub mod combine;
 pub mod effect;
@@ -19,6 +19,7 @@ mod delivery;
 mod loading;
 pub mod lock;
 mod pubsub;
+mod queue;
 mod stream;
 mod wake;
 
@@ -36,8 +37,12 @@ pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
 pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Slot, Stale};
-pub use lock::{Claim, Holder, Lease, Lock, LockKey, Locked};
+pub use lock::{Claim, Holder, Lock, LockKey, LockLease, Locked};
 pub use pubsub::PubSub;
+pub use queue::{
+    DeadJob, Job, JobQueue, Lease, LeaseId, LeaseSettlement, Lengths, Loss, PushOptions, Queue, Rate, TAKE_MAX, Took,
+    Want,
+};
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 
@@ -49,9 +54,9 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery + Lock + Loading + std::fmt::Debug {}
+pub trait Store: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery + Lock + Loading + std::fmt::Debug> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug> Store for T {}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

@@ -17,7 +17,7 @@ use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::store::{Commit, CommitError, Committed, Effect, Field, Settlement, Store, StoreError};
+use crate::store::{Commit, CommitError, Committed, Effect, Field, Store, StoreError};
 use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
@@ -177,9 +177,8 @@ impl State {
         match self.outage().cloned() {
             Some(outage) => outage.commit(effects, relied_on).await,
             None => {
-                let settlement = Settlement::default();
                 let store = self.identity.store.clone();
-                store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
+                store.commit(Commit::plain(effects, relied_on)).await
             }
         }
     }

@@ -3,9 +3,10 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::Behalf;
 use crate::lock::release_all;
 use crate::store::combine::combine;
-use crate::store::{Commit, CommitError, Effect, Settlement};
+use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss, Settlement};
 
 impl Host for State {
     fn for_event(&mut self, id: String) -> Result<(), Error> {
@@ -26,30 +27,40 @@ impl Host for State {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        let ended = self.call.take();
+        let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-        let answer = match self.call.behalf.clone() {
-            None => self.make_commit(&effects, &ended.relied_on).await,
-            Some(behalf) => {
-                let commit = Commit {
-                    consumer: Some((&behalf.consumer, behalf.epoch)),
-                    relied_on: &ended.relied_on,
-                    effects: &effects,
-                    settlement: Settlement::default(),
-                    atomic: true,
-                };
-                self.identity.store.clone().commit(commit).await
-            }
+        let behalf = self.call.behalf.clone();
+        let (consumer, lease) = match &behalf {
+            None => (None, None),
+            Some(Behalf::Consumer(consumer, epoch)) => (Some((&**consumer, *epoch)), None),
+            Some(Behalf::Lease(lease)) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
+        };
+        let leases: Vec<LeaseSettlement> = lease.into_iter().chain(ended.taken.settlements()).collect();
+        let answer = if consumer.is_none() && leases.is_empty() {
+            self.make_commit(&effects, &ended.relied_on).await
+        } else {
+            let commit = Commit {
+                consumer,
+                relied_on: &ended.relied_on,
+                effects: &effects,
+                settlement: Settlement::default(),
+                leases: &leases,
+                atomic: true,
+            };
+            self.identity.store.clone().commit(commit).await
         };
         release_all(&self.call.locks.settled()).await;
         match answer {
-            Ok(committed) => match committed.refused.first() {
-                None => Ok(()),
-                Some(refusal) => {
-                    let name = effects.get(refusal.effect).map_or("a write", Effect::name);
-                    Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+            Ok(committed) => {
+                ended.taken.settled();
+                match committed.refused.first() {
+                    None => Ok(()),
+                    Some(refusal) => {
+                        let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                        Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+                    }
                 }
-            },
+            }
             Err(CommitError::Unacceptable(error)) => Err(error.into()),
             Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
             Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {

@@ -18,8 +18,8 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
-use crate::trigger::schedule;
 use crate::trigger::stream::{Context, Ended, Worker};
+use crate::trigger::{queue, schedule};
 
 /// A plugin that runs.
 #[derive(Debug)]
@@ -135,6 +135,11 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
                 let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
+            Trigger::Queue(trigger) => {
+                let (store, pool, prefix) = (host.store.clone(), active.clone(), &host.config.tenant.prefix);
+                let context = queue::Context::new(store, prefix, trigger.clone(), pool, metrics.clone(), host.protocol);
+                tokio::spawn(queue::Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
+            }
             Trigger::Schedule(trigger) => {
                 let context = schedule::Context {
                     store: host.store.clone(),
@@ -146,7 +151,7 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
                 };
                 tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
             }
-            Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Http(_) => {
+            Trigger::Channel(_) | Trigger::Http(_) => {
                 tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
                 tokio::spawn(async { Ended::Drained })
             }

@@ -2,7 +2,7 @@
 //!
 //! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only by what
 //! is put into it. Everything lives behind one mutex, which is never held over an await: each call is one instant.
-//! Fences, waiting retries, counts of attempts and lines for locks are kept beside the keys, not in them, so a scan
+//! Fences, waiting retries, counts of attempts, lines for locks and what queues have beside their lists are kept beside the keys, not in them, so a scan
 //! does not meet them. It does not know plugins, tenants or grants.
 
 mod apply;
@@ -16,15 +16,18 @@ mod glob;
 mod group;
 mod integer;
 mod keyspace;
+mod line;
 mod loading;
 mod lock;
 mod log;
+mod queue;
 mod ranks;
 mod sorted;
 mod stream;
 mod tally;
 mod value;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,6 +39,7 @@ use tokio::sync::broadcast;
 use self::channels::Channels;
 use self::fences::Fences;
 use self::keyspace::Keyspace;
+use self::line::Line;
 use self::lock::Locks;
 use super::{Changes, PubSub, StoreError, Wakes};
 
@@ -59,6 +63,8 @@ struct State {
     channels: Channels,
     fences: Fences,
     locks: Locks,
+    /// What is beside the lists of queues, by the list's key.
+    lines: HashMap<String, Line>,
 }
 
 impl Embedded {

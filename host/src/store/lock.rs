@@ -2,7 +2,7 @@
 //!
 //! A lock is a plain value under the key that is named, which expires by itself: exactly what `SET key value NX PX ttl` makes.
 //! So every client that sets and deletes that key in the usual way excludes, and is excluded. The value is unique to its
-//! [`Lease`], and nothing is ever done to a lock without comparing it.
+//! [`LockLease`], and nothing is ever done to a lock without comparing it.
 //!
 //! Who gives a lock back hands it to the first of the line in the same step, and tells him; a line is in the order of arrival. Who
 //! dies without giving back is followed when the lock has expired, by whoever looks next.
@@ -83,7 +83,7 @@ impl Claim {
 
 /// A lock that was taken, for as long as its time to live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
+pub struct LockLease {
     /// The lock.
     pub lock: LockKey,
     /// What its key holds as long as it is held.
@@ -151,18 +151,18 @@ pub trait Lock: Send + Sync {
     /// Takes a lock. While somebody else holds it, waits in line for up to `wait`; none where that was not enough.
     /// Cancel-safe: who stops waiting leaves the line, and what was handed over meanwhile is given back.
     /// [`StoreError::Limit`] where [`WAITERS_MAX`] wait already.
-    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<Lease>, StoreError>;
+    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<LockLease>, StoreError>;
 
     /// Gives a lock so many milliseconds from now. False where it is no longer held.
-    async fn renew(&self, lease: &Lease, ttl_ms: u64) -> Result<bool, StoreError>;
+    async fn renew(&self, lease: &LockLease, ttl_ms: u64) -> Result<bool, StoreError>;
 
     /// Gives a lock back, to the first of the line where somebody waits. False where it is no longer held; another's
     /// lock is never touched, so this may be repeated.
-    async fn release(&self, lease: &Lease) -> Result<bool, StoreError>;
+    async fn release(&self, lease: &LockLease) -> Result<bool, StoreError>;
 
     /// The same in the background, tried several times where the store does not answer. Does nothing outside of a runtime; the lock
     /// expires then.
-    fn release_later(&self, lease: Lease);
+    fn release_later(&self, lease: LockLease);
 
     /// Waits until [`Lock::release_later`] has nothing left to do.
     async fn released(&self);

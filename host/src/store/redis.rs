@@ -19,10 +19,12 @@ mod commit;
 mod connector;
 mod delivery;
 mod effects;
+mod lease;
 mod loading;
 mod lock;
 mod private;
 mod pubsub;
+mod queue;
 mod reply;
 mod scripts;
 mod shared;
@@ -84,6 +86,15 @@ impl Redis {
     /// Sends commands in one write; one value for each, `Value::ServerError` included.
     async fn query_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
         self.shared.query_all(pipeline).await
+    }
+
+    /// Runs a script over a connection on which nothing was sent before.
+    async fn eval_fresh(&self, script: Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Value, StoreError> {
+        let mut connection = self.private.fresh().await?;
+        let mut invocation = self.scripts.get(script).prepare_invoke();
+        keys.iter().for_each(|key| _ = invocation.key(*key));
+        arguments.iter().for_each(|argument| _ = invocation.arg(*argument));
+        invocation.invoke_async(&mut connection).await.map_err(|error| reply::error(&error))
     }
 
     /// Runs a script over a shared connection.

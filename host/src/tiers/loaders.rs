@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::call::{Ended, Lineage};
+use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
 use crate::store::combine::combine;
-use crate::store::{Commit, CommitError, Effect, Settlement};
+use crate::store::{Commit, CommitError, Effect, LeaseSettlement};
 use crate::telemetry::CacheMetrics;
 
 /// The most keys that a loader is given at once.
@@ -294,18 +295,17 @@ fn source(pool: &Pool, key: &str, loaded: Loaded) -> Source {
 
 /// Commits what a load has written beside its answer.
 async fn commit(pool: &Pool, ended: Ended) -> Result<(), CommitError> {
-    if ended.writes.is_empty() && ended.relied_on.is_empty() {
+    if ended.writes.is_empty() && ended.relied_on.is_empty() && ended.taken.is_empty() {
         return Ok(());
     }
+    let mut taken = ended.taken;
+    let leases: Vec<LeaseSettlement> = taken.settlements().collect();
     let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-    let commit = Commit {
-        consumer: None,
-        relied_on: &ended.relied_on,
-        effects: &effects,
-        settlement: Settlement::default(),
-        atomic: true,
-    };
-    let committed = pool.identity().store.commit(commit).await?;
+    let commit = Commit { leases: &leases, ..Commit::plain(&effects, &ended.relied_on) };
+    let committed = pool.identity().store.commit(commit).await;
+    release_all(&ended.locks).await;
+    let committed = committed?;
+    taken.settled();
     for refusal in committed.refused {
         let (plugin, name) = (&pool.identity().plugin, effects.get(refusal.effect).map_or("a write", Effect::name));
         tracing::warn!(plugin, error = refusal.error, "{name} of a load was refused; its other writes stand");

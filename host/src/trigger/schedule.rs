@@ -16,15 +16,15 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::plan::{Pause, jittered};
 use super::stream::Ended;
-use super::stream::plan::{Pause, jittered};
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use crate::lock::{HeldLock, release_all};
 use crate::manifest::ScheduleTrigger;
 use crate::pool::{CallError, Pool};
 use crate::store::combine::combine;
 use crate::store::{
-    Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, Settlement, Store, StoreError,
+    Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, LeaseSettlement, Store, StoreError,
 };
 use crate::telemetry::PluginMetrics;
 use plan::{Next, Plan};
@@ -159,9 +159,7 @@ impl Worker {
     async fn begin(&self) -> Result<(), StoreError> {
         let Context { store, keys, .. } = &self.context;
         let (relied_on, effects) = ([(keys.last.clone(), None)], [mark(&keys.last, store.now_ms())]);
-        let settlement = Settlement::default();
-        let commit = Commit { consumer: None, relied_on: &relied_on, effects: &effects, settlement, atomic: true };
-        match store.commit(commit).await {
+        match store.commit(Commit::plain(&effects, &relied_on)).await {
             // Another host was faster.
             Ok(_) | Err(CommitError::Conflict(_) | CommitError::Fenced) => Ok(()),
             Err(CommitError::Refused(error) | CommitError::Unacceptable(error) | CommitError::Unknown(error)) => {
@@ -225,7 +223,7 @@ impl Worker {
                 }
             };
             let (mut relied_on, mut effects) = (ended.relied_on, Vec::new());
-            let locks = ended.locks;
+            let (locks, mut taken) = (ended.locks, ended.taken);
             effects.extend(combine(ended.writes).into_iter().map(|combined| combined.effect));
             let run = |outcome: Outcome, error: Option<String>| Run {
                 tick,
@@ -247,10 +245,14 @@ impl Worker {
                 let settled = plan.settled(tick, started, store.now_ms());
                 effects.push(mark(&keys.last, settled));
                 effects.extend(self.note(&run(outcome, error.clone())));
-                let committed = self.commit(&relied_on, &effects).await;
+                let leases: Vec<_> = taken.settlements().filter(|_| error.is_none()).collect();
+                let committed = self.commit(&relied_on, &effects, &leases).await;
                 effects.truncate(writes);
                 match committed {
                     Ok(committed) => {
+                        if error.is_none() {
+                            taken.settled();
+                        }
                         release_all(&locks).await;
                         let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
                         self.count(outcome, left_out + overlapping, error.as_deref(), tick);
@@ -324,9 +326,9 @@ impl Worker {
         &self,
         relied_on: &[(String, Option<Bytes>)],
         effects: &[Effect],
+        leases: &[LeaseSettlement],
     ) -> Result<Committed, CommitError> {
-        let settlement = Settlement::default();
-        self.context.store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
+        self.context.store.commit(Commit { leases, ..Commit::plain(effects, relied_on) }).await
     }
 
     /// What adds a run to the history; nothing where none is kept.
@@ -345,7 +347,7 @@ impl Worker {
             "a write of a tick was refused"
         );
         let note: Vec<Effect> = self.note(run).into_iter().collect();
-        if let Err(error) = self.commit(&[], &note).await {
+        if let Err(error) = self.commit(&[], &note, &[]).await {
             tracing::error!(%error, "the history could not be written");
         }
     }

@@ -35,7 +35,7 @@
 //! # Layout
 //!
 //! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it, as
-//! [`schedule`](mod@schedule) does of a function that runs at given times. [`cache`], [`stream`], [`pubsub`], [`lock`],
+//! [`schedule`](mod@schedule) does of a function that runs at given times. [`cache`], [`stream`], [`queue`], [`pubsub`], [`lock`],
 //! [`collections`] and [`transaction`] are the primitives of the host, [`log`], [`config`] and [`http`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
@@ -56,6 +56,7 @@ pub mod json;
 pub mod lock;
 pub mod log;
 pub mod pubsub;
+pub mod queue;
 pub mod schedule;
 pub mod stream;
 pub mod transaction;
@@ -72,9 +73,10 @@ pub mod prelude {
 
     pub use crate::cache::{Condition, Expiry, Remaining};
     pub use crate::collections::End;
+    pub use crate::queue::Push;
     pub use crate::stream::Retention;
     pub use crate::{Content, Error, Event, Failure, Field, Instant, Outcome};
-    pub use crate::{cache, collections, config, http, json, lock, log, pubsub, stream, transaction};
+    pub use crate::{cache, collections, config, http, json, lock, log, pubsub, queue, stream, transaction};
 }
 
 /// The plugin that the README shows compiles.

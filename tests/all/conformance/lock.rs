@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbar::store::{
-    Claim, Commit, CommitError, Condition, Expiry, Holder, Lease, Lock, LockKey, Remaining, Settlement, StoreError,
+    Claim, Commit, CommitError, Condition, Expiry, Holder, Lock, LockKey, LockLease, Remaining, Settlement, StoreError,
 };
 use sandbar_tests::poll_until;
 use tokio::sync::mpsc;
@@ -43,11 +43,11 @@ fn claim(t: &Fixture, name: &str, ttl_ms: u64) -> Claim {
     Claim::new(LockKey::new(t.prefix(), name), "0f3a", "visits", ttl_ms)
 }
 
-async fn try_take(t: &Fixture, name: &str, ttl_ms: u64) -> Option<Lease> {
+async fn try_take(t: &Fixture, name: &str, ttl_ms: u64) -> Option<LockLease> {
     t.store.acquire(&claim(t, name, ttl_ms), Duration::ZERO).await.unwrap()
 }
 
-async fn take(t: &Fixture, name: &str) -> Lease {
+async fn take(t: &Fixture, name: &str) -> LockLease {
     try_take(t, name, LONG_MS).await.expect("a free lock")
 }
 
@@ -56,7 +56,7 @@ async fn waiters(store: &dyn SomeStore, lock: &LockKey) -> u64 {
 }
 
 /// Lets somebody wait for a lock, and returns once he is in line. What he gets comes over the channel.
-async fn wait_in_line(t: &Fixture, claim: Claim, to: &mpsc::UnboundedSender<Lease>) -> tokio::task::JoinHandle<()> {
+async fn wait_in_line(t: &Fixture, claim: Claim, to: &mpsc::UnboundedSender<LockLease>) -> tokio::task::JoinHandle<()> {
     let before = waiters(&*t.store, &claim.lock).await;
     let (store, lock, to): (Arc<dyn SomeStore>, _, _) = (t.store.clone(), claim.lock.clone(), to.clone());
     let task = tokio::spawn(async move {
@@ -68,7 +68,7 @@ async fn wait_in_line(t: &Fixture, claim: Claim, to: &mpsc::UnboundedSender<Leas
     task
 }
 
-async fn next(from: &mut mpsc::UnboundedReceiver<Lease>) -> Lease {
+async fn next(from: &mut mpsc::UnboundedReceiver<LockLease>) -> LockLease {
     tokio::time::timeout(SOON, from.recv()).await.expect("a lock is handed over").unwrap()
 }
 
@@ -227,10 +227,11 @@ async fn who_waits_for_a_plain_client_is_served(t: &Fixture) {
     next(&mut from).await;
 }
 
-async fn under(t: &Fixture, lease: &Lease) -> Result<(), CommitError> {
+async fn under(t: &Fixture, lease: &LockLease) -> Result<(), CommitError> {
     let relied_on = [(lease.lock.key.clone(), Some(lease.value.clone()))];
     let (effects, settlement) = ([add(&t.key("n"), 1)], Settlement::default());
-    let commit = Commit { consumer: None, relied_on: &relied_on, effects: &effects, settlement, atomic: true };
+    let commit =
+        Commit { consumer: None, relied_on: &relied_on, effects: &effects, settlement, leases: &[], atomic: true };
     t.store.commit(commit).await.map(drop)
 }
 
@@ -279,7 +280,7 @@ async fn what_is_no_lock_is_left_alone(t: &Fixture) {
     let key = t.key("a");
     t.write(&[set_add(&key, &["member"])]).await;
     assert_eq!(try_take(t, "a", LONG_MS).await, None);
-    let lease = Lease { lock: LockKey::new(t.prefix(), "a"), ..take(t, "b").await };
+    let lease = LockLease { lock: LockKey::new(t.prefix(), "a"), ..take(t, "b").await };
     assert_eq!((t.store.renew(&lease, 1).await, t.store.release(&lease).await), (Ok(false), Ok(false)));
     assert_wrong_type(t.store.look(&lease.lock).await, &key);
     assert!(matches!(t.store.break_open(&lease.lock).await, Err(StoreError::WrongType(_))));

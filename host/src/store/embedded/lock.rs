@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::value::Plain;
 use super::{Embedded, State};
-use crate::store::lock::{Claim, Holder, LOCKS_MAX, Lease, Lock, LockKey, Locked, WAITERS_MAX};
+use crate::store::lock::{Claim, Holder, LOCKS_MAX, Lock, LockKey, LockLease, Locked, WAITERS_MAX};
 use crate::store::{Remaining, StoreError};
 
 /// The longest time between two looks at a lock that somebody waits for: nobody tells when its key was deleted or has expired.
@@ -44,12 +44,12 @@ struct Known {
 #[derive(Debug)]
 struct Waiting {
     claim: Claim,
-    handed: oneshot::Sender<Lease>,
+    handed: oneshot::Sender<LockLease>,
 }
 
 impl State {
     /// Takes a lock that nobody holds. Those in line come first.
-    fn take_lock(&mut self, claim: &Claim) -> Option<Lease> {
+    fn take_lock(&mut self, claim: &Claim) -> Option<LockLease> {
         if let Some(lease) = self.held_by(claim) {
             return Some(lease);
         }
@@ -61,13 +61,13 @@ impl State {
     }
 
     /// The lock, where the claim holds it.
-    fn held_by(&self, claim: &Claim) -> Option<Lease> {
+    fn held_by(&self, claim: &Claim) -> Option<LockLease> {
         let value = self.keys.get::<Plain>(&claim.lock.key).ok()??;
         let holder = Holder::parse(value).filter(|holder| holder.id == claim.id)?;
-        Some(Lease { lock: claim.lock.clone(), value: value.clone(), token: holder.token, begun: Instant::now() })
+        Some(LockLease { lock: claim.lock.clone(), value: value.clone(), token: holder.token, begun: Instant::now() })
     }
 
-    fn grant(&mut self, claim: &Claim) -> Lease {
+    fn grant(&mut self, claim: &Claim) -> LockLease {
         let (now_ms, Claim { lock, host, plugin, id, ttl_ms }) = (self.keys.now_ms(), claim);
         let token = (self.locks.last_token + 1).max(now_ms.saturating_mul(1000));
         self.locks.last_token = token;
@@ -76,7 +76,7 @@ impl State {
         self.keys.set(&lock.key, value.clone(), false);
         self.keys.expire(&lock.key, now_ms.saturating_add(*ttl_ms));
         self.know(lock);
-        Lease { lock: lock.clone(), value, token, begun: Instant::now() }
+        LockLease { lock: lock.clone(), value, token, begun: Instant::now() }
     }
 
     /// Hands a lock that nobody holds to the first of the line who is still there. False where nobody waits.
@@ -113,7 +113,7 @@ impl State {
         self.locks.known.entry(lock.key.clone()).or_insert_with(unknown)
     }
 
-    fn join_line(&mut self, claim: &Claim) -> Result<oneshot::Receiver<Lease>, StoreError> {
+    fn join_line(&mut self, claim: &Claim) -> Result<oneshot::Receiver<LockLease>, StoreError> {
         let (handed, receiver) = oneshot::channel();
         let line = &mut self.know(&claim.lock).line;
         if line.len() >= WAITERS_MAX as usize {
@@ -149,7 +149,7 @@ impl Drop for Place<'_> {
 
 #[async_trait]
 impl Lock for Embedded {
-    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<LockLease>, StoreError> {
         let mut handed = {
             let mut state = self.state();
             if let Some(lease) = state.take_lock(claim) {
@@ -184,7 +184,7 @@ impl Lock for Embedded {
         }
     }
 
-    async fn renew(&self, lease: &Lease, ttl_ms: u64) -> Result<bool, StoreError> {
+    async fn renew(&self, lease: &LockLease, ttl_ms: u64) -> Result<bool, StoreError> {
         let mut state = self.state();
         let is_held = matches!(state.keys.get::<Plain>(&lease.lock.key), Ok(Some(held)) if *held == lease.value);
         if is_held {
@@ -194,11 +194,11 @@ impl Lock for Embedded {
         Ok(is_held)
     }
 
-    async fn release(&self, lease: &Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: &LockLease) -> Result<bool, StoreError> {
         Ok(self.state().give_back(&lease.lock, &lease.value))
     }
 
-    fn release_later(&self, lease: Lease) {
+    fn release_later(&self, lease: LockLease) {
         self.state().give_back(&lease.lock, &lease.value);
     }
 

@@ -23,7 +23,7 @@ use super::shared::SharedPool;
 use super::tracking::Tracking;
 use super::{Redis, reply};
 use crate::pattern::escape_glob;
-use crate::store::lock::{Claim, LOCKS_MAX, Lease, Lock, LockKey, Locked, TOKEN_SUFFIX, WAITERS_MAX};
+use crate::store::lock::{Claim, LOCKS_MAX, Lock, LockKey, LockLease, Locked, TOKEN_SUFFIX, WAITERS_MAX};
 use crate::store::{Cache, StoreError};
 use line::{Line, Place};
 
@@ -51,7 +51,7 @@ pub(super) struct Desk {
 /// What asking for a lock came to.
 #[derive(Debug)]
 enum Answer {
-    Taken(Lease),
+    Taken(LockLease),
     /// Somebody holds it for so many milliseconds more; none for ever.
     Held(Option<u64>),
 }
@@ -111,7 +111,7 @@ impl Desk {
     }
 
     /// Asks for a lock until it is there or the time is over.
-    async fn wait(&self, claim: &Claim, place: &mut Place, until: Instant) -> Result<Option<Lease>, StoreError> {
+    async fn wait(&self, claim: &Claim, place: &mut Place, until: Instant) -> Result<Option<LockLease>, StoreError> {
         let mut heard = self.line.heard();
         loop {
             let in_line = heard.borrow_and_update().now;
@@ -149,12 +149,12 @@ impl Desk {
         reply::done(answer, &claim.lock.key)
     }
 
-    async fn release(&self, lease: &Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: &LockLease) -> Result<bool, StoreError> {
         let answer = self.eval(Script::LockRelease, &lease.lock, &[lease.value.to_vec()]).await?;
         Ok(reply::integer(answer, &lease.lock.key)? == 1)
     }
 
-    fn release_later(&self, lease: Lease) {
+    fn release_later(&self, lease: LockLease) {
         let desk = self.clone();
         self.later(async move {
             let arguments = [lease.value.to_vec()];
@@ -241,7 +241,7 @@ impl Drop for Withdrawal<'_> {
 
 #[async_trait]
 impl Lock for Redis {
-    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<Lease>, StoreError> {
+    async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<LockLease>, StoreError> {
         let desk = &self.desk;
         let withdrawal = Withdrawal { desk, claim: Some(claim) };
         if wait.is_zero() {
@@ -266,17 +266,17 @@ impl Lock for Redis {
         }
     }
 
-    async fn renew(&self, lease: &Lease, ttl_ms: u64) -> Result<bool, StoreError> {
+    async fn renew(&self, lease: &LockLease, ttl_ms: u64) -> Result<bool, StoreError> {
         let arguments = [&lease.value[..], ttl_ms.to_string().as_bytes()].map(<[u8]>::to_vec);
         let answer = self.desk.eval(Script::LockRenew, &lease.lock, &arguments).await?;
         Ok(reply::integer(answer, &lease.lock.key)? == 1)
     }
 
-    async fn release(&self, lease: &Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: &LockLease) -> Result<bool, StoreError> {
         self.desk.release(lease).await
     }
 
-    fn release_later(&self, lease: Lease) {
+    fn release_later(&self, lease: LockLease) {
         self.desk.release_later(lease);
     }
 

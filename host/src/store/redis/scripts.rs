@@ -63,7 +63,20 @@ scripts! {
     LoadFail => ["load", "load_fail"],
     /// Keeps a copy of a value that somebody else has set.
     LoadCopy => ["load", "load_copy"],
+    /// Takes jobs of a queue.
+    QueueTake => ["queue_record", "queue_take"],
+    /// Moves a lease to a new name.
+    QueueRecover => ["queue_record", "queue_recover"],
+    /// Gives the jobs of a lease back.
+    QueueGiveBack => ["queue_record", "queue_give_back"],
+    /// Extends leases.
+    QueueExtend => ["queue_record", "queue_extend"],
+    /// Counts jobs.
+    QueueLengths => ["queue_record", "queue_lengths"],
 }
+
+/// Pushes a job within a commit. It has no [`SHEBANG`]: there the commit itself sees to it that all of it is refused.
+pub(super) const QUEUE_PUSH: &str = concat!(include_str!("lua/queue_record.lua"), include_str!("lua/queue_push.lua"));
 
 /// All scripts, as the server's version wants them.
 #[derive(Debug)]

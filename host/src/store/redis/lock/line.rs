@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use crate::store::lock::{Claim, Holder, Lease, LockKey};
+use crate::store::lock::{Claim, Holder, LockKey, LockLease};
 
 /// Where the channels begin over which locks are handed over; the name of the process follows.
 const CHANNEL_PREFIX: &str = "sandbar:wake:";
@@ -41,7 +41,7 @@ pub(in crate::store::redis) struct Heard {
 #[derive(Debug)]
 struct Waiting {
     id: String,
-    handed: oneshot::Sender<Lease>,
+    handed: oneshot::Sender<LockLease>,
 }
 
 /// The place of one who waits; he leaves when it is dropped.
@@ -50,7 +50,7 @@ pub(super) struct Place {
     line: Line,
     key: String,
     id: String,
-    handed: oneshot::Receiver<Lease>,
+    handed: oneshot::Receiver<LockLease>,
 }
 
 impl Line {
@@ -108,7 +108,7 @@ impl Line {
     }
 
     /// Hands a lock over to the one whom the server means. Answers the lock where nobody waits for it any more.
-    pub(super) fn hand(&self, lease: Lease) -> Result<(), Lease> {
+    pub(super) fn hand(&self, lease: LockLease) -> Result<(), LockLease> {
         let id = Holder::parse(&lease.value).map(|holder| holder.id);
         let found = {
             let mut waiting = self.0.waiting.lock();
@@ -126,12 +126,12 @@ impl Line {
 
 impl Place {
     /// Waits for the lock. Cancel-safe.
-    pub(super) async fn handed(&mut self) -> Option<Lease> {
+    pub(super) async fn handed(&mut self) -> Option<LockLease> {
         (&mut self.handed).await.ok()
     }
 
     /// The lock, where it was handed over already.
-    pub(super) fn take(&mut self) -> Option<Lease> {
+    pub(super) fn take(&mut self) -> Option<LockLease> {
         self.handed.try_recv().ok()
     }
 
@@ -155,7 +155,7 @@ impl Drop for Place {
 }
 
 /// What the server tells of a lock that it has handed over: its value and its keys, a line each.
-pub(super) fn parse(message: &[u8]) -> Option<Lease> {
+pub(super) fn parse(message: &[u8]) -> Option<LockLease> {
     let mut lines = std::str::from_utf8(message).ok()?.split('\n');
     let mut next = || lines.next();
     let (value, key, token_key, waiters_key) = (next()?, next()?, next()?, next()?);
@@ -164,9 +164,9 @@ pub(super) fn parse(message: &[u8]) -> Option<Lease> {
 }
 
 /// A lock that is held under a value.
-pub(super) fn lease(lock: LockKey, value: bytes::Bytes, begun: tokio::time::Instant) -> Option<Lease> {
+pub(super) fn lease(lock: LockKey, value: bytes::Bytes, begun: tokio::time::Instant) -> Option<LockLease> {
     let token = Holder::parse(&value)?.token;
-    Some(Lease { lock, value, token, begun })
+    Some(LockLease { lock, value, token, begun })
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
         Claim::new(LockKey::new("", "a"), "h", "p", 100)
     }
 
-    fn message(claim: &Claim) -> Lease {
+    fn message(claim: &Claim) -> LockLease {
         let text = format!("7:h:p:1:{}\na\nsandbar:lock:a:token\nsandbar:lock:a:waiters", claim.id);
         parse(text.as_bytes()).unwrap()
     }

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Context, Effect};
+use super::{Common, Decision, Effect, Origin, Settled};
 use crate::bindings::exports::sandbar::plugin::handler;
-use crate::call::Ended;
+use crate::call::{Ended, Takes};
 use crate::lock::HeldLock;
 use crate::manifest::DAY_MS;
 use crate::pool::Pool;
-use crate::store::combine::{Gathered, combine};
-use crate::store::{Committed, DeadLetter, Delivered, Settlement};
-use crate::trigger::backoff::Backoff;
+use crate::store::combine::combine;
+use crate::store::{Committed, Loss};
 use crate::trigger::dead_letter::{self, Circumstances};
 
 /// What has become of one event.
@@ -55,104 +54,112 @@ pub(super) struct Judgement {
     /// Keys with the values that the plugin relied on.
     pub(super) relied_on: Vec<(String, Option<Bytes>)>,
     /// What becomes of the events.
-    pub(super) settlement: Settlement,
+    pub(super) settled: Settled,
+    /// Jobs that the plugin took on its way.
+    pub(super) taken: Takes,
+    /// How many events are done.
+    pub(super) done: usize,
+    /// How many come back.
+    pub(super) retried: usize,
+    /// How many are given up.
+    pub(super) dead: usize,
     /// The locks of the call, to be given back after the commit.
     pub(super) locks: Vec<HeldLock>,
-}
-
-impl Judgement {
     /// When the earliest retry is due.
-    pub(super) fn retry_in(&self) -> Option<Duration> {
-        self.settlement.retry.iter().map(|(_, delay_ms)| Duration::from_millis(*delay_ms)).min()
-    }
+    pub(super) retry_in: Option<Duration>,
 }
 
 /// Judges a part.
-pub(super) fn judge(
-    context: &Context,
+pub(super) fn judge<O: Origin>(
+    origin: &O,
     pool: &Pool,
-    part: &[Delivered],
+    part: &[O::Event],
     verdicts: Vec<Verdict>,
     ended: Ended,
 ) -> Judgement {
     let any_done = verdicts.contains(&Verdict::Done);
-    let counts = |write: &Gathered| match write.event {
+    let counts = |event: Option<u32>| match event {
         None => any_done,
         Some(event) => {
             let verdict = usize::try_from(event).ok().and_then(|event| verdicts.get(event));
             verdict == Some(&Verdict::Done)
         }
     };
-    let mut writes = ended.writes;
+    let (mut writes, mut taken) = (ended.writes, ended.taken);
     if !all_done(&verdicts) {
-        writes.retain(counts);
+        writes.retain(|write| counts(write.event));
+        taken.retain(counts);
     }
     let (effects, owners) = combine(writes).into_iter().map(|combined| (combined.effect, combined.events)).unzip();
-    let mut settlement = Settlement::default();
-    for (event, verdict) in part.iter().zip(verdicts) {
-        settle(context, pool, event, verdict, &mut settlement);
-    }
-    Judgement { effects, owners, relied_on: ended.relied_on, settlement, locks: ended.locks }
+    let (mut done, mut retried, mut dead, mut retry_in) = (0, 0, 0, None);
+    let decided = part.iter().zip(verdicts).map(|(event, verdict)| {
+        let decision = decide::<O>(origin.common(), pool, event, verdict);
+        match &decision {
+            Decision::Done => done += 1,
+            Decision::Retry(delay_ms) => {
+                retried += 1;
+                retry_in = retry_in.into_iter().chain([Duration::from_millis(*delay_ms)]).min();
+            }
+            Decision::Dead(_) => dead += 1,
+        }
+        (event, decision)
+    });
+    let settled = origin.settle(decided);
+    let (relied_on, locks) = (ended.relied_on, ended.locks);
+    Judgement { effects, owners, relied_on, settled, taken, done, retried, dead, retry_in, locks }
 }
 
-fn settle(context: &Context, pool: &Pool, event: &Delivered, verdict: Verdict, settlement: &mut Settlement) {
-    let trigger = &context.trigger;
-    let is_last = event.attempt >= trigger.max_attempts;
-    let backoff = Backoff { min: trigger.retry_min, max: trigger.retry_max };
+fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {
+    let attempt = O::attempt(event);
+    let is_last = attempt >= common.max_attempts;
     let delay_ms = |asked: Option<u64>| {
-        let own = || u64::try_from(backoff.after(event.attempt).as_millis()).unwrap_or(u64::MAX);
+        let own = || u64::try_from(common.backoff.after(attempt).as_millis()).unwrap_or(u64::MAX);
         asked.unwrap_or_else(own).min(DAY_MS)
     };
     let reason = match verdict {
-        Verdict::Done => {
-            settlement.done.push(event.id);
-            if event.attempt > 1 {
-                settlement.forget.push(event.id);
-            }
-            return;
-        }
-        Verdict::Retry(asked) if !is_last => return settlement.retry.push((event.id, delay_ms(asked))),
+        Verdict::Done => return Decision::Done,
+        Verdict::Retry(asked) if !is_last => return Decision::Retry(delay_ms(asked)),
         Verdict::Failed(reason) if !is_last => {
             tracing::warn!(
                 plugin = pool.identity().plugin,
-                event = %event.id,
-                attempt = event.attempt,
+                event = O::id(event),
+                attempt,
                 reason,
                 "an event failed and is tried again"
             );
-            return settlement.retry.push((event.id, delay_ms(None)));
+            return Decision::Retry(delay_ms(None));
         }
-        Verdict::Retry(_) => format!("the plugin asked for a retry at attempt {}, the last", event.attempt),
+        Verdict::Retry(_) => format!("the plugin asked for a retry at attempt {attempt}, the last"),
         Verdict::Reject(reason) => reason,
-        Verdict::Failed(reason) => format!("{reason} (attempt {}, the last)", event.attempt),
+        Verdict::Failed(reason) => format!("{reason} (attempt {attempt}, the last)"),
     };
-    bury(context, pool, event, &reason, settlement);
+    bury::<O>(common, pool, event, &reason)
 }
 
-fn bury(context: &Context, pool: &Pool, event: &Delivered, reason: &str, settlement: &mut Settlement) {
-    let identity = pool.identity();
+fn bury<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, reason: &str) -> Decision {
+    let (identity, id) = (pool.identity(), O::id(event));
+    tracing::warn!(plugin = identity.plugin, event = id, reason, "an event goes to the dead letters");
     let circumstances = Circumstances {
         reason,
+        attempt: O::attempt(event),
         plugin: &identity.plugin,
         version: &identity.version,
-        group: &context.consumer.source.group,
-        time_ms: context.store.now_ms(),
+        group: common.group.as_deref(),
+        time_ms: common.store.now_ms(),
+        id: &id,
     };
-    tracing::warn!(plugin = identity.plugin, event = %event.id, reason, "an event goes to the dead letters");
-    settlement.dead.push(DeadLetter { id: event.id, fields: dead_letter::fields(event, circumstances) });
-    if event.attempt > 1 {
-        settlement.forget.push(event.id);
-    }
+    Decision::Dead(dead_letter::fields(circumstances, O::remains(event)))
 }
 
-/// The dead letters for writes that the store refused. A write of the batch as a whole counts against its first event.
-pub(super) fn refused(
-    context: &Context,
+/// The dead letters for writes that the store refused, and how many. A write of the batch as a whole counts against its first
+/// event.
+pub(super) fn refused<O: Origin>(
+    origin: &O,
     pool: &Pool,
-    part: &[Delivered],
+    part: &[O::Event],
     judgement: &Judgement,
     committed: &Committed,
-) -> Settlement {
+) -> (Settled, usize) {
     let mut reasons: Vec<Option<String>> = vec![None; part.len()];
     for refusal in &committed.refused {
         let name = judgement.effects.get(refusal.effect).map_or("a write", Effect::name);
@@ -165,11 +172,14 @@ pub(super) fn refused(
             }
         }
     }
-    let mut settlement = Settlement::default();
-    for (event, reason) in part.iter().zip(reasons) {
-        if let Some(reason) = reason {
-            bury(context, pool, event, &reason, &mut settlement);
-        }
+    let letters = reasons.iter().flatten().count();
+    let decided = part.iter().zip(&reasons).filter_map(|(event, reason)| {
+        let reason = reason.as_deref()?;
+        Some((event, bury::<O>(origin.common(), pool, event, reason)))
+    });
+    let mut settled = origin.settle(decided);
+    if let Some(lease) = &mut settled.lease {
+        lease.loss = Loss::Unchecked;
     }
-    settlement
+    (settled, letters)
 }
