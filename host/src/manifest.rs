@@ -133,12 +133,25 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The routes of its HTTP triggers.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.triggers.iter().filter_map(|trigger| match trigger {
+            Trigger::Http(trigger) => Some(trigger.route.as_str()),
+            Trigger::Stream(_) | Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Schedule(_) => None,
+        })
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let name_is_plain = self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !(1..=64).contains(&self.name.len()) || !name_is_plain {
             return refuse("name", format!("`{}` is not 1 to 64 lower-case letters, digits and dashes", self.name));
         }
         self.triggers.iter().try_for_each(Trigger::check)?;
+        let mut routes: Vec<&str> = self.routes().map(|route| route.trim_end_matches('/')).collect();
+        routes.sort_unstable();
+        if let Some([route, _]) = routes.windows(2).find(|pair| pair.first() == pair.last()) {
+            return refuse("trigger.route", format!("two triggers have the route `{route}`"));
+        }
         let limits = &self.limits;
         within("limits.memory (bytes)", limits.memory.as_u64(), 64 << 10, 4 << 30)?;
         within("limits.deadline (ms)", millis(limits.deadline), 1, 3_600_000)?;

@@ -5,4 +5,5 @@
 
 pub mod backoff;
 pub mod dead_letter;
+pub mod http;
 pub mod stream;

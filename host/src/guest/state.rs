@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::http::Outgoing;
+use super::incoming::Answering;
 use super::logging::Output;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::Call;
@@ -81,6 +82,8 @@ pub struct State {
     pub(super) output: Output,
     pub(super) config: WasiConfigVariables,
     pub(super) http: Outgoing,
+    /// The request that the call answers; none where it is another call.
+    pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
     limits: StoreLimits,
@@ -117,6 +120,7 @@ impl State {
         Self {
             config: identity.config.iter().cloned().collect(),
             http: Outgoing::new(identity.clone()),
+            answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), 0, 0),
             identity,
             output,
@@ -130,6 +134,7 @@ impl State {
     pub fn begin(&mut self, call: Call) {
         self.output.begin(self.identity.limits.log_lines);
         self.http.begin(call.deadline);
+        self.answering = None;
         self.call = call;
     }
 
