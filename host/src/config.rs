@@ -86,11 +86,13 @@ impl Default for StoreConfig {
 pub struct HttpConfig {
     /// The address; default 127.0.0.1:7070.
     pub listen: SocketAddr,
+    /// Connections at one time, 1 to 100,000; default 1,024. The next one waits to be accepted.
+    pub connections: u32,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)), connections: 1024 }
     }
 }
 
@@ -218,6 +220,7 @@ impl Config {
         };
         within("store.commit-connections", self.store.commit_connections, 1, 64)?;
         within("store.shared-connections", self.store.shared_connections, 1, 16)?;
+        within("http.connections", self.http.connections, 1, 100_000)?;
         within("engine.instances", self.engine.instances, 1, 10_000)?;
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.store.response_timeout) {
             let reason = "it is not within 100ms to 10m".to_owned();

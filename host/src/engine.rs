@@ -121,6 +121,7 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::guest::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, State::config)?;
     Host_::add_to_linker::<State, wasmtime::component::HasSelf<State>>(&mut linker, |state| state)?;
     Ok(linker)

@@ -7,6 +7,7 @@
 mod cache;
 mod collections;
 mod http;
+mod incoming;
 mod lock;
 mod logging;
 mod pubsub;
@@ -15,6 +16,8 @@ mod state;
 mod stream;
 mod transaction;
 
+pub(crate) use incoming::add_to_linker;
+pub use incoming::{Answering, Refusal, commit};
 pub use lock::Guard;
 pub use state::{Identity, State};
 

@@ -25,6 +25,7 @@ use crate::pool::CallError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
 use crate::tiers::Tiers;
+use crate::trigger::http::{Routes, normal};
 use crate::trigger::stream::Protocol;
 use running::Running;
 
@@ -43,6 +44,7 @@ pub struct Host {
     outage: Arc<Outage>,
     tiers: Arc<Tiers>,
     outbound: Outbound,
+    routes: Routes,
     /// Names the consumers of this incarnation.
     name: String,
     consumers: AtomicU64,
@@ -94,6 +96,16 @@ pub enum HostError {
         plugin: String,
         /// Why.
         source: CallError,
+    },
+    /// Another plugin has the route already.
+    #[error("the plugin `{plugin}` asks for the route `{route}`, which the plugin `{other}` has")]
+    Route {
+        /// The plugin.
+        plugin: String,
+        /// The route.
+        route: String,
+        /// Who has it.
+        other: String,
     },
     /// The host is shutting down.
     #[error("the host is shutting down")]
@@ -155,6 +167,7 @@ impl Host {
             outage: Arc::new(outage),
             tiers,
             outbound,
+            routes: Routes::default(),
             name,
             consumers: AtomicU64::new(0),
             protocol,
@@ -194,6 +207,7 @@ impl Host {
         if self.stop.is_cancelled() {
             return Err(HostError::Stopping);
         }
+        self.check_routes(&manifest)?;
         let name = manifest.name.clone();
         let (engine, for_check) = (self.engine.clone(), manifest.clone());
         let version = tokio::task::spawn_blocking(move || plugin::load(&engine, &bytes, &for_check))
@@ -220,6 +234,25 @@ impl Host {
         Ok(())
     }
 
+    /// Which plugin answers below which path, for a server.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// Two plugins must not answer below the same path.
+    fn check_routes(&self, manifest: &Manifest) -> Result<(), HostError> {
+        let plugins = self.plugins.lock();
+        for route in manifest.routes() {
+            let has_it = |running: &Running| running.manifest().routes().any(|other| normal(other) == normal(route));
+            let other = plugins.iter().find(|(name, running)| **name != manifest.name && has_it(running));
+            if let Some((other, _)) = other {
+                let (plugin, route, other) = (manifest.name.clone(), route.to_owned(), other.clone());
+                return Err(HostError::Route { plugin, route, other });
+            }
+        }
+        Ok(())
+    }
+
     /// The plugins that are loaded, by name.
     pub fn plugins(&self) -> Vec<PluginStatus> {
         self.plugins.lock().iter().map(|(name, running)| running.status(name)).collect()
@@ -227,6 +260,7 @@ impl Host {
 
     /// Takes no more events, finishes what was taken within the grace time, and ends.
     pub async fn shutdown(&self) -> Drained {
+        self.routes.close();
         self.stop.cancel();
         let drain = async {
             // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like all others.

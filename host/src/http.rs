@@ -1,7 +1,7 @@
-//! What a host answers over HTTP: `/healthz`, `/readyz` and `/metrics`.
+//! What a host answers over HTTP: `/healthz`, `/readyz` and `/metrics` by itself, and what plugins answer below their routes.
 //!
-//! Knows the host only through [`Health`]. Every request is bounded in its headers, its body and its time, every
-//! connection in its life, and all of them in their number.
+//! Knows the host only through [`Health`], and plugins only through [`Routes`]; the host's own paths go before theirs. Every request is
+//! bounded in its headers, its body and its time, every connection in its life, and all of them in their number.
 
 mod connection;
 mod health;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -20,6 +20,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::telemetry::{Exporter, StoreMetrics};
+use crate::trigger::http::{Found, Routes};
 
 pub use health::{Health, HealthReport, Phase, PluginHealth};
 
@@ -35,6 +36,8 @@ pub struct HttpState {
     pub health: Arc<dyn Health>,
     /// Renders the metrics.
     pub exporter: Exporter,
+    /// Which plugin answers below which path.
+    pub routes: Routes,
 }
 
 impl std::fmt::Debug for HttpState {
@@ -44,8 +47,9 @@ impl std::fmt::Debug for HttpState {
 }
 
 /// Answers on `listener` until `shutdown` is cancelled and the requests in flight are answered.
-pub async fn serve(listener: TcpListener, state: HttpState, shutdown: CancellationToken) {
-    connection::serve(listener, router(state), shutdown).await;
+/// `connections` is how many may be open at one time.
+pub async fn serve(listener: TcpListener, state: HttpState, connections: u32, shutdown: CancellationToken) {
+    connection::serve(listener, router(state), connections, shutdown).await;
 }
 
 /// All routes, with their bounds.
@@ -56,7 +60,18 @@ pub fn router(state: HttpState) -> Router {
         .route("/metrics", get(metrics))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        // Comes after the bounds of the host's own paths: plugins have bounds of their own.
+        .fallback(plugin)
         .with_state(state)
+}
+
+/// What plugins answer.
+async fn plugin(State(state): State<HttpState>, request: Request) -> Response {
+    match state.routes.find(request.uri().path()) {
+        Found::Service(service) => service.answer(request).await,
+        Found::Nothing => StatusCode::NOT_FOUND.into_response(),
+        Found::Closed => (StatusCode::SERVICE_UNAVAILABLE, [(header::CONNECTION, "close")]).into_response(),
+    }
 }
 
 async fn healthz(State(state): State<HttpState>) -> Response {
@@ -100,8 +115,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let state = HttpState { health: Arc::new(Down), exporter: Exporter::install() };
-        let server = tokio::spawn(serve(listener, state, shutdown.clone()));
+        let state = HttpState { health: Arc::new(Down), exporter: Exporter::install(), routes: Routes::default() };
+        let server = tokio::spawn(serve(listener, state, 10, shutdown.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(request).await.unwrap();
         let mut answer = Vec::new();
@@ -142,8 +157,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let state = HttpState { health: Arc::new(Down), exporter: Exporter::install() };
-        let server = tokio::spawn(serve(listener, state, shutdown.clone()));
+        let state = HttpState { health: Arc::new(Down), exporter: Exporter::install(), routes: Routes::default() };
+        let server = tokio::spawn(serve(listener, state, 10, shutdown.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         assert!(client.read(&mut [0; 64]).await.unwrap() > 0, "the connection is being served");

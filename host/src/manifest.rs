@@ -138,6 +138,14 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The routes of its HTTP triggers.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.triggers.iter().filter_map(|trigger| match trigger {
+            Trigger::Http(trigger) => Some(trigger.route.as_str()),
+            Trigger::Stream(_) | Trigger::Queue(_) | Trigger::Channel(_) | Trigger::Schedule(_) => None,
+        })
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let name_is_plain = self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !(1..=64).contains(&self.name.len()) || !name_is_plain {
@@ -151,6 +159,11 @@ impl Manifest {
             {
                 return refuse("trigger.name", format!("there are two schedules `{}`: name them apart", schedule.name));
             }
+        }
+        let mut routes: Vec<&str> = self.routes().map(|route| route.trim_end_matches('/')).collect();
+        routes.sort_unstable();
+        if let Some([route, _]) = routes.windows(2).find(|pair| pair.first() == pair.last()) {
+            return refuse("trigger.route", format!("two triggers have the route `{route}`"));
         }
         let limits = &self.limits;
         within("limits.memory (bytes)", limits.memory.as_u64(), 64 << 10, 4 << 30)?;

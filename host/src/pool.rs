@@ -4,6 +4,8 @@
 //! ends in any other way than well: then its store is thrown away, because nothing in it can be relied on. How many calls run at
 //! the same time is the caller's bound; idle instances are never more than have run at once.
 
+mod incoming;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +23,8 @@ use crate::call::{Behalf, Call, Ended, Lineage};
 use crate::engine::EPOCH_TICK;
 use crate::guest::{Identity, State};
 use crate::plugin::{Exported, Version};
+
+pub use incoming::Answer;
 
 /// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then, where
 /// epochs do not reach it.
@@ -98,7 +102,7 @@ impl Pool {
     }
 
     /// Who the plugin is.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
@@ -182,7 +186,7 @@ impl Pool {
     }
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
-    fn end<T>(&self, mut running: Running<'_>, answer: Answer<T>) -> Result<(T, Ended), (CallError, bool)> {
+    fn end<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
         let ended = running.instance.store.data_mut().call().end();
         match answer {
             Ok(Ok(Ok(answer))) => {
@@ -255,7 +259,7 @@ impl Pool {
 }
 
 /// What a call came to: the plugin's own answer, within a trap, within the deadline.
-type Answer<T> = Result<wasmtime::Result<Result<T, String>>, Elapsed>;
+type Came<T> = Result<wasmtime::Result<Result<T, String>>, Elapsed>;
 
 /// A call that runs.
 struct Running<'a> {

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod dead_letter;
+pub mod http;
 pub mod queue;
 pub mod schedule;
 pub mod stream;

@@ -17,6 +17,7 @@ mod dead_letters;
 mod drain;
 mod exactly_once;
 mod guests;
+mod http_in;
 mod http_out;
 mod journal;
 mod outage;

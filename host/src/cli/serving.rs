@@ -54,8 +54,9 @@ impl Serving {
         let host = Host::start(setup.config.clone(), store).await.map_err(|error| Failure::from(&error))?;
         let watched = Arc::new(Watched { host, started: AtomicBool::new(false) });
         let stop_server = CancellationToken::new();
-        let state = HttpState { health: watched.clone(), exporter };
-        let server = tokio::spawn(http::serve(listener, state, stop_server.clone()));
+        let state = HttpState { health: watched.clone(), exporter, routes: watched.host.routes() };
+        let connections = setup.config.http.connections;
+        let server = tokio::spawn(http::serve(listener, state, connections, stop_server.clone()));
         Ok(Self { address, watched, server, stop_server })
     }
 

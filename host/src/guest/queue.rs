@@ -27,7 +27,7 @@ const GIVEN_BACK_MAX: u32 = 100;
 impl Host for State {
     async fn length(&mut self, name: String) -> Result<Lengths, Error> {
         self.readable(&name)?;
-        let (store, queue) = (self.store(), self.queue(&name));
+        let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
         let answer = store.lengths(&queue).await;
         let store::Lengths { ready, delayed, leased, dead } = self.answered(answer)?;
         Ok(Lengths { ready, delayed, leased, dead })
@@ -36,7 +36,7 @@ impl Host for State {
     async fn peek(&mut self, name: String, count: u32) -> Result<Vec<Job>, Error> {
         self.readable(&name)?;
         let count = state::count(&name, count, TAKE_MAX)?;
-        let (store, queue) = (self.store(), self.queue(&name));
+        let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
         let answer = store.peek(&queue, count).await;
         Ok(self.answered(answer)?.into_iter().map(shown).collect())
     }
@@ -47,7 +47,7 @@ impl Host for State {
         if self.call.taken.len() >= TAKES_MAX {
             return Err(CallLimit::Takes.into());
         }
-        let (store, lease) = (self.store(), Lease::new(self.queue(&name)));
+        let (store, lease) = (self.shared_store(&name)?, Lease::new(self.queue(&name)));
         let rest = self.call.deadline.saturating_duration_since(Instant::now()) + LEASE_SLACK;
         let visibility_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
         // Noted before it is asked for, so that what it may have taken is given back also where this call ends meanwhile.
@@ -79,7 +79,7 @@ impl State {
 
     /// Sends jobs to the dead letters that every call which took them has given back.
     async fn bury(&mut self, lease: &Lease, worn: &[store::Job], is_last: bool) -> Result<(), Error> {
-        let (identity, store) = (self.identity.clone(), self.store());
+        let (identity, store) = (self.identity.clone(), self.identity.store.clone());
         let dead = worn.iter().map(|job| {
             let id = job.id.to_string();
             let reason = format!("calls that took it failed {} times", job.crashes);

@@ -10,14 +10,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::http::Outgoing;
+use super::incoming::Answering;
 use super::logging::Output;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
-use crate::call::Call;
+use crate::call::{Call, Takes};
 use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::store::{Commit, CommitError, Committed, Effect, Field, Store, StoreError};
+use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
 use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
@@ -64,6 +65,26 @@ pub struct Identity {
     pub loader: Option<String>,
 }
 
+impl Identity {
+    /// Commits what a call has gathered outside of a delivery, with the jobs that it took. Only where it `falls_back`, and took none, what
+    /// stands in for the store may make the commit.
+    pub async fn commit(
+        &self,
+        effects: &[Effect],
+        relied_on: &[(String, Option<Bytes>)],
+        taken: &mut Takes,
+        falls_back: bool,
+    ) -> Result<Committed, CommitError> {
+        if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
+            return outage.commit(effects, relied_on).await;
+        }
+        let leases: Vec<LeaseSettlement> = taken.settlements().collect();
+        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, relied_on) }).await?;
+        taken.settled();
+        Ok(committed)
+    }
+}
+
 /// The state of one instance.
 pub struct State {
     pub(super) identity: Arc<Identity>,
@@ -71,6 +92,8 @@ pub struct State {
     pub(super) output: Output,
     pub(super) config: WasiConfigVariables,
     pub(super) http: Outgoing,
+    /// The request that the call answers; none where it is another call.
+    pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
     /// Counts the guards of locks.
@@ -109,6 +132,7 @@ impl State {
         Self {
             config: identity.config.iter().cloned().collect(),
             http: Outgoing::new(identity.clone()),
+            answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), 0, 0),
             identity,
             output,
@@ -123,6 +147,7 @@ impl State {
     pub fn begin(&mut self, call: Call) {
         self.output.begin(self.identity.limits.log_lines);
         self.http.begin(call.deadline);
+        self.answering = None;
         self.call = call;
     }
 
@@ -166,21 +191,6 @@ impl State {
     /// What stands in for the store while it is away, where this call may use it.
     pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
         self.identity.outage.as_ref().filter(|_| self.call.falls_back)
-    }
-
-    /// Commits writes that belong to no delivery.
-    pub(crate) async fn make_commit(
-        &mut self,
-        effects: &[Effect],
-        relied_on: &[(String, Option<Bytes>)],
-    ) -> Result<Committed, CommitError> {
-        match self.outage().cloned() {
-            Some(outage) => outage.commit(effects, relied_on).await,
-            None => {
-                let store = self.identity.store.clone();
-                store.commit(Commit::plain(effects, relied_on)).await
-            }
-        }
     }
 
     /// Where to read.

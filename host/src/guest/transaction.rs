@@ -6,7 +6,7 @@ use crate::bindings::sandbar::plugin::types::Error;
 use crate::call::Behalf;
 use crate::lock::release_all;
 use crate::store::combine::combine;
-use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss, Settlement};
+use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
 
 impl Host for State {
     fn for_event(&mut self, id: String) -> Result<(), Error> {
@@ -29,25 +29,18 @@ impl Host for State {
     async fn commit(&mut self) -> Result<(), Error> {
         let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-        let behalf = self.call.behalf.clone();
-        let (consumer, lease) = match &behalf {
-            None => (None, None),
-            Some(Behalf::Consumer(consumer, epoch)) => (Some((&**consumer, *epoch)), None),
-            Some(Behalf::Lease(lease)) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
-        };
-        let leases: Vec<LeaseSettlement> = lease.into_iter().chain(ended.taken.settlements()).collect();
-        let answer = if consumer.is_none() && leases.is_empty() {
-            self.make_commit(&effects, &ended.relied_on).await
-        } else {
-            let commit = Commit {
-                consumer,
-                relied_on: &ended.relied_on,
-                effects: &effects,
-                settlement: Settlement::default(),
-                leases: &leases,
-                atomic: true,
-            };
-            self.identity.store.clone().commit(commit).await
+        let (identity, taken) = (self.identity.clone(), &mut ended.taken);
+        let answer = match self.call.behalf.clone() {
+            None => identity.commit(&effects, &ended.relied_on, taken, self.call.falls_back).await,
+            Some(behalf) => {
+                let (consumer, lease) = match &behalf {
+                    Behalf::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
+                    Behalf::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
+                };
+                let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
+                let plain = Commit::plain(&effects, &ended.relied_on);
+                identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
+            }
         };
         release_all(&self.call.locks.settled()).await;
         match answer {

@@ -18,6 +18,7 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
+use crate::trigger::http::Service;
 use crate::trigger::stream::{Context, Ended, Worker};
 use crate::trigger::{queue, schedule};
 
@@ -69,7 +70,7 @@ impl Running {
         let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
         let active = Arc::new(ArcSwap::from_pointee(pool));
         host.tiers.register(&manifest.name, &active);
-        let workers = work(host, &manifest, &active, &metrics);
+        let workers = work(host, &manifest, &active, &metrics, |_| true);
         Self { manifest, active, metrics, workers, dropped: 0 }
     }
 
@@ -78,8 +79,12 @@ impl Running {
     pub(super) async fn replace(mut self, host: &Host, manifest: Manifest, pool: Pool) -> Self {
         self.active.store(Arc::new(pool));
         if manifest.triggers != self.manifest.triggers {
-            self.dropped += stop(std::mem::take(&mut self.workers)).await;
-            self.workers = work(host, &manifest, &self.active, &self.metrics);
+            let old = std::mem::take(&mut self.workers);
+            // Requests cannot wait until the old ones are answered: they go to the new triggers from now on.
+            let is_http = |trigger: &Trigger| matches!(trigger, Trigger::Http(_));
+            self.workers = work(host, &manifest, &self.active, &self.metrics, is_http);
+            self.dropped += stop(old).await;
+            self.workers.extend(work(host, &manifest, &self.active, &self.metrics, |trigger| !is_http(trigger)));
         }
         self.manifest = manifest;
         self
@@ -88,6 +93,10 @@ impl Running {
     /// Waits until the workers have ended, which somebody has told them to, and answers how many batches they dropped.
     pub(super) async fn drained(self) -> usize {
         self.dropped + stop(self.workers).await
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     pub(super) fn status(&self, name: &str) -> PluginStatus {
@@ -124,7 +133,13 @@ async fn stop(workers: Vec<Task>) -> usize {
     dropped
 }
 
-fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: &PluginMetrics) -> Vec<Task> {
+fn work(
+    host: &Host,
+    manifest: &Manifest,
+    active: &Arc<ArcSwap<Pool>>,
+    metrics: &PluginMetrics,
+    which: impl Fn(&Trigger) -> bool,
+) -> Vec<Task> {
     let begin = |trigger: &Trigger| {
         let (stop, ready, give_up) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)), host.give_up.clone());
         let worker = match trigger {
@@ -151,14 +166,20 @@ fn work(host: &Host, manifest: &Manifest, active: &Arc<ArcSwap<Pool>>, metrics: 
                 };
                 tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
             }
-            Trigger::Channel(_) | Trigger::Http(_) => {
+            Trigger::Http(trigger) => {
+                let service = Arc::new(Service::new(trigger.clone(), active.clone(), metrics.clone()));
+                // It has its route from this instant on, so that no request falls between it and the one that it replaces.
+                let registration = host.routes.take(service.clone());
+                tokio::spawn(service.run(registration, ready.clone(), stop.clone(), give_up))
+            }
+            Trigger::Channel(_) => {
                 tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
                 tokio::spawn(async { Ended::Drained })
             }
         };
         Task { stop, ready, worker }
     };
-    manifest.triggers.iter().map(begin).collect()
+    manifest.triggers.iter().filter(|trigger| which(trigger)).map(begin).collect()
 }
 
 /// What a trigger reads.

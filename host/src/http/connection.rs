@@ -1,7 +1,10 @@
 //! Connections: accepted, bounded and ended.
 //!
-//! Knows nothing of what is answered. Bounded by [`CONNECTIONS_MAX`], [`HEAD_TIMEOUT`] (idle time included), [`HEAD_BYTES_MAX`],
-//! [`HEADERS_MAX`] and [`LIFE_MAX`], after which a client has to connect anew.
+//! Knows nothing of what is answered. Bounded in their number by the configuration, and each by [`HEAD_TIMEOUT`] (idle time included),
+//! [`HEAD_BYTES_MAX`], [`HEADERS_MAX`], [`STALL_MAX`] for clients that do not read, and [`LIFE_MAX`], after which a client has to connect
+//! anew; what is being answered then is finished first, within [`ANSWER_MAX`].
+
+mod stall;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,8 +20,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at one time; the next one waits to be accepted.
-const CONNECTIONS_MAX: usize = 256;
+use stall::Stall;
+
 /// How long a client may take to send the head of a request, counted from the end of the one before.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes in the head of a request.
@@ -27,14 +30,19 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// How long one connection may live.
 const LIFE_MAX: Duration = Duration::from_secs(300);
-/// How long the request in flight may still take when a connection is to end.
+/// How long the request in flight may still take then: as long as the longest that a plugin may take, and what is left of its answer.
+const ANSWER_MAX: Duration = Duration::from_secs(3600 + 300);
+/// How long a client may not take anything of what is written to it.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long the request in flight may still take when the server ends.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a router on a listener until the token is cancelled, then waits for the requests in flight.
-pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Serves a router on a listener until the token is cancelled, then waits for the requests in flight. Of more connections than
+/// `connections` the next one waits to be accepted.
+pub(super) async fn serve(listener: TcpListener, router: Router, connections: u32, shutdown: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1)));
     let tasks = TaskTracker::new();
     let accept = async {
         // The semaphore is never closed, so this goes on until it is dropped.
@@ -69,18 +77,25 @@ async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) 
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
+    let stream = Stall::new(stream, STALL_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
+    let life = async {
+        if let Ok(ended) = timeout(LIFE_MAX, connection.as_mut()).await {
+            return ended;
+        }
+        connection.as_mut().graceful_shutdown();
+        // What has not ended by then is dropped with its socket.
+        timeout(ANSWER_MAX, connection.as_mut()).await.unwrap_or(Ok(()))
+    };
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
+        ended = life => Some(ended),
         () = shutdown.cancelled() => None,
-        () = sleep(LIFE_MAX) => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            // What has not ended by then is dropped with its socket.
             timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
         }
     };

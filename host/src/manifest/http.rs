@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use super::{ManifestError, millis, named, refuse, within};
 
+/// The paths of the host's own, some of which are still to come. No plugin answers there or below.
+const RESERVED: [&str; 6] = ["/api", "/events", "/healthz", "/metrics", "/push", "/readyz"];
+
 /// Which requests make a plugin run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -32,6 +35,10 @@ impl HttpTrigger {
         named("trigger.route", &self.route)?;
         if !self.route.starts_with('/') || self.route.contains(['?', '#', '*', '{', '}']) {
             return refuse("trigger.route", format!("`{}` is no path that begins with `/`", self.route));
+        }
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        if let Some(own) = RESERVED.iter().find(|own| self.route.strip_prefix(**own).is_some_and(is_below)) {
+            return refuse("trigger.route", format!("`{}` is the host's own, as all below `{own}` is", self.route));
         }
         within("trigger.request-bytes", self.request_bytes.as_u64(), 0, 1 << 30)?;
         within("trigger.response-bytes", self.response_bytes.as_u64(), 0, 1 << 30)?;

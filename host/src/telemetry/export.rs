@@ -99,7 +99,10 @@ fn describe() {
 /// A distribution that is exported: its name, its description, and where it is among a plugin's numbers.
 type Exported = (&'static str, &'static str, fn(&Numbers) -> Spread);
 
-const EXPORTED: [Exported; 3] = [
+const EXPORTED: [Exported; 4] = [
+    ("sandbar_request_seconds", "Time from the head of a request to the end of its answer", |numbers| {
+        numbers.request.spread()
+    }),
     ("sandbar_handler_seconds", "Time of one call of a plugin's handler", |numbers| numbers.handler.spread()),
     ("sandbar_commit_seconds", "Time of one commit", |numbers| numbers.commit.spread()),
     ("sandbar_event_latency_seconds", "Time from an event's production to the commit of its effects", |numbers| {

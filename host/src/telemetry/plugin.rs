@@ -26,6 +26,7 @@ pub(super) struct Numbers {
     pub(super) handler: Histogram,
     pub(super) commit: Histogram,
     pub(super) latency: Histogram,
+    pub(super) request: Histogram,
     batches: Total,
     handled: Counter,
     failures: AtomicU64,
@@ -110,6 +111,7 @@ impl PluginMetrics {
             handler: Histogram::default(),
             commit: Histogram::default(),
             latency: Histogram::default(),
+            request: Histogram::default(),
             batches: Total::new(counter!("sandbar_batches_total", &labels())),
             handled: counter!("sandbar_handled_total", &labels()),
             failures: AtomicU64::new(0),
@@ -171,6 +173,20 @@ impl PluginMetrics {
     /// The same for all events of a batch.
     pub fn latencies(&self, since_produced: impl IntoIterator<Item = Duration>) {
         self.0.latency.record_all(since_produced);
+    }
+
+    /// A request was answered with this status, to the end of its body. 499 stands for clients that did not wait.
+    pub fn answered(&self, status: u16, took: Duration) {
+        self.0.request.record(took);
+        let class = match status {
+            499 => "499",
+            500.. => "5xx",
+            400.. => "4xx",
+            300.. => "3xx",
+            _ => "2xx",
+        };
+        let (tenant, plugin) = (self.0.tenant.clone(), self.0.plugin.clone());
+        counter!("sandbar_requests_total", "tenant" => tenant, "plugin" => plugin, "status" => class).increment(1);
     }
 
     /// A commit was not made, or that is not known: `fenced`, `conflict`, `refused` or `unknown`.

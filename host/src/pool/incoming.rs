@@ -1,0 +1,53 @@
+//! Requests of HTTP, served by a warm instance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Body;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::{Error, WasiHttpView};
+
+use super::{CallError, Pool, export};
+use crate::call::Ended;
+use crate::guest::Answering;
+
+/// What a plugin answers: a head whose body is still being written, or that it has failed.
+pub type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+
+impl Pool {
+    /// Has the plugin answer a request. The answer goes to `answer` as soon as the writes before it are committed; the call goes on while
+    /// its body is written. What it has written after its answer is among what this ends with. `id` stands in its log lines.
+    pub async fn serve<B>(
+        &self,
+        request: Request<B>,
+        id: String,
+        answering: Arc<Answering>,
+        answer: oneshot::Sender<Answer>,
+        deadline: Duration,
+    ) -> Result<Ended, (CallError, bool)>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let mut running = self.begin(None, Arc::from([id]), deadline).await?;
+        let (store, exports, limit) = running.parts();
+        let call = async {
+            store.data_mut().answering = Some(answering);
+            store.data_mut().call().falls_back = true;
+            let mut http = store.data_mut().http();
+            let request = http.new_incoming_request(Scheme::Http, request)?;
+            let answer = http.new_response_outparam(answer)?;
+            export(exports.incoming.as_ref())?.call_handle(&mut *store, request, answer).await?;
+            store.data_mut().answering = None;
+            Ok(Ok(()))
+        };
+        let came = timeout(limit, call).await;
+        let ((), ended) = self.end(running, came)?;
+        Ok(ended)
+    }
+}

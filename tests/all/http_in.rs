@@ -1,0 +1,10 @@
+//! What plugins answer over HTTP: after their writes are committed, within bounds, and never half.
+
+mod answers;
+mod bounds;
+mod clients;
+mod life;
+mod site;
+mod streams;
+
+use site::{Site, request};
