@@ -11,6 +11,7 @@ mod cache;
 mod collections;
 mod commit;
 mod delivery;
+mod loading;
 mod pubsub;
 mod refusals;
 mod retries;

@@ -155,8 +155,8 @@ pub trait Loading: Send + Sync {
 
 /// A number that differs for different values, to tell whether a copy is still that of the value (FNV-1a, in hexadecimal).
 pub(super) fn sum(value: &[u8]) -> String {
-    let hash = value.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = value
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }

@@ -184,7 +184,12 @@ impl Loader {
                 jobs.into_iter().zip(sources).for_each(|(job, source)| job.answer(source));
             }
             Err(error) if jobs.len() > 1 => {
-                tracing::debug!(plugin = self.name, error, keys = jobs.len(), "a batch of loads failed: each is run alone");
+                tracing::debug!(
+                    plugin = self.name,
+                    error,
+                    keys = jobs.len(),
+                    "a batch of loads failed: each is run alone"
+                );
                 if let Some(lane) = self.lanes.get(depth) {
                     lane.lock().jobs.extend(jobs.into_iter().map(|job| Job { alone: true, ..job }));
                 }
@@ -258,7 +263,9 @@ async fn call(pool: &Pool, jobs: &[Job]) -> Result<Vec<Source>, String> {
     loop {
         let (loaded, ended) = pool.load(&keys, lineage.clone()).await.map_err(|(error, _)| failure(&error))?;
         match commit(pool, ended).await {
-            Ok(()) => return Ok(loaded.into_iter().zip(&keys).map(|(loaded, key)| source(pool, key, loaded)).collect()),
+            Ok(()) => {
+                return Ok(loaded.into_iter().zip(&keys).map(|(loaded, key)| source(pool, key, loaded)).collect());
+            }
             Err(CommitError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
             Err(error) => return Err(format!("the loader's writes were not committed: {error}")),
         }

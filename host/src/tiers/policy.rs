@@ -93,7 +93,10 @@ impl Policy {
     pub fn jittered_ttl_ms(&self, chance: f64) -> u64 {
         let most = u128::from(self.ttl_ms) * u128::from(self.jitter_percent) / 100;
         let most = u64::try_from(most).unwrap_or(u64::MAX);
-        #[expect(clippy::cast_precision_loss, reason = "at most 365 days in milliseconds, which a double holds exactly")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "at most 365 days in milliseconds, which a double holds exactly"
+        )]
         let off = most as f64 * chance.clamp(0.0, 1.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and `most`")]
         let off = off as u64;
@@ -185,7 +188,10 @@ mod tests {
     fn without_jitter_nothing_is_taken_off() {
         assert_eq!(Policy::new(1_000).jittered_ttl_ms(0.99), 1_000);
         let half = Policy { jitter_percent: 50, ..Policy::new(1_000) };
-        assert_eq!((half.jittered_ttl_ms(0.0), half.jittered_ttl_ms(0.5), half.jittered_ttl_ms(1.0)), (1_000, 750, 500));
+        assert_eq!(
+            (half.jittered_ttl_ms(0.0), half.jittered_ttl_ms(0.5), half.jittered_ttl_ms(1.0)),
+            (1_000, 750, 500)
+        );
     }
 
     #[test]
@@ -203,12 +209,9 @@ mod tests {
     fn no_window_answers_nothing_stale() {
         assert_eq!(Policy::new(1).stale_use(0), Use::Nothing);
         let both = Policy { stale_while_revalidate_ms: 10, stale_on_error_ms: 20, ..Policy::new(1) };
-        assert_eq!([0, 10, 11, 20, 21].map(|age| both.stale_use(age)), [
-            Use::WhileLoading,
-            Use::WhileLoading,
-            Use::OnError,
-            Use::OnError,
-            Use::Nothing
-        ]);
+        assert_eq!(
+            [0, 10, 11, 20, 21].map(|age| both.stale_use(age)),
+            [Use::WhileLoading, Use::WhileLoading, Use::OnError, Use::OnError, Use::Nothing]
+        );
     }
 }

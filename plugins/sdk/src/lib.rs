@@ -34,7 +34,8 @@
 //!
 //! # Layout
 //!
-//! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it. [`cache`],
+//! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it;
+//! [`loader`](mod@loader) makes one of what `cache::fetch` asks. [`cache`],
 //! [`stream`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`] and [`config`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
@@ -51,6 +52,7 @@ pub mod event;
 pub mod failure;
 pub mod handler;
 pub mod json;
+pub mod loader;
 pub mod log;
 pub mod pubsub;
 pub mod stream;

@@ -7,7 +7,9 @@ use super::keyspace::Keyspace;
 use super::value::{Hash, Plain};
 use super::{Embedded, State};
 use crate::store::loading::EXPIRY_SLACK_MS;
-use crate::store::{Changes, Claim, Claimed, ENDED_MS, Fill, Filled, Kept, Loading, Remaining, Slot, Stale, StoreError};
+use crate::store::{
+    Changes, Claim, Claimed, ENDED_MS, Fill, Filled, Kept, Loading, Remaining, Slot, Stale, StoreError,
+};
 
 #[async_trait]
 impl Loading for Embedded {
@@ -147,7 +149,8 @@ impl State {
                 }
             }
             Fill::Missing { ttl_ms } => {
-                let (missing, told) = (now.saturating_add(ttl_ms).to_string(), now.saturating_add(ENDED_MS).to_string());
+                let (missing, told) =
+                    (now.saturating_add(ttl_ms).to_string(), now.saturating_add(ENDED_MS).to_string());
                 let fields = [("missing", missing.as_str()), ("ended", token), ("told", &told), ("failure", "")];
                 self.note(slot, &[], &fields)?;
                 self.stay(slot, ttl_ms.max(ENDED_MS));

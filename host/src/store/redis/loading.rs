@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::scripts::Script;
 use super::{Redis, cache, reply};
 use crate::store::loading::{EXPIRY_SLACK_MS, sum};
-use crate::store::{Changes, Claim, Claimed, ENDED_MS, Fill, Filled, Kept, Loading, Remaining, Slot, Stale, StoreError};
+use crate::store::{
+    Changes, Claim, Claimed, ENDED_MS, Fill, Filled, Kept, Loading, Remaining, Slot, Stale, StoreError,
+};
 
 #[async_trait]
 impl Loading for Redis {
@@ -72,19 +74,15 @@ impl Loading for Redis {
             Fill::Missing { ttl_ms } => ("missing", Bytes::new(), ttl_ms, ENDED_MS),
         };
         let (ttl_ms, longer_ms, sum) = (ttl_ms.to_string(), longer_ms.to_string(), sum(&value));
-        let arguments = [
-            token.as_bytes(),
-            word.as_bytes(),
-            ttl_ms.as_bytes(),
-            longer_ms.as_bytes(),
-            &value,
-            sum.as_bytes(),
-        ];
+        let arguments =
+            [token.as_bytes(), word.as_bytes(), ttl_ms.as_bytes(), longer_ms.as_bytes(), &value, sum.as_bytes()];
         let answer = self.load(Script::LoadFill, slot, &arguments).await?;
         let (word, mut rest) = worded(answer, slot)?;
         let filled = match word.as_str() {
             "kept" => Filled::Kept,
-            "overtaken" => Filled::Overtaken(kept(rest.next().unwrap_or_default(), rest.next().unwrap_or_default(), slot)?),
+            "overtaken" => {
+                Filled::Overtaken(kept(rest.next().unwrap_or_default(), rest.next().unwrap_or_default(), slot)?)
+            }
             "revoked" => Filled::Revoked,
             word => return Err(unknown(word, slot)),
         };
@@ -112,7 +110,11 @@ impl Loading for Redis {
 
 impl Redis {
     async fn load(&self, script: Script, slot: &Slot, arguments: &[&[u8]]) -> Result<Value, StoreError> {
-        self.eval(script, &[&slot.key, &slot.note], arguments).await
+        // An error of a script comes without the key that it is about.
+        self.eval(script, &[&slot.key, &slot.note], arguments).await.map_err(|error| match error {
+            StoreError::WrongType(_) => StoreError::WrongType(format!("`{}` holds another kind of value", slot.key)),
+            error => error,
+        })
     }
 }
 

@@ -40,11 +40,7 @@ impl Tracking {
 }
 
 /// Starts the watching task.
-pub(super) fn start(
-    connector: Arc<Connector>,
-    wakes: Wakes,
-    changes: Changes,
-) -> (Tracking, AbortOnDropHandle<()>) {
+pub(super) fn start(connector: Arc<Connector>, wakes: Wakes, changes: Changes) -> (Tracking, AbortOnDropHandle<()>) {
     let tracking = Tracking::default();
     let task = tokio::spawn(watch(connector, wakes, changes, tracking.changed.clone()));
     (tracking, AbortOnDropHandle::new(task))
