@@ -160,14 +160,15 @@ impl Tiers {
         self.memory.settled_bytes()
     }
 
-    /// Reads a key through all tiers; none where the source has nothing, or where there is neither a value nor a loader.
-    pub async fn fetch(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<Option<Bytes>, FetchError> {
+    /// Reads a key through all tiers, and tells from which the answer came; none where the source has nothing, or where there is
+    /// neither a value nor a loader.
+    pub async fn fetch(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<(Option<Bytes>, Tier), FetchError> {
         let found = self.find(fetch).await;
         match &found {
             Ok((_, tier)) => self.metrics.answered(*tier),
             Err(_) => self.metrics.failed(),
         }
-        found.map(|(value, _)| value)
+        found
     }
 
     async fn find(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<(Option<Bytes>, Tier), FetchError> {

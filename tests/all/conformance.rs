@@ -11,6 +11,7 @@ mod cache;
 mod collections;
 mod commit;
 mod delivery;
+mod loading;
 mod lock;
 mod pubsub;
 mod refusals;

@@ -25,5 +25,6 @@ mod pending;
 mod poison;
 mod replace;
 mod retry;
+mod tiers;
 mod traffic;
 mod wit;

@@ -148,7 +148,7 @@ impl State {
         let (until, lineage) = (self.call.deadline, self.call.lineage.clone());
         let identity = self.identity.clone();
         let fetch = Fetch { key, policy, loader: identity.loader.as_deref(), until, lineage: &lineage };
-        identity.tiers.fetch(fetch).await.map_err(|error| match error {
+        let found = identity.tiers.fetch(fetch).await.map_err(|error| match error {
             FetchError::Store(error) => {
                 self.call.store_failed |= error.is_transient();
                 error.into()
@@ -157,7 +157,8 @@ impl State {
             FetchError::TimedOut => Error::TimedOut(format!("`{key}`: {error}")),
             FetchError::Recursive => Error::Invalid(format!("`{key}`: {error}")),
             FetchError::TooMany => Error::Limit(format!("`{key}`: {error}")),
-        })
+        });
+        found.map(|(value, _)| value)
     }
 
     /// The value of a key as this call would leave it.

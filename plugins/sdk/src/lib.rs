@@ -35,7 +35,8 @@
 //! # Layout
 //!
 //! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it, as
-//! [`schedule`](mod@schedule) does of a function that runs at given times. [`cache`], [`stream`], [`queue`], [`pubsub`], [`lock`],
+//! [`schedule`](mod@schedule) does of a function that runs at given times, and
+//! [`loader`](mod@loader) of what `cache::fetch` asks. [`cache`], [`stream`], [`queue`], [`pubsub`], [`lock`],
 //! [`collections`] and [`transaction`] are the primitives of the host, [`log`], [`config`] and [`http`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
@@ -53,6 +54,7 @@ pub mod failure;
 pub mod handler;
 pub mod http;
 pub mod json;
+pub mod loader;
 pub mod lock;
 pub mod log;
 pub mod pubsub;

@@ -111,7 +111,11 @@ impl Loading for Redis {
 
 impl Redis {
     async fn load(&self, script: Script, slot: &Slot, arguments: &[&[u8]]) -> Result<Value, StoreError> {
-        self.eval(script, &[&slot.key, &slot.note], arguments).await
+        // An error of a script comes without the key that it is about.
+        self.eval(script, &[&slot.key, &slot.note], arguments).await.map_err(|error| match error {
+            StoreError::WrongType(_) => StoreError::WrongType(format!("`{}` holds another kind of value", slot.key)),
+            error => error,
+        })
     }
 }
 
