@@ -12,6 +12,7 @@ mod collections;
 mod commit;
 mod delivery;
 mod pubsub;
+mod queue;
 mod refusals;
 mod retries;
 mod scan;

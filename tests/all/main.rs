@@ -20,6 +20,7 @@ mod guests;
 mod outage;
 mod pending;
 mod poison;
+mod queue;
 mod replace;
 mod retry;
 mod traffic;
