@@ -1,6 +1,7 @@
 //! The queue trigger: what was asked for and what comes of it, in time, in order and in number.
 
 mod crashes;
+mod example;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -97,7 +97,7 @@ fn without_the_lease_jobs_are_doubled() {
 #[test]
 fn without_a_new_name_for_the_lease_after_a_lost_reply_jobs_are_doubled() {
     let protocol = Some("no-fence-after-lost-reply");
-    let plan = Plan { seed: seed(13), events: 20_000, faults: 40, protocol, spoiled: 0.05, signals: false };
+    let plan = Plan { seed: seed(13), events: 20_000, faults: 40, protocol, spoiled: 0.1, signals: false };
     let tally = run(&Queues, &plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }

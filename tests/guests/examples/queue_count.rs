@@ -18,7 +18,7 @@ fn handle(event: &Event) -> Result<(), Failure> {
         return if is_unlucky { Err(Failure::retry()) } else { Ok(()) };
     };
     let seq = count(payload)?;
-    assert!(seq % 60 != 9 || event.attempt > 1, "this job traps in its first attempt");
+    assert!(seq % 20 != 9 || event.attempt > 1, "this job traps in its first attempt");
     if seq.is_multiple_of(7) && event.attempt == 1 { Err(Failure::retry()) } else { Ok(()) }
 }
 
