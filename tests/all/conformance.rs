@@ -14,6 +14,7 @@ mod delivery;
 mod loading;
 mod lock;
 mod pubsub;
+mod queue;
 mod refusals;
 mod retries;
 mod scan;

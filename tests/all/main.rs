@@ -23,6 +23,7 @@ mod journal;
 mod outage;
 mod pending;
 mod poison;
+mod queue;
 mod replace;
 mod retry;
 mod tiers;

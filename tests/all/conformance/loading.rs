@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbar::store::{Claim, Claimed, Condition, Expiry, Fill, Filled, Kept, Listener, Remaining, Slot, Stale};
+use sandbar::store::{LoadClaim, LoadClaimed, Condition, Expiry, Fill, Filled, Kept, Listener, Remaining, Slot, Stale};
 use sandbar_tests::poll_until;
 
 use super::build::*;
@@ -32,12 +32,12 @@ fn slot(t: &Fixture) -> Slot {
     Slot::new(t.prefix(), "loaded")
 }
 
-async fn claim(t: &Fixture, token: &str, waited: &str) -> Claimed {
+async fn claim(t: &Fixture, token: &str, waited: &str) -> LoadClaimed {
     claim_for(t, token, waited, LONG).await
 }
 
-async fn claim_for(t: &Fixture, token: &str, waited: &str, lease_ms: u64) -> Claimed {
-    t.store.claim(&slot(t), Claim { token, lease_ms, waited, wants_stale: true }).await.expect("a claim")
+async fn claim_for(t: &Fixture, token: &str, waited: &str, lease_ms: u64) -> LoadClaimed {
+    t.store.claim(&slot(t), LoadClaim { token, lease_ms, waited, wants_stale: true }).await.expect("a claim")
 }
 
 async fn fill(t: &Fixture, token: &str, value: &str, ttl_ms: u64, stale_ms: u64) -> Filled {
@@ -49,21 +49,21 @@ async fn over(t: &Fixture) {
     poll_until(SOON, "the value is over", async || t.store.kept(&slot(t), 0).await.unwrap().is_none()).await;
 }
 
-fn granted() -> Claimed {
-    Claimed::Granted { stale: None }
+fn granted() -> LoadClaimed {
+    LoadClaimed::Granted { stale: None }
 }
 
-fn stale_of(claimed: &Claimed) -> Option<&Stale> {
+fn stale_of(claimed: &LoadClaimed) -> Option<&Stale> {
     match claimed {
-        Claimed::Granted { stale } | Claimed::Busy { stale, .. } | Claimed::Failed { stale, .. } => stale.as_ref(),
-        Claimed::Value(_) | Claimed::Missing(_) => None,
+        LoadClaimed::Granted { stale } | LoadClaimed::Busy { stale, .. } | LoadClaimed::Failed { stale, .. } => stale.as_ref(),
+        LoadClaimed::Value(_) | LoadClaimed::Missing(_) => None,
     }
 }
 
 async fn a_load_is_granted_to_one(t: &Fixture) {
     assert_eq!(t.store.kept(&slot(t), 0).await, Ok(None));
     assert_eq!(claim(t, "a", "").await, granted());
-    assert_eq!(claim(t, "b", "").await, Claimed::Busy { token: "a".to_owned(), stale: None });
+    assert_eq!(claim(t, "b", "").await, LoadClaimed::Busy { token: "a".to_owned(), stale: None });
     assert_eq!(claim(t, "a", "").await, granted(), "the same once more: the answer may have been lost");
     assert_eq!(fill(t, "b", "theirs", LONG, 0).await, Filled::Revoked, "it was not granted");
     assert_eq!(fill(t, "a", "value", LONG, 0).await, Filled::Kept);
@@ -71,14 +71,14 @@ async fn a_load_is_granted_to_one(t: &Fixture) {
     assert_eq!(t.store.ttl(&slot(t).note).await, Ok(Remaining::Missing), "nothing else is left");
     let is_it = |kept: &Kept| kept.value == bytes("value") && matches!(kept.remaining, Remaining::Ms(40_000..=LONG));
     assert!(is_it(&t.store.kept(&slot(t), 0).await.unwrap().unwrap()));
-    assert!(matches!(claim(t, "b", "a").await, Claimed::Value(kept) if is_it(&kept)));
+    assert!(matches!(claim(t, "b", "a").await, LoadClaimed::Value(kept) if is_it(&kept)));
     assert_eq!(fill(t, "a", "again", LONG, 0).await, Filled::Revoked, "a grant is good for one fill");
 }
 
 async fn a_grant_that_is_over_goes_to_another(t: &Fixture) {
     assert_eq!(claim_for(t, "a", "", 30).await, granted());
     poll_until(SOON, "the grant is over", async || claim(t, "b", "a").await == granted()).await;
-    assert_eq!(t.store.renew(&slot(t), "a", LONG).await, Ok(false));
+    assert_eq!(t.store.renew_load(&slot(t), "a", LONG).await, Ok(false));
     assert_eq!(fill(t, "a", "late", LONG, 0).await, Filled::Revoked);
     assert_eq!(fill(t, "b", "value", LONG, 0).await, Filled::Kept);
     assert_eq!(t.store.get(&slot(t).key).await, Ok(Some(bytes("value"))));
@@ -86,18 +86,18 @@ async fn a_grant_that_is_over_goes_to_another(t: &Fixture) {
 
 async fn a_grant_is_kept_by_renewing_it(t: &Fixture) {
     assert_eq!(claim_for(t, "a", "", 1_000).await, granted());
-    assert_eq!(t.store.renew(&slot(t), "a", LONG).await, Ok(true));
-    assert_eq!(t.store.renew(&slot(t), "b", LONG).await, Ok(false));
+    assert_eq!(t.store.renew_load(&slot(t), "a", LONG).await, Ok(true));
+    assert_eq!(t.store.renew_load(&slot(t), "b", LONG).await, Ok(false));
     assert!(matches!(t.store.ttl(&slot(t).note).await, Ok(Remaining::Ms(40_000..))));
     // Longer than the first grant.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert!(matches!(claim(t, "b", "").await, Claimed::Busy { .. }));
+    assert!(matches!(claim(t, "b", "").await, LoadClaimed::Busy { .. }));
 }
 
 async fn a_deletion_takes_the_grant_away(t: &Fixture) {
     assert_eq!(claim(t, "a", "").await, granted());
     t.write(&[delete(&slot(t).key), delete(&slot(t).note)]).await;
-    assert_eq!(t.store.renew(&slot(t), "a", LONG).await, Ok(false));
+    assert_eq!(t.store.renew_load(&slot(t), "a", LONG).await, Ok(false));
     assert_eq!(fill(t, "a", "old", LONG, LONG).await, Filled::Revoked);
     assert_eq!(t.store.get(&slot(t).key).await, Ok(None));
     assert_eq!(claim(t, "a", "").await, granted());
@@ -117,26 +117,26 @@ async fn what_was_set_meanwhile_stays(t: &Fixture) {
 async fn that_there_is_nothing_is_remembered(t: &Fixture) {
     assert_eq!(claim(t, "a", "").await, granted());
     assert_eq!(t.store.fill(&slot(t), "a", Fill::Missing { ttl_ms: LONG }).await, Ok(Filled::Kept));
-    assert!(matches!(claim(t, "b", "").await, Claimed::Missing(40_000..=LONG)));
+    assert!(matches!(claim(t, "b", "").await, LoadClaimed::Missing(40_000..=LONG)));
     t.write(&[delete(&slot(t).note)]).await;
     assert_eq!(claim(t, "c", "").await, granted(), "it is forgotten with the note");
     assert_eq!(t.store.fill(&slot(t), "c", Fill::Missing { ttl_ms: 0 }).await, Ok(Filled::Kept));
-    assert_eq!(claim(t, "d", "c").await, Claimed::Missing(0), "those who waited are told");
+    assert_eq!(claim(t, "d", "c").await, LoadClaimed::Missing(0), "those who waited are told");
     assert_eq!(claim(t, "d", "").await, granted(), "nobody else is");
     t.write(&[set(&slot(t).key, "now")]).await;
-    assert!(matches!(claim(t, "e", "c").await, Claimed::Value(_)), "a value goes before what is remembered");
+    assert!(matches!(claim(t, "e", "c").await, LoadClaimed::Value(_)), "a value goes before what is remembered");
 }
 
 async fn a_failure_is_told_to_those_who_waited(t: &Fixture) {
     assert_eq!(claim(t, "a", "").await, granted());
     assert_eq!(t.store.fail(&slot(t), "b", "not mine").await, Ok(()));
-    assert!(matches!(claim(t, "b", "").await, Claimed::Busy { .. }), "another's grant is left alone");
+    assert!(matches!(claim(t, "b", "").await, LoadClaimed::Busy { .. }), "another's grant is left alone");
     assert_eq!(t.store.fail(&slot(t), "a", "the source is away").await, Ok(()));
-    let failed = Claimed::Failed { reason: "the source is away".to_owned(), stale: None };
+    let failed = LoadClaimed::Failed { reason: "the source is away".to_owned(), stale: None };
     assert_eq!(claim(t, "b", "a").await, failed);
     assert_eq!(claim(t, "b", "").await, granted(), "whoever comes new may try again");
     assert_eq!(t.store.fail(&slot(t), "b", "").await, Ok(()));
-    assert!(matches!(claim(t, "c", "b").await, Claimed::Failed { .. }), "a failure without a reason is one");
+    assert!(matches!(claim(t, "c", "b").await, LoadClaimed::Failed { .. }), "a failure without a reason is one");
 }
 
 async fn a_value_that_is_over_is_stale(t: &Fixture) {
@@ -148,17 +148,17 @@ async fn a_value_that_is_over_is_stale(t: &Fixture) {
     let stale = stale_of(&claimed).expect("a stale value");
     assert!(stale.value == bytes("old") && stale.age_ms < 5_000, "{stale:?}");
     let busy = claim(t, "c", "").await;
-    assert!(matches!(busy, Claimed::Busy { .. }) && stale_of(&busy).is_some());
+    assert!(matches!(busy, LoadClaimed::Busy { .. }) && stale_of(&busy).is_some());
     assert_eq!(t.store.fail(&slot(t), "b", "away").await, Ok(()));
     let failed = claim(t, "c", "").await;
     assert!(
-        matches!(&failed, Claimed::Failed { reason, .. } if reason == "away"),
+        matches!(&failed, LoadClaimed::Failed { reason, .. } if reason == "away"),
         "nobody asks again so soon: {failed:?}"
     );
     assert!(stale_of(&failed).is_some());
     let mut age_ms = 0;
     poll_until(SOON, "the source may be asked again", async || match claim(t, "c", "").await {
-        Claimed::Granted { stale } => {
+        LoadClaimed::Granted { stale } => {
             age_ms = stale.expect("a stale value").age_ms;
             true
         }
@@ -166,7 +166,7 @@ async fn a_value_that_is_over_is_stale(t: &Fixture) {
     })
     .await;
     assert!(age_ms >= 900, "after {age_ms} ms");
-    let without = Claim { token: "c", lease_ms: LONG, waited: "", wants_stale: false };
+    let without = LoadClaim { token: "c", lease_ms: LONG, waited: "", wants_stale: false };
     assert_eq!(t.store.claim(&slot(t), without).await, Ok(granted()), "not where it is not wanted");
     assert_eq!(fill(t, "c", "new", LONG, 0).await, Filled::Kept);
     assert_eq!(t.store.ttl(&slot(t).note).await, Ok(Remaining::Missing), "the old copy is gone");
@@ -194,7 +194,7 @@ async fn copies_follow_what_others_set(t: &Fixture) {
 async fn other_kinds_are_not_loaded(t: &Fixture) {
     t.write(&[hash_set(&slot(t).key, &[("a", "1")])]).await;
     assert_wrong_type(t.store.kept(&slot(t), LONG).await, &slot(t).key);
-    let claim = Claim { token: "a", lease_ms: LONG, waited: "", wants_stale: true };
+    let claim = LoadClaim { token: "a", lease_ms: LONG, waited: "", wants_stale: true };
     assert_wrong_type(t.store.claim(&slot(t), claim).await, &slot(t).key);
 }
 

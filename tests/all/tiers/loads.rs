@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sandbar::store::{Claim, Effect, Slot};
+use sandbar::store::{LoadClaim, Effect, Slot};
 use sandbar::tiers::{FetchError, LEASE, Tier};
 use sandbar_tests::{RedisServer, poll_until};
 
@@ -140,7 +140,7 @@ async fn those_who_wait_for_a_load_that_fails_on_another_host_are_told() {
     let answers = futures(asked.into_iter()).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     let slot = Slot::new("", "k:2");
-    let claim = Claim { token: "somebody", lease_ms: LONG, waited: "", wants_stale: false };
+    let claim = LoadClaim { token: "somebody", lease_ms: LONG, waited: "", wants_stale: false };
     fleet[0].store.claim(&slot, claim).await.unwrap();
     source(&fleet[0], "k:2", "= v").await;
     let fail = async {
@@ -162,7 +162,7 @@ async fn the_load_of_a_host_that_died_goes_to_another() {
     on_both(async |host| {
         source(&host, "k:1", "= v").await;
         let lease_ms = u64::try_from(LEASE.as_millis()).unwrap();
-        let claim = Claim { token: "dead", lease_ms, waited: "", wants_stale: false };
+        let claim = LoadClaim { token: "dead", lease_ms, waited: "", wants_stale: false };
         host.store.claim(&Slot::new("", "k:1"), claim).await.unwrap();
         let begun = Instant::now();
         assert_eq!(fetch(&host, "k:1", policy(LONG)).await, found("v", Tier::Loaded));

@@ -1,6 +1,6 @@
 //! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
 //!
-//! `cargo run --release -p sandbar-bench -- stream` measures and prints a table, a note of what limits it, and as its last
+//! `cargo run --release -p sandbar-bench -- stream` (or `queue`) measures and prints a table, a note of what limits it, and as its last
 //! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
@@ -10,6 +10,7 @@ mod idle;
 mod latency;
 mod native;
 mod plugin;
+mod queue;
 mod raw;
 mod report;
 mod stand;
@@ -52,6 +53,11 @@ enum Command {
         #[arg(long)]
         plugins: u32,
     },
+    /// Jobs of a queue with a handler that does nothing: jobs/s of the queue trigger and of BullMQ, by concurrency
+    Queue(queue::Queue),
+    /// The queue trigger, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    QueueWork(queue::Work),
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     Work {
@@ -89,6 +95,8 @@ fn main() -> Result<()> {
         Command::Stream(stream) => measure(stream),
         Command::Idle(idle) => idle::measure(&idle),
         Command::IdleWork { url, plugins } => idle::work(&url, plugins),
+        Command::Queue(queue) => queue.measure(),
+        Command::QueueWork(work) => work.run(),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }
 }

@@ -30,7 +30,7 @@ impl Queue for Redis {
             RATE_PARTS.to_string(),
         ];
         let arguments = arguments.each_ref().map(String::as_bytes);
-        let answer = self.eval(Script::QueueTake, &keys, &arguments).await?;
+        let answer = self.eval(Script::QueueTake, &keys, &arguments).await.map_err(named(queue))?;
         let mut parts = reply::list(answer, &queue.list)?.into_iter();
         let mut next = || parts.next().unwrap_or_default();
         let (is_paused, next_in, returned, records) = (next(), next(), next(), next());
@@ -73,7 +73,8 @@ impl Queue for Redis {
     async fn lengths(&self, queue: &JobQueue) -> Result<Lengths, StoreError> {
         let (ready, delayed, leases) = (queue.ready_key(), queue.delayed_key(), queue.leases_key());
         let keys = [queue.list.as_str(), &ready, &delayed, &leases, &queue.dead_key];
-        let answer = self.eval(Script::QueueLengths, &keys, &[queue.lease_prefix().as_bytes()]).await?;
+        let answer = self.eval(Script::QueueLengths, &keys, &[queue.lease_prefix().as_bytes()]).await;
+        let answer = answer.map_err(named(queue))?;
         let mut parts = reply::list(answer, &queue.list)?.into_iter();
         let mut next = || reply::count(parts.next().unwrap_or_default(), &queue.list);
         Ok(Lengths { ready: next()?, delayed: next()?, leased: next()?, dead: next()? })
@@ -122,6 +123,14 @@ impl Queue for Redis {
         let wake = self.wakes.watch_all(keys);
         self.tracking.changed();
         wake
+    }
+}
+
+/// A script's error does not say which key it met; of those here only the list is anybody else's.
+fn named(queue: &JobQueue) -> impl Fn(StoreError) -> StoreError {
+    |error| match error {
+        StoreError::WrongType(_) => StoreError::WrongType(format!("`{}` holds another kind of value", queue.list)),
+        error => error,
     }
 }
 

@@ -7,6 +7,10 @@ use super::connector::Version;
 /// Since Redis 7 a script that begins with this line is refused as a whole where its writes could be refused one by one
 /// (out of memory), instead of being torn in the middle.
 const SHEBANG: &str = "#!lua\n";
+/// The same for a script that only reads.
+const SHEBANG_NO_WRITES: &str = "#!lua flags=no-writes\n";
+/// The same for a script that adds next to nothing, and without which jobs would be stuck.
+const SHEBANG_ALLOW_OOM: &str = "#!lua flags=allow-oom\n";
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident => [$($file:literal),+]),+ $(,)?) => {
@@ -84,8 +88,14 @@ pub(super) struct Scripts(Vec<Compiled>);
 
 impl Scripts {
     pub(super) fn new(version: Version) -> Self {
-        let head = if version >= Version(7, 0) { SHEBANG } else { "" };
-        Self(Script::ALL.iter().map(|script| Compiled::new(&format!("{head}{}", script.source()))).collect())
+        let head = |script| match script {
+            _ if version < Version(7, 0) => "",
+            Script::QueueLengths => SHEBANG_NO_WRITES,
+            Script::QueueRecover | Script::QueueGiveBack | Script::QueueExtend => SHEBANG_ALLOW_OOM,
+            _ => SHEBANG,
+        };
+        let compiled = |script: &Script| Compiled::new(&format!("{}{}", head(*script), script.source()));
+        Self(Script::ALL.iter().map(compiled).collect())
     }
 
     #[expect(clippy::indexing_slicing, reason = "there is one for each variant, in the order of the variants")]
