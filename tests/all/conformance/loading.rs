@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbar::store::{LoadClaim, LoadClaimed, Condition, Expiry, Fill, Filled, Kept, Listener, Remaining, Slot, Stale};
+use sandbar::store::{Condition, Expiry, Fill, Filled, Kept, Listener, LoadClaim, LoadClaimed, Remaining, Slot, Stale};
 use sandbar_tests::poll_until;
 
 use super::build::*;
@@ -55,7 +55,9 @@ fn granted() -> LoadClaimed {
 
 fn stale_of(claimed: &LoadClaimed) -> Option<&Stale> {
     match claimed {
-        LoadClaimed::Granted { stale } | LoadClaimed::Busy { stale, .. } | LoadClaimed::Failed { stale, .. } => stale.as_ref(),
+        LoadClaimed::Granted { stale } | LoadClaimed::Busy { stale, .. } | LoadClaimed::Failed { stale, .. } => {
+            stale.as_ref()
+        }
         LoadClaimed::Value(_) | LoadClaimed::Missing(_) => None,
     }
 }

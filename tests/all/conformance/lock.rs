@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbar::store::{
-    Claim, Commit, CommitError, Condition, Expiry, Holder, Lock, LockKey, LockLease, Remaining, Settlement, StoreError,
+    Claim, Commit, CommitError, Condition, Expiry, Holder, LockKey, LockLease, Remaining, Settlement, StoreError,
 };
 use sandbar_tests::poll_until;
 use tokio::sync::mpsc;
@@ -252,15 +252,16 @@ async fn renewals_do_not_disturb_commits(t: &Fixture) {
     let renewals = tokio::spawn(async move {
         loop {
             assert_eq!(store.renew(&renewed, LONG_MS).await, Ok(true));
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
-    for _ in 0..100 {
+    for _ in 0..200 {
         assert_eq!(under(t, &lease).await, Ok(()));
         tokio::task::yield_now().await;
     }
     renewals.abort();
     assert!(renewals.await.unwrap_err().is_cancelled());
-    assert_eq!(t.store.get(&t.key("n")).await, Ok(Some(Bytes::from("100"))));
+    assert_eq!(t.store.get(&t.key("n")).await, Ok(Some(Bytes::from("200"))));
 }
 
 async fn a_broken_lock_goes_to_the_next(t: &Fixture) {

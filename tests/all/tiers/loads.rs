@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sandbar::store::{LoadClaim, Effect, Slot};
+use sandbar::store::{Effect, LoadClaim, Slot};
 use sandbar::tiers::{FetchError, LEASE, Tier};
 use sandbar_tests::{RedisServer, poll_until};
 
