@@ -14,8 +14,10 @@ mod dead;
 mod dev;
 mod exit;
 mod feed;
+mod locks;
 mod logs;
 mod run;
+mod schedules;
 mod screen;
 mod serving;
 mod setup;
@@ -82,6 +84,10 @@ enum Command {
     Feed(feed::Arguments),
     /// Look after dead letters
     Dead(dead::Arguments),
+    /// Tell who holds which lock, or take one away
+    Locks(locks::Arguments),
+    /// Tell when schedules run, and what became of their last runs
+    Schedules(schedules::Arguments),
 }
 
 impl Command {
@@ -124,6 +130,8 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, global, screen),
         Command::Feed(arguments) => feed::run(arguments, global, screen).await,
         Command::Dead(arguments) => dead::run(arguments, global, screen).await,
+        Command::Locks(arguments) => locks::run(arguments, global, screen).await,
+        Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,
     }
 }
 

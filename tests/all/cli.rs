@@ -4,7 +4,9 @@ mod build;
 mod dead;
 mod dev;
 mod feed;
+mod locks;
 mod run;
+mod schedules;
 
 use sandbar_tests::RedisServer;
 use sandbar_tests::program::Folder;
