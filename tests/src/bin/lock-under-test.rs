@@ -11,9 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbar::config::StoreConfig;
 use sandbar::lock::HeldLock;
-use sandbar::store::{
-    Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, StoreError, connect,
-};
+use sandbar::store::{Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, StoreError, connect};
 
 /// Short, so that dead and stopped holders are overtaken often.
 const TTL_MS: u64 = 300;
