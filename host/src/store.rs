@@ -31,7 +31,7 @@ pub use delivery::{
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
-pub use pubsub::PubSub;
+pub use pubsub::{Listener, PubSub, Subject, Subscription};
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 

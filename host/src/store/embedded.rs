@@ -24,6 +24,7 @@ mod tally;
 mod value;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ use tokio::sync::broadcast;
 use self::channels::Channels;
 use self::fences::Fences;
 use self::keyspace::Keyspace;
-use super::{PubSub, StoreError, Wakes};
+use super::{Listener, PubSub, StoreError, Subject, Subscription, Wakes};
 
 pub use self::channels::CHANNEL_MESSAGES_MAX;
 
@@ -105,6 +106,10 @@ impl fmt::Debug for Embedded {
 impl PubSub for Embedded {
     async fn subscribers(&self, channel: &str) -> Result<u64, StoreError> {
         Ok(self.state().channels.subscribers(channel))
+    }
+
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+        self.state().channels.listen(subject, listener)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
 //! | 1, watching | wake-ups through client tracking |
+//! | 1, watching, where somebody listens to channels | what is published |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
@@ -25,6 +26,7 @@ mod reply;
 mod scripts;
 mod shared;
 mod stream;
+mod subscriptions;
 mod tracking;
 
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub struct Redis {
     wakes: Wakes,
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
+    subscriptions: subscriptions::Subscriptions,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -65,6 +68,7 @@ impl Redis {
         tasks.push(task);
         Ok(Self {
             shared,
+            subscriptions: subscriptions::Subscriptions::new(connector.clone()),
             private: PrivatePool::new(connector, config.commit_connections),
             scripts: Scripts::new(version),
             wakes,
