@@ -46,6 +46,7 @@ wasmtime::component::bindgen!({
         "sandbar:plugin/lock.acquire": async,
         "sandbar:plugin/lock.[method]guard.extend": async,
         "sandbar:plugin/lock.[method]guard.release": async,
+        "sandbar:plugin/lock.[drop]guard": async,
         "sandbar:plugin/collections.hash-get": async,
         "sandbar:plugin/collections.hash-get-many": async,
         "sandbar:plugin/collections.hash-get-all": async,
@@ -60,6 +61,7 @@ wasmtime::component::bindgen!({
         "sandbar:plugin/collections.list-range": async,
         "sandbar:plugin/collections.list-length": async,
         "sandbar:plugin/transaction.commit": async,
+        "sandbar:plugin/transaction.discard": async,
     },
     exports: { default: async },
     with: {

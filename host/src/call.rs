@@ -1,7 +1,11 @@
 //! One call of a plugin: what it gathers while it runs.
 //!
-//! Pure bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
-//! relied on; whether and how they are committed is decided elsewhere.
+//! Bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
+//! relied on, with the locks that it holds and the jobs that it took; whether and how they are committed is decided elsewhere.
+
+mod locks;
+
+mod takes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,19 +13,32 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::lock::HeldLock;
 use crate::store::combine::Gathered;
-use crate::store::{Consumer, Effect, Epoch};
+use crate::store::{Consumer, Effect, Epoch, Lease};
+pub use takes::{TAKES_MAX, Takes};
+
+pub use locks::{GUARDS_MAX, GivenBack, LOCKS_MAX, Locks, Untakable};
 
 /// The most keys that one call may rely on with `get-for-update`.
 pub const RELIED_ON_MAX: usize = 256;
 
 /// On whose behalf a call commits by itself.
 #[derive(Debug, Clone)]
-pub struct Behalf {
-    /// The consumer.
-    pub consumer: Arc<Consumer>,
-    /// The epoch in which the batch was read.
-    pub epoch: Epoch,
+pub enum Behalf {
+    /// A consumer of a stream, and the epoch in which the batch was read.
+    Consumer(Arc<Consumer>, Epoch),
+    /// The lease of a batch of jobs.
+    Lease(Lease),
+}
+
+/// Which keys a call loads for `cache.fetch`, with those whose loads wait for it: it may not wait for any of them.
+#[derive(Debug, Clone, Default)]
+pub struct Lineage {
+    /// The keys, with the tenant's prefix.
+    pub keys: Arc<[String]>,
+    /// How deep the load is nested; 0 outside of a load.
+    pub depth: u32,
 }
 
 /// A call that is running.
@@ -33,16 +50,27 @@ pub struct Call {
     pub behalf: Option<Behalf>,
     /// Ids of the batch's events.
     pub events: Arc<[String]>,
+    /// Whether what stands in for the store may serve it while the store is away. Calls that were made for an event or for a tick
+    /// wait for the store that it came from.
+    pub falls_back: bool,
     /// Which event writes belong to now.
     pub current: Option<u32>,
     /// A host call was answered `unavailable` or `timed-out`: the plugin's verdict may not be the event's fault.
     pub store_failed: bool,
     /// Log lines written so far.
     pub log_lines: u32,
+    /// The locks that it holds.
+    pub locks: Locks,
+    /// What every commit of the call relies on, from the beginning.
+    standing: Vec<(String, Option<Bytes>)>,
+    /// What it loads.
+    pub lineage: Lineage,
     writes: Vec<Gathered>,
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
     relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs taken so far.
+    pub taken: Takes,
     effects_max: u32,
     effect_bytes_max: u64,
 }
@@ -59,6 +87,9 @@ pub enum CallLimit {
     /// Too many values relied on.
     #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
     ReliedOn,
+    /// Too many takes.
+    #[error("the call has taken jobs {TAKES_MAX} times, which is all that `queue.take` allows")]
+    Takes,
 }
 
 /// What a call has gathered when it ends.
@@ -68,8 +99,12 @@ pub struct Ended {
     pub writes: Vec<Gathered>,
     /// Keys with the values that it relied on.
     pub relied_on: Vec<(String, Option<Bytes>)>,
+    /// Jobs that it took.
+    pub taken: Takes,
     /// See [`Call::store_failed`].
     pub store_failed: bool,
+    /// Its locks, which are to be kept until the writes are committed. Dropping them gives them back.
+    pub locks: Vec<HeldLock>,
 }
 
 impl Call {
@@ -79,13 +114,18 @@ impl Call {
             deadline,
             behalf,
             events,
+            falls_back: false,
             current: None,
             store_failed: false,
             log_lines: 0,
+            locks: Locks::default(),
+            standing: Vec::new(),
+            lineage: Lineage::default(),
             writes: Vec::new(),
             write_bytes: 0,
             by_key: HashMap::new(),
             relied_on: Vec::new(),
+            taken: Takes::default(),
             effects_max: effects,
             effect_bytes_max: bytes,
         }
@@ -138,15 +178,41 @@ impl Call {
         Ok(())
     }
 
-    /// Takes what was gathered so far out of the call.
+    /// Lets every commit of the call rely on these values.
+    pub fn rely_always_on(&mut self, standing: Vec<(String, Option<Bytes>)>) {
+        self.standing = standing;
+    }
+
+    /// Keeps a lock for the guard of this number.
+    pub fn keep(&mut self, lock: HeldLock, guard: u64) {
+        self.locks.keep(lock, guard, self.writes.len());
+    }
+
+    /// Gives the lock of a guard back, or notes that it is to be given back after the commit.
+    pub fn give_back(&mut self, guard: u64) -> GivenBack {
+        self.locks.give_back(guard, self.writes.len())
+    }
+
+    /// Takes what was gathered so far out of the call. The locks stay.
     pub fn take(&mut self) -> Ended {
         self.write_bytes = 0;
         self.by_key.clear();
+        let mut relied_on = self.standing.clone();
+        relied_on.extend(self.locks.relied_on(self.writes.len()));
+        relied_on.append(&mut self.relied_on);
         Ended {
             writes: std::mem::take(&mut self.writes),
-            relied_on: std::mem::take(&mut self.relied_on),
+            relied_on,
+            taken: std::mem::take(&mut self.taken),
             store_failed: self.store_failed,
+            locks: Vec::new(),
         }
+    }
+
+    /// Ends the call: the same with its locks.
+    pub fn end(&mut self) -> Ended {
+        let ended = self.take();
+        Ended { locks: self.locks.take(), ..ended }
     }
 }
 

@@ -15,6 +15,7 @@ mod dev;
 mod exit;
 mod feed;
 mod logs;
+mod queues;
 mod run;
 mod screen;
 mod serving;
@@ -82,6 +83,8 @@ enum Command {
     Feed(feed::Arguments),
     /// Look after dead letters
     Dead(dead::Arguments),
+    /// Look after queues
+    Queues(queues::Arguments),
 }
 
 impl Command {
@@ -124,6 +127,7 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, global, screen),
         Command::Feed(arguments) => feed::run(arguments, global, screen).await,
         Command::Dead(arguments) => dead::run(arguments, global, screen).await,
+        Command::Queues(arguments) => queues::run(arguments, global, screen).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::address::Block;
@@ -24,6 +25,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where the host answers.
     pub http: HttpConfig,
+    /// What is kept in memory.
+    pub cache: CacheConfig,
     /// How components run.
     pub engine: EngineConfig,
     /// On whose behalf plugins run.
@@ -39,6 +42,7 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(10),
             store: StoreConfig::default(),
             http: HttpConfig::default(),
+            cache: CacheConfig::default(),
             engine: EngineConfig::default(),
             tenant: TenantConfig::default(),
             dev: DevConfig::default(),
@@ -89,6 +93,20 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)), connections: 1024 }
+    }
+}
+
+/// What tiered reads (`cache.fetch`) keep in the memory of a host.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct CacheConfig {
+    /// Bytes of all values of a tenant, with their keys and an overhead, 64 KiB to 64 GiB; default 64 MiB.
+    pub memory: ByteSize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { memory: ByteSize::mib(64) }
     }
 }
 
@@ -207,6 +225,10 @@ impl Config {
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.store.response_timeout) {
             let reason = "it is not within 100ms to 10m".to_owned();
             return Err(ConfigError::Value { field: "store.response-timeout", reason });
+        }
+        if !(64 << 10..=64 << 30).contains(&self.cache.memory.as_u64()) {
+            let reason = "it is not within 64KiB to 64GiB".to_owned();
+            return Err(ConfigError::Value { field: "cache.memory", reason });
         }
         if self.shutdown_grace > Duration::from_secs(3600) {
             let reason = "it is longer than 1h".to_owned();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +24,16 @@ use crate::plugin::{self, LoadError};
 use crate::pool::CallError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
+use crate::tiers::Tiers;
 use crate::trigger::http::{Routes, normal};
 use crate::trigger::stream::Protocol;
 use running::Running;
 
 /// What a plugin's manifest is called.
 pub const MANIFEST_NAME: &str = "plugin.toml";
+
+/// How long a shutdown waits at most until the locks of calls that it dropped are given back.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Plugins running on one store.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct Host {
     engine: Engine,
     store: Arc<dyn Store>,
     outage: Arc<Outage>,
+    tiers: Arc<Tiers>,
     outbound: Outbound,
     routes: Routes,
     /// Names the consumers of this incarnation.
@@ -152,11 +158,14 @@ impl Host {
         let outbound = Outbound::new(config.tenant.http_ca_file.as_deref())?;
         let name = format!("{:012x}", rand::random::<u64>() >> 16);
         let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
+        let (tenant, memory) = (&config.tenant, config.cache.memory.as_u64());
+        let tiers = Tiers::new(store.clone(), &tenant.name, &tenant.prefix, memory);
         Ok(Self {
             config,
             engine,
             store,
             outage: Arc::new(outage),
+            tiers,
             outbound,
             routes: Routes::default(),
             name,
@@ -167,6 +176,11 @@ impl Host {
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
         })
+    }
+
+    /// The tiers of its tenant's cache.
+    pub fn tiers(&self) -> &Arc<Tiers> {
+        &self.tiers
     }
 
     /// The engine, for looking at components.
@@ -201,10 +215,9 @@ impl Host {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool =
-            running::pool(&self.config.tenant, &manifest, version, self.store.clone(), &self.outage, &self.outbound)
-                .await
-                .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
+        let pool = running::pool(self, &manifest, version)
+            .await
+            .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
         let replaced = self.plugins.lock().remove(&name);
         let version = digest.get(..12).unwrap_or_default().to_owned();
         let running = match replaced {
@@ -263,6 +276,11 @@ impl Host {
                 drain.await
             }
         };
+        // Locks of calls that were dropped are given back in the background.
+        if tokio::time::timeout(RELEASE_LIMIT, self.store.released()).await.is_err() {
+            tracing::warn!("some locks were not given back; they will expire");
+        }
+        self.tiers.stop();
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
@@ -280,6 +298,7 @@ impl Drop for Host {
         // A host that is dropped without a shutdown leaves its batches to be redelivered.
         self.stop.cancel();
         self.give_up.cancel();
+        self.tiers.stop();
     }
 }
 

@@ -24,7 +24,7 @@
 //!     retention: Retention::About(10_000),
 //! };
 //! let settlement = Settlement::default();
-//! store.commit(Commit { consumer: None, relied_on: &[], effects: &[view], settlement, atomic: true }).await?;
+//! store.commit(Commit { consumer: None, relied_on: &[], effects: &[view], settlement, leases: &[], atomic: true }).await?;
 //!
 //! tokio::signal::ctrl_c().await?;
 //! println!("visits: {:?}, {:?}", store.get("visits:home").await?, host.shutdown().await);
@@ -43,10 +43,12 @@
 //! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
-//! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
+//! | [`lock`] | a lock that this host holds, and renews |
+//! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
+//! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; [`trigger::stream`] is the heart |
 //! | [`http`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`host`] | composes all of these, and owns their lives: load, replace, drain |
@@ -58,7 +60,7 @@
 //! - **A plugin can do nothing that its manifest does not ask for and its tenant does not grant.** Each function of [`guest`] checks the name
 //!   before anything else, and then puts the prefix before it. Below [`guest`] there are no names without prefix, and no grants.
 //! - **A write reaches a store in a [`Commit`](store::Commit) and in no other way**, but for those two that answer something, `increment` and
-//!   `trim`. A plugin's call holds no connection.
+//!   `trim`; and for the values that [`tiers`] loads. A plugin's call holds no connection.
 //! - **Of two commits for one event at most one is made.** Each presents the epoch in which the event was read; whoever takes events away
 //!   advances the epoch in the same step. `store/delivery.rs` has the protocol, `trigger/stream.rs` the one way back after every fault.
 //! - **Nothing is sent to a store a second time by itself.** A lost reply is an error that says so.
@@ -92,6 +94,7 @@ mod body;
 pub mod outbound;
 
 pub mod call;
+pub mod lock;
 pub mod overlay;
 
 pub mod bindings;
@@ -102,6 +105,8 @@ pub mod plugin;
 pub mod pool;
 
 pub mod telemetry;
+
+pub mod tiers;
 
 pub mod trigger;
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: text in, a checked [`Manifest`] out. Every default is written at its field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::grants::{Grants, check_name};
 
+mod cache;
 mod channel;
 mod http;
 mod queue;
@@ -18,10 +19,11 @@ mod schedule;
 mod stream;
 mod trigger;
 
+pub use cache::CacheSection;
 pub use channel::{ChannelTrigger, Drop};
 pub use http::HttpTrigger;
 pub use queue::QueueTrigger;
-pub use schedule::{Missed, Overlap, Schedule, ScheduleTrigger};
+pub use schedule::{Missed, Overlap, ScheduleTrigger, Times};
 pub use stream::{Guarantee, StreamTrigger};
 pub use trigger::{HANDLER, INCOMING, SCHEDULE, Trigger};
 
@@ -49,6 +51,9 @@ pub struct Manifest {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// How its tiered reads go.
+    #[serde(default)]
+    pub cache: CacheSection,
     /// What it reads through `wasi:config/store`.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -147,6 +152,14 @@ impl Manifest {
             return refuse("name", format!("`{}` is not 1 to 64 lower-case letters, digits and dashes", self.name));
         }
         self.triggers.iter().try_for_each(Trigger::check)?;
+        let mut schedules = BTreeSet::new();
+        for trigger in &self.triggers {
+            if let Trigger::Schedule(schedule) = trigger
+                && !schedules.insert(&schedule.name)
+            {
+                return refuse("trigger.name", format!("there are two schedules `{}`: name them apart", schedule.name));
+            }
+        }
         let mut routes: Vec<&str> = self.routes().map(|route| route.trim_end_matches('/')).collect();
         routes.sort_unstable();
         if let Some([route, _]) = routes.windows(2).find(|pair| pair.first() == pair.last()) {

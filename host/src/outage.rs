@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::embedded::Embedded;
-use crate::store::{Cache as _, Commit, CommitError, Committed, Delivery as _, Effect, Settlement, Store, StoreError};
+use crate::store::{Cache as _, Commit, CommitError, Committed, Delivery as _, Effect, Store, StoreError};
 use crate::telemetry::OutageMetrics;
 use journal::{Entry, Journal};
 
@@ -97,8 +97,7 @@ impl Outage {
         relied_on: &[(String, Option<Bytes>)],
     ) -> Result<Committed, CommitError> {
         if !self.is_degraded() {
-            let commit = plain(effects, relied_on);
-            match self.shared.primary.commit(commit).await {
+            match self.shared.primary.commit(Commit::plain(effects, relied_on)).await {
                 Err(CommitError::Refused(StoreError::Unavailable(_) | StoreError::TimedOut(_))) => self.begin(),
                 Err(error @ CommitError::Unknown(_)) => {
                     self.failed();
@@ -110,7 +109,7 @@ impl Outage {
         let mut journal = self.shared.journal.lock().await;
         if !self.is_degraded() {
             drop(journal);
-            return self.shared.primary.commit(plain(effects, relied_on)).await;
+            return self.shared.primary.commit(Commit::plain(effects, relied_on)).await;
         }
         let entry = Entry::new(effects.to_vec(), relied_on.to_vec());
         journal.check_room(&entry).map_err(|full| {
@@ -118,7 +117,7 @@ impl Outage {
             CommitError::Refused(StoreError::Unavailable(full.to_string()))
         })?;
         // The fallback decides like the store would: a value that was relied on and has changed, a wrong type.
-        let committed = self.shared.fallback.load().commit(plain(effects, relied_on)).await?;
+        let committed = self.shared.fallback.load().commit(Commit::plain(effects, relied_on)).await?;
         journal.push(entry.without(&committed.refused));
         self.shared.tell(&journal);
         Ok(committed)
@@ -156,9 +155,4 @@ impl Shared {
         self.waiting.store(journal.len(), Ordering::Relaxed);
         self.metrics.journal(journal.len());
     }
-}
-
-/// A commit outside of a delivery.
-fn plain<'a>(effects: &'a [Effect], relied_on: &'a [(String, Option<Bytes>)]) -> Commit<'a> {
-    Commit { consumer: None, relied_on, effects, settlement: Settlement::default(), atomic: true }
 }

@@ -71,7 +71,9 @@ impl Seen {
             }
             // What fills a missing key makes it a collection; what empties one may delete it, which is known only
             // in the store: reads of collections are documented not to see such writes.
+            Effect::Push { options, .. } if options.delay_ms > 0 || options.priority > 0 => {}
             Effect::Append { .. }
+            | Effect::Push { .. }
             | Effect::HashSet { .. }
             | Effect::HashAdd { .. }
             | Effect::SetAdd { .. }

@@ -73,6 +73,12 @@ pub enum LoadError {
         /// What it would call.
         export: &'static str,
     },
+    /// The manifest says that the plugin loads for itself, but it cannot.
+    #[error("the manifest names the plugin itself as `cache.loader`, but the component does not export `{export}`")]
+    Loader {
+        /// What it would call.
+        export: &'static str,
+    },
     /// The component's types do not fit those of the package.
     #[error("the component does not fit the package sandbar:plugin@{PACKAGE_VERSION}: {0}")]
     Mismatch(String),
@@ -141,6 +147,9 @@ pub fn load(engine: &Engine, bytes: &[u8], manifest: &Manifest) -> Result<Versio
     let exports = Exports::find(&pre, &inspection).map_err(|error| LoadError::Mismatch(format!("{error:#}")))?;
     if let Some(trigger) = manifest.triggers.iter().find(|trigger| !inspection.has_export(trigger.export())) {
         return Err(LoadError::Export { trigger: trigger.kind(), export: trigger.export() });
+    }
+    if manifest.cache.loader.as_ref() == Some(&manifest.name) && !exports.has_loader() {
+        return Err(LoadError::Loader { export: exports::LOADER });
     }
     Ok(Version { digest: inspection.digest.into(), pre, exports })
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use crate::call::{Behalf, Call, Ended};
+use crate::call::{Behalf, Call, Ended, Lineage};
 use crate::engine::EPOCH_TICK;
 use crate::guest::{Identity, State};
 use crate::plugin::{Exported, Version};
@@ -105,6 +106,11 @@ impl Pool {
         &self.identity
     }
 
+    /// Whether the plugin loads what `cache.fetch` misses.
+    pub fn has_loader(&self) -> bool {
+        self.version.exports.has_loader()
+    }
+
     /// How many instances are idle, and how many are serving a call.
     pub fn counts(&self) -> (usize, usize) {
         (self.idle.lock().len(), self.busy.load(Ordering::Relaxed))
@@ -133,9 +139,15 @@ impl Pool {
         Ok((outcomes, ended))
     }
 
-    /// Has the plugin run a tick of a schedule.
-    pub async fn tick(&self, tick: Tick<'_>, deadline: Duration) -> Result<Ended, (CallError, bool)> {
+    /// Has the plugin run a tick of a schedule. All that it commits relies on these values.
+    pub async fn tick(
+        &self,
+        tick: Tick<'_>,
+        deadline: Duration,
+        relied_on: Vec<(String, Option<Bytes>)>,
+    ) -> Result<Ended, (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), deadline).await?;
+        running.instance.store.data_mut().call().rely_always_on(relied_on);
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.schedule.as_ref())?.call_tick(store, tick).await }).await;
         let ((), ended) = self.end(running, answer)?;
@@ -143,8 +155,9 @@ impl Pool {
     }
 
     /// Has the plugin load keys for `cache.fetch`.
-    pub async fn load(&self, keys: &[&str]) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
+    pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), self.identity.limits.deadline).await?;
+        running.instance.store.data_mut().call().lineage = lineage;
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.loader.as_ref())?.call_load(store, keys).await }).await;
         let (loaded, ended) = self.end(running, answer)?;
@@ -174,7 +187,7 @@ impl Pool {
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
     fn end<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
-        let ended = running.instance.store.data_mut().call().take();
+        let ended = running.instance.store.data_mut().call().end();
         match answer {
             Ok(Ok(Ok(answer))) => {
                 self.give_back(running.instance);

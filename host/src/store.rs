@@ -1,11 +1,11 @@
 //! Where the primitives live: the contract that every store keeps.
 //!
-//! A store knows keys, values, streams and consumer groups. It does not know plugins, tenants, grants
+//! A store knows keys, values, streams and consumer groups, queues and leases. It does not know plugins, tenants, grants
 //! or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
 //! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! [`Collections`], [`Lock`], [`Queue`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
 
 pub mod combine;
 pub mod effect;
@@ -13,9 +13,13 @@ pub mod entry;
 pub mod error;
 
 mod cache;
+mod changes;
 mod collections;
 mod delivery;
+mod loading;
+pub mod lock;
 mod pubsub;
+mod queue;
 mod stream;
 mod wake;
 
@@ -23,6 +27,7 @@ pub mod embedded;
 pub mod redis;
 
 pub use cache::{Cache, Page, Remaining};
+pub use changes::{Changes, Listener, TRUST};
 pub use collections::{COLLECTION_MEMBERS_MAX, Collections, Scored};
 pub use delivery::{
     Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch, GroupStart,
@@ -31,7 +36,13 @@ pub use delivery::{
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
-pub use pubsub::{Listener, PubSub, Subject, Subscription};
+pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Slot, Stale};
+pub use lock::{Claim, Holder, Lock, LockKey, LockLease, Locked};
+pub use pubsub::{PubSub, Subject, Subscriber, Subscription};
+pub use queue::{
+    DeadJob, Job, JobQueue, Lease, LeaseId, LeaseSettlement, Lengths, Loss, PushOptions, Queue, Rate, TAKE_MAX, Took,
+    Want,
+};
 pub use stream::{Group, Stream, StreamInfo};
 pub use wake::{Wake, Wakes};
 
@@ -43,9 +54,9 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug {}
+pub trait Store: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug {}
 
-impl<T: Cache + Stream + PubSub + Collections + Delivery + std::fmt::Debug> Store for T {}
+impl<T: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug> Store for T {}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

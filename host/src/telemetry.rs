@@ -4,12 +4,14 @@
 //! here, as counts in fixed buckets, so that an event costs two additions and memory does not grow with the rate.
 //! Knows no plugin, no store and no server: whoever has something to tell calls in. Bounded by the number of plugins.
 
+mod cache;
 mod export;
 mod histogram;
 mod outage;
 mod plugin;
 mod store;
 
+pub use cache::CacheMetrics;
 pub use export::Exporter;
 pub use histogram::{Histogram, Spread};
 pub use outage::OutageMetrics;

@@ -7,4 +7,34 @@ pub mod backoff;
 pub mod channel;
 pub mod dead_letter;
 pub mod http;
+pub mod queue;
+pub mod schedule;
 pub mod stream;
+
+mod batch;
+mod plan;
+mod turns;
+
+/// What the exactly-once protocol does. Only tests of that protocol ever change it, to see what would happen.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    /// Commits are transactions that watch the consumer's fence, or the lease.
+    pub fenced: bool,
+    /// After a lost reply the consumer advances its own fence first, or moves its lease to a new name.
+    pub fence_after_lost_reply: bool,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self { fenced: true, fence_after_lost_reply: true }
+    }
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All its batches were finished.
+    Drained,
+    /// So many batches were dropped; their events will be redelivered.
+    Dropped(usize),
+}

@@ -4,6 +4,7 @@ mod build;
 mod dead;
 mod dev;
 mod feed;
+mod queues;
 mod run;
 
 use sandbar_tests::RedisServer;

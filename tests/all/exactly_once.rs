@@ -7,6 +7,8 @@
 //! The same run without the fence, and without the increment of the fence after a lost reply, must show doubled events: that
 //! proves that the faults are hard enough to notice.
 
+mod queue;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbar_tests::process::HostProcess;
-use sandbar_tests::{Faults, Options, Proxy, RedisServer, components, open_manifest, poll_until_blocking};
+use sandbar_tests::{Faults, Group, Options, Proxy, RedisServer, components, open_manifest, poll_until_blocking};
 
 const CAMERAS: u64 = 20;
 /// Longer than `claim-idle` below, so that a host that is stopped this long is taken for dead.
@@ -23,6 +25,32 @@ const TRIGGER: &str =
     "batch = 50\nconcurrency = 3\nprefetch = 2\nclaim-idle = \"300ms\"\nretry-min = \"10ms\"\nretry-max = \"100ms\"";
 /// How long the last events may take once nothing is disturbed any more.
 const SETTLE: Duration = Duration::from_secs(90);
+
+/// Where the events come from.
+trait Work {
+    /// The plugin's manifest and component.
+    fn plugin(&self) -> (String, &'static str);
+    /// Produces the events of these numbers.
+    fn feed(&self, server: &RedisServer, numbers: std::ops::Range<u64>);
+    /// Whether nothing is left to be handled. Asked again and again at the end.
+    fn is_settled(&self, server: &RedisServer) -> bool;
+}
+
+struct Stream;
+
+impl Work for Stream {
+    fn plugin(&self) -> (String, &'static str) {
+        (open_manifest(TRIGGER, ""), components::HANDLE_COUNT)
+    }
+
+    fn feed(&self, server: &RedisServer, numbers: std::ops::Range<u64>) {
+        feed(server, numbers);
+    }
+
+    fn is_settled(&self, server: &RedisServer) -> bool {
+        Group::new(server, "events", "guest").is_settled()
+    }
+}
 
 struct Plan {
     seed: u64,
@@ -60,7 +88,7 @@ fn seed(default: u64) -> u64 {
 fn every_event_takes_effect_once() {
     let (events, faults) = if is_long() { (100_000, 100) } else { (6_000, 14) };
     let plan = Plan { seed: seed(1), events, faults, protocol: None, spoiled: 0.02, signals: true };
-    let tally = run(&plan);
+    let tally = run(&Stream, &plan);
     assert_eq!((tally.lost, tally.doubled), (0, 0), "seed {}: {tally}", plan.seed);
 }
 
@@ -68,7 +96,7 @@ fn every_event_takes_effect_once() {
 fn without_the_fence_events_are_doubled() {
     let plan =
         Plan { seed: seed(2), events: 20_000, faults: 40, protocol: Some("unfenced"), spoiled: 0.0, signals: true };
-    let tally = run(&plan);
+    let tally = run(&Stream, &plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
 
@@ -76,21 +104,22 @@ fn without_the_fence_events_are_doubled() {
 fn without_the_increment_after_a_lost_reply_events_are_doubled() {
     let protocol = Some("no-fence-after-lost-reply");
     let plan = Plan { seed: seed(3), events: 20_000, faults: 40, protocol, spoiled: 0.05, signals: false };
-    let tally = run(&plan);
+    let tally = run(&Stream, &plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
 
 /// Feeds events in portions with a fault after each, waits until all are settled, and counts. A protocol that is
 /// broken on purpose is run only until the first doubled event.
-fn run(plan: &Plan) -> Tally {
+fn run(work: &impl Work, plan: &Plan) -> Tally {
     let server = RedisServer::with(Options::new().port().append_only());
     let proxy = Proxy::start(server.port(), spoil(plan.spoiled), plan.seed);
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("plugin.toml");
-    std::fs::write(&manifest, open_manifest(TRIGGER, "")).unwrap();
+    let (text, component) = work.plugin();
+    std::fs::write(&manifest, text).unwrap();
     let start = || {
         let program = env!("CARGO_BIN_EXE_host-under-test");
-        HostProcess::start(program, &proxy.url(), &manifest, components::HANDLE_COUNT, plan.protocol)
+        HostProcess::start(program, &proxy.url(), &manifest, component, plan.protocol)
     };
     let mut hosts = [start(), start()];
     let mut random = StdRng::seed_from_u64(plan.seed);
@@ -98,7 +127,7 @@ fn run(plan: &Plan) -> Tally {
     let portion = plan.events / u64::from(plan.faults);
     let mut fed = 0;
     for _ in 0..plan.faults {
-        feed(&server, fed..fed + portion);
+        work.feed(&server, fed..fed + portion);
         fed += portion;
         std::thread::sleep(Duration::from_millis(random.random_range(0..150)));
         let victim = usize::from(random.random::<bool>());
@@ -143,7 +172,7 @@ fn run(plan: &Plan) -> Tally {
     if tally.doubled == 0 {
         let begun = Instant::now();
         poll_until_blocking(SETTLE, "all events are settled", || {
-            is_settled(&server) || (plan.protocol.is_some() && begun.elapsed() > SETTLE / 3)
+            work.is_settled(&server) || (plan.protocol.is_some() && begun.elapsed() > SETTLE / 3)
         });
         (tally.lost, tally.doubled) = count(&server, fed);
     }
@@ -168,16 +197,6 @@ fn feed(server: &RedisServer, range: std::ops::Range<u64>) {
         pipeline.cmd("XADD").arg("events").arg("*").arg("camera").arg(camera).arg("seq").arg(seq).ignore();
     }
     pipeline.query::<()>(&mut server.connect()).unwrap();
-}
-
-/// Whether every entry was delivered and nothing is pending.
-fn is_settled(server: &RedisServer) -> bool {
-    let mut connection = server.connect();
-    let groups: Vec<HashMap<String, redis::Value>> =
-        redis::cmd("XINFO").arg("GROUPS").arg("events").query(&mut connection).unwrap_or_default();
-    let Some(group) = groups.first() else { return false };
-    let number = |name: &str| redis::from_redis_value_ref::<u64>(&group[name]).unwrap_or(u64::MAX);
-    number("pending") == 0 && number("lag") == 0
 }
 
 /// How many of the first `fed` events took no effect, and how many effects there are too many, by lists and by counts.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sandbar::config::StoreConfig;
 use sandbar::store::embedded::Embedded;
-use sandbar::store::{Store, connect};
+use sandbar::store::{EntryId, Store, connect};
+use sandbar_tests::host::text;
 use sandbar_tests::{RedisServer, TestHost, components, manifest, open_manifest};
 
 /// Runs a test once on each store.
@@ -59,6 +60,36 @@ async fn collections_do_what_they_say() {
 async fn the_standard_interfaces_are_there() {
     let config = "[config]\ngreeting = \"hello\"\nnumber = \"42\"";
     expect(components::CONFIG_ALL, &open_manifest("", config), &["any"], 1, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_do_what_they_say() {
+    let words = ["push", "take", "taken", "fail", "back", "trap", "survived"];
+    let trigger = "batch = 1\nmax-attempts = 50\nretry-min = \"1ms\"\nretry-max = \"2ms\"";
+    let reasons = ["this event is rejected", "(attempt 50, the last)"];
+    expect(components::QUEUE_ALL, &open_manifest(trigger, ""), &words, 5, &reasons).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_over_which_every_call_fails_ends_in_the_dead_letters() {
+    on_both(async |store| {
+        let test = TestHost::on(store, components::QUEUE_ALL, &open_manifest(ONE_AT_A_TIME, "")).await;
+        test.feed(&[&[("do", "seed")]]).await;
+        let mut fed = 1;
+        test.settled(fed).await;
+        while test.value("passed").await.as_deref() != Some("2") {
+            assert!(fed < 1_000, "the job is still there");
+            test.feed(&[&[("do", "poison")]]).await;
+            fed += 1;
+            test.settled(fed).await;
+        }
+        assert!(fed > 100, "it was given up after {fed} calls");
+        let letters = test.store.range("q:dead", EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(text(&letters[0], "reason"), "calls that took it failed 101 times");
+        assert_eq!((text(&letters[0], "payload"), text(&letters[0], "attempt")), ("poison".to_owned(), "1".to_owned()));
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,5 +211,8 @@ async fn put_detections(store: &dyn Store, requests: &BTreeSet<String>) {
     };
     let effects: Vec<Effect> = requests.iter().map(detection).collect();
     let settlement = Settlement::default();
-    store.commit(Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true }).await.unwrap();
+    store
+        .commit(Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true })
+        .await
+        .unwrap();
 }

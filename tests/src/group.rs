@@ -28,7 +28,16 @@ impl<'a> Group<'a> {
 
     /// Entries not yet delivered; none where there is no such group, or the server cannot tell.
     pub fn lag(&self) -> Option<u64> {
-        self.number("lag")
+        let group = self.state()?;
+        match group.get("lag") {
+            Some(lag) => u64::from_redis_value_ref(lag).ok(),
+            // Before Redis 7 entries have to be counted.
+            None => {
+                let last = String::from_redis_value_ref(group.get("last-delivered-id")?).ok()?;
+                let unread: Vec<Value> = self.server.get(&["XRANGE", self.stream, &format!("({last}"), "+"]);
+                Some(unread.len() as u64)
+            }
+        }
     }
 
     /// Whether every entry was delivered and acknowledged.
@@ -48,11 +57,14 @@ impl<'a> Group<'a> {
     }
 
     fn number(&self, name: &str) -> Option<u64> {
+        u64::from_redis_value_ref(self.state()?.get(name)?).ok()
+    }
+
+    fn state(&self) -> Option<BTreeMap<String, Value>> {
         let mut connection = self.server.connect();
         let groups: Vec<BTreeMap<String, Value>> =
             ::redis::cmd("XINFO").arg("GROUPS").arg(self.stream).query(&mut connection).unwrap_or_default();
-        let this = groups.iter().find(|group| group["name"] == Value::BulkString(self.name.as_bytes().to_vec()))?;
-        u64::from_redis_value_ref(this.get(name)?).ok()
+        groups.into_iter().find(|group| group["name"] == Value::BulkString(self.name.as_bytes().to_vec()))
     }
 }
 

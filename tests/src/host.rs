@@ -106,8 +106,14 @@ pub async fn feed(store: &dyn Store, stream: &str, events: &[&[(&str, &str)]]) {
             retention: Retention::Unlimited,
         })
         .collect();
-    let commit =
-        Commit { consumer: None, relied_on: &[], effects: &effects, settlement: Settlement::default(), atomic: true };
+    let commit = Commit {
+        consumer: None,
+        relied_on: &[],
+        effects: &effects,
+        settlement: Settlement::default(),
+        leases: &[],
+        atomic: true,
+    };
     store.commit(commit).await.unwrap();
 }
 

@@ -151,6 +151,14 @@ impl RedisServer {
         T::from_redis_value(self.ask(words)).unwrap_or_else(|err| panic!("{words:?}: {err}"))
     }
 
+    /// The first two numbers of the server's version.
+    pub fn version(&self) -> (u32, u32) {
+        let info: String = self.get(&["INFO", "server"]);
+        let text = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or_default();
+        let mut numbers = text.split('.').map(|number| number.parse().unwrap_or_default());
+        (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
+    }
+
     /// Appends entries, each a list of names and values.
     pub fn append<'a>(&self, stream: &str, entries: impl IntoIterator<Item = Vec<(&'a str, String)>>) {
         let mut connection = self.connect();

@@ -1,6 +1,6 @@
-//! `sandbar dead`: looks after the dead letters of a stream.
+//! `sandbar dead`: looks after the dead letters of a stream or a queue.
 //!
-//! Works on the stream `<stream>:dead` through the store, in commits of at most [`BATCH_MAX`] letters.
+//! Works on the stream `<name>:dead` through the store, in commits of at most [`BATCH_MAX`] letters.
 
 mod letter;
 
@@ -14,7 +14,9 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use crate::grants::check_name;
-use crate::store::{Commit, CommitError, Effect, EntryId, Field, Refusal, Retention, Settlement, Source, Store};
+use crate::store::{
+    Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Settlement, Source, Store,
+};
 use crate::trigger::dead_letter::FIELD_PREFIX;
 use letter::Letter;
 
@@ -46,7 +48,7 @@ enum Action {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<EntryId>,
     },
-    /// Append the events again to the stream that they came from, and remove the letters
+    /// Append the events again to the stream that they came from (or push the jobs to their queue), and remove the letters
     Retry {
         #[command(flatten)]
         from: Place,
@@ -63,10 +65,24 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 struct Place {
     /// The stream that the events came from, without the tenant's prefix
     #[arg(long, value_name = "STREAM")]
-    stream: String,
+    stream: Option<String>,
+    /// The queue that the jobs came from, without the tenant's prefix
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+}
+
+impl Place {
+    /// What is named, and how.
+    fn named(&self) -> (&str, &'static str) {
+        match (&self.stream, &self.queue) {
+            (None, Some(queue)) => (queue, "--queue"),
+            (stream, _) => (stream.as_deref().unwrap_or_default(), "--stream"),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -95,7 +111,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     | Action::Show { from, .. }
     | Action::Retry { from, .. }
     | Action::Drop { from, .. }) = &arguments.action;
-    let desk = Desk::open(&from.stream, global).await?;
+    let desk = Desk::open(from, global).await?;
     match &arguments.action {
         Action::List { limit, .. } => desk.list(*limit, screen).await,
         Action::Show { ids, .. } => {
@@ -116,25 +132,29 @@ enum Fate {
     Drop,
 }
 
-/// The dead letters of one stream.
+/// The dead letters of one stream or queue.
 struct Desk {
     store: Arc<dyn Store>,
-    /// The stream as the operator calls it.
+    /// The stream or queue as the operator calls it, with the option before it.
     called: String,
     /// The stream's key.
     stream: String,
+    /// The queue of that name.
+    queue: Arc<JobQueue>,
     /// The key of the dead-letter stream.
     dead: String,
 }
 
 impl Desk {
-    async fn open(stream: &str, global: &Global) -> Result<Self, Failure> {
+    async fn open(from: &Place, global: &Global) -> Result<Self, Failure> {
+        let (stream, option) = from.named();
         check_name("stream's name", stream).map_err(|error| Failure::new(Exit::Usage, error))?;
         let setup = Setup::find(global)?;
         let store = setup.connect_shared("dead").await?;
         // Only the keys matter here, not the group or the bounds.
         let Source { stream: key, dead_key: dead, .. } = Source::new(&setup.config.tenant.prefix, stream, "", 1, 1);
-        Ok(Self { store, called: stream.to_owned(), stream: key, dead })
+        let queue = Arc::new(JobQueue::new(&setup.config.tenant.prefix, stream));
+        Ok(Self { store, called: format!("{option} {stream}"), stream: key, queue, dead })
     }
 
     async fn list(&self, limit: u32, screen: &Screen) -> Result<Exit, Failure> {
@@ -163,7 +183,7 @@ impl Desk {
                     Exit::Failed,
                     format_args!("there is no dead letter {id} in `{}`; nothing was done", self.dead),
                 )
-                .help(format_args!("sandbar dead list --stream {}", self.called))
+                .help(format_args!("sandbar dead list {}", self.called))
             })?);
         }
         Ok(letters)
@@ -207,13 +227,13 @@ impl Desk {
             "no event is in {}: no field begins with `{FIELD_PREFIX}`; left as they are",
             report.left.join(", ")
         );
-        Err(Failure::new(Exit::Failed, what).help(format_args!("sandbar dead show --stream {} ID", self.called)))
+        Err(Failure::new(Exit::Failed, what).help(format_args!("sandbar dead show {} ID", self.called)))
     }
 
     /// Settles letters in one commit.
     async fn settle_batch(&self, letters: Vec<Letter>, fate: Fate, report: &mut Report) -> Result<(), Failure> {
         let (letters, empty): (Vec<_>, Vec<_>) =
-            letters.into_iter().partition(|letter| fate == Fate::Drop || !letter.original.is_empty());
+            letters.into_iter().partition(|letter| fate == Fate::Drop || letter.has_event());
         report.left.extend(empty.iter().map(|letter| letter.id.to_string()));
         if letters.is_empty() {
             return Ok(());
@@ -223,8 +243,17 @@ impl Desk {
         let mut effects = Vec::new();
         if fate == Fate::Retry {
             // Where the key holds something else the events would be refused, but their letters removed.
-            self.store.length(&self.stream).await.map_err(|error| Failure::store("send letters back", &error))?;
-            effects.extend(letters.iter().map(|letter| append(&self.stream, letter.original.clone())));
+            let (jobs, entries) = letters.iter().fold((false, false), |(jobs, entries), letter| {
+                (jobs || letter.payload.is_some(), entries || letter.payload.is_none())
+            });
+            let refused = |error| Failure::store("send letters back", &error);
+            if entries {
+                self.store.length(&self.stream).await.map_err(refused)?;
+            }
+            if jobs {
+                self.store.lengths(&self.queue).await.map_err(refused)?;
+            }
+            effects.extend(letters.iter().map(|letter| self.send_back(letter)));
         }
         effects.push(Effect::Remove { stream: self.dead.clone(), ids });
         let refused = self.commit(&effects).await.map_err(|error| self.not_settled(&error, report))?;
@@ -243,16 +272,27 @@ impl Desk {
         .help("their letters were put back, with new ids"))
     }
 
+    fn send_back(&self, letter: &Letter) -> Effect {
+        match &letter.payload {
+            None => append(&self.stream, letter.original.clone()),
+            Some(payload) => Effect::Push {
+                queue: self.queue.clone(),
+                payloads: vec![payload.clone()],
+                options: PushOptions::default(),
+            },
+        }
+    }
+
     async fn commit(&self, effects: &[Effect]) -> Result<Vec<Refusal>, CommitError> {
         let settlement = Settlement::default();
-        let commit = Commit { consumer: None, relied_on: &[], effects, settlement, atomic: true };
+        let commit = Commit { consumer: None, relied_on: &[], effects, settlement, leases: &[], atomic: true };
         Ok(self.store.commit(commit).await?.refused)
     }
 
     fn not_settled(&self, error: &CommitError, report: &Report) -> Failure {
         let exit = if matches!(error, CommitError::Unknown(_)) { Exit::Store } else { Exit::Failed };
         Failure::new(exit, format_args!("stopped after {} letters: {error}", report.letters))
-            .help(format_args!("look at what is left: sandbar dead list --stream {}", self.called))
+            .help(format_args!("look at what is left: sandbar dead list {}", self.called))
     }
 
     async fn range(&self, start: EntryId, end: EntryId, count: u32, reverse: bool) -> Result<Vec<Letter>, Failure> {

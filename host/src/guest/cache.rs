@@ -6,7 +6,10 @@ use super::state::{self, State};
 use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, FetchPolicy, Host, Page, Remaining};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::overlay::{self, Held, Seen};
-use crate::store::{self, Effect, StoreError};
+use crate::pattern::escape_glob;
+use crate::store::{self, Effect, Slot, StoreError};
+use crate::tiers::policy::Policy;
+use crate::tiers::{Fetch, FetchError};
 
 /// The most keys of `get-many`, and the largest hint of `scan`.
 const KEYS_MAX: u32 = 1000;
@@ -49,7 +52,7 @@ impl Host for State {
     async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
         self.identity.policy.scan(&pattern)?;
         state::count(&pattern, count, KEYS_MAX)?;
-        let (store, full) = (self.store(), format!("{}{pattern}", escape(&self.identity.prefix)));
+        let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(&self.identity.prefix)));
         let answer = store.scan(&full, cursor, count).await;
         let page = self.answered(answer)?;
         let prefix = self.identity.prefix.as_str();
@@ -69,9 +72,23 @@ impl Host for State {
         plain(&key, seen.value).map(|value| value.map(Vec::from))
     }
 
-    async fn fetch(&mut self, key: String, _policy: FetchPolicy) -> Result<Option<Vec<u8>>, Error> {
-        self.readable(&key)?;
-        Err(Error::Internal("there is no tiered cache yet".to_owned()))
+    async fn fetch(&mut self, key: String, policy: FetchPolicy) -> Result<Option<Vec<u8>>, Error> {
+        let full = self.readable(&key)?;
+        let policy = Policy::from(policy);
+        policy.check().map_err(|error| Error::Invalid(format!("`{key}`: {error}")))?;
+        if self.call.writes_to(&full).any(overlay::decides) {
+            return self.look(&full).await.map(|value| value.map(Vec::from));
+        }
+        let mut seen = match self.read_through(&key, &policy).await {
+            Err(Error::WrongType(_)) if self.call.writes_to(&full).next().is_some() => Held::Other,
+            found => found?.map_or(Held::Nothing, Held::Plain),
+        };
+        if self.call.writes_to(&full).next().is_some() {
+            let mut written = Seen { value: seen, ttl: store::Remaining::Never };
+            self.call.writes_to(&full).for_each(|effect| written.apply(effect));
+            seen = written.value;
+        }
+        plain(&key, seen).map(|value| value.map(Vec::from))
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
@@ -107,7 +124,10 @@ impl Host for State {
 
     fn delete(&mut self, key: String) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        self.write(Effect::Delete { key: full }, 0)
+        self.write(Effect::Delete { key: full }, 0)?;
+        // What `fetch` remembers of the key goes with it, also where the key itself has expired.
+        let Slot { note, .. } = Slot::new(&self.identity.prefix, &key);
+        self.write(Effect::Delete { key: note }, 0)
     }
 
     fn expire(&mut self, key: String, ttl_ms: u64) -> Result<(), Error> {
@@ -123,6 +143,24 @@ impl Host for State {
 }
 
 impl State {
+    /// The value of a key through all tiers.
+    async fn read_through(&mut self, key: &str, policy: &Policy) -> Result<Option<Bytes>, Error> {
+        let (until, lineage) = (self.call.deadline, self.call.lineage.clone());
+        let identity = self.identity.clone();
+        let fetch = Fetch { key, policy, loader: identity.loader.as_deref(), until, lineage: &lineage };
+        let found = identity.tiers.fetch(fetch).await.map_err(|error| match error {
+            FetchError::Store(error) => {
+                self.call.store_failed |= error.is_transient();
+                error.into()
+            }
+            FetchError::Failed(_) => Error::Unavailable(format!("`{key}`: {error}")),
+            FetchError::TimedOut => Error::TimedOut(format!("`{key}`: {error}")),
+            FetchError::Recursive => Error::Invalid(format!("`{key}`: {error}")),
+            FetchError::TooMany => Error::Limit(format!("`{key}`: {error}")),
+        });
+        found.map(|(value, _)| value)
+    }
+
     /// The value of a key as this call would leave it.
     async fn look(&mut self, full: &str) -> Result<Option<Bytes>, Error> {
         if self.call.writes_to(full).next().is_none() {
@@ -164,14 +202,15 @@ fn plain(key: &str, held: Held) -> Result<Option<Bytes>, Error> {
     }
 }
 
-/// Makes a prefix literal within a glob pattern.
-fn escape(prefix: &str) -> String {
-    let mut escaped = String::with_capacity(prefix.len());
-    for c in prefix.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
-            escaped.push('\\');
+impl From<FetchPolicy> for Policy {
+    fn from(policy: FetchPolicy) -> Self {
+        Self {
+            ttl_ms: policy.ttl_ms,
+            jitter_percent: policy.jitter_percent,
+            memory_ttl_ms: policy.memory_ttl_ms,
+            negative_ttl_ms: policy.negative_ttl_ms,
+            stale_while_revalidate_ms: policy.stale_while_revalidate_ms,
+            stale_on_error_ms: policy.stale_on_error_ms,
         }
-        escaped.push(c);
     }
-    escaped
 }

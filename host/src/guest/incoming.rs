@@ -17,6 +17,7 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingResponse, HostResponseOutparam};
 
 use super::state::{Identity, State};
 use crate::call::Ended;
+use crate::lock::release_all;
 use crate::store::combine::combine;
 use crate::store::{CommitError, Effect};
 
@@ -126,7 +127,9 @@ impl State {
             let max = answering.response_bytes;
             Some(Refusal::Invalid(format!("the answer would have {bytes} bytes; `response-bytes` allows {max}")))
         } else {
-            match commit(&self.identity, ended).await {
+            let committed = commit(&self.identity, ended).await;
+            release_all(&self.call.locks.settled()).await;
+            match committed {
                 Ok(took) => {
                     let mut noted = answering.noted.lock();
                     (noted.is_answered, noted.committed_in) = (true, took);
@@ -147,14 +150,16 @@ impl State {
 
 /// Commits what a call has written outside of a delivery, and tells how long that took. Without writes there is nothing to commit, and
 /// nothing that the store is needed for.
-pub async fn commit(identity: &Arc<Identity>, ended: Ended) -> Result<Option<Duration>, Refusal> {
-    if ended.writes.is_empty() {
+pub async fn commit(identity: &Arc<Identity>, mut ended: Ended) -> Result<Option<Duration>, Refusal> {
+    if ended.writes.is_empty() && ended.taken.is_empty() {
+        release_all(&ended.locks).await;
         return Ok(None);
     }
     let begun = Instant::now();
     let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-    let committed = identity.commit(&effects, &ended.relied_on).await.map_err(Refusal::NotCommitted)?;
-    match committed.refused.first() {
+    let committed = identity.commit(&effects, &ended.relied_on, &mut ended.taken, true).await;
+    release_all(&ended.locks).await;
+    match committed.map_err(Refusal::NotCommitted)?.refused.first() {
         None => Ok(Some(begun.elapsed())),
         Some(refused) => {
             let name = effects.get(refused.effect).map_or("a write", Effect::name);

@@ -1,37 +1,132 @@
 //! `sandbar:plugin/lock`.
 
+use std::time::{Duration, Instant};
+
 use wasmtime::component::Resource;
 
 use super::state::State;
 use crate::bindings::sandbar::plugin::lock::{Host, HostGuard};
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::{GivenBack, Untakable};
+use crate::lock::HeldLock;
+use crate::store::{Claim, LockKey};
 
-/// A lock that a call holds.
+/// The shortest time to live, in milliseconds.
+const TTL_MS_MIN: u64 = 100;
+/// The longest time to live and the longest wait, in milliseconds: an hour.
+const TIME_MS_MAX: u64 = 3_600_000;
+
+/// What a plugin has of a lock. The lock itself belongs to the call: a guard that is kept beyond it guards nothing.
 #[derive(Debug)]
-pub struct Guard;
+pub struct Guard {
+    /// Tells it from all others of its instance.
+    number: u64,
+    key: String,
+    token: u64,
+}
+
+impl From<Untakable> for Error {
+    fn from(untakable: Untakable) -> Self {
+        let text = untakable.to_string();
+        match untakable {
+            Untakable::Held(_) => Self::Invalid(text),
+            Untakable::Lost(_) => Self::Conflict(text),
+            Untakable::Guards | Untakable::Waiting => Self::Limit(text),
+        }
+    }
+}
 
 impl Host for State {
-    async fn acquire(&mut self, key: String, _ttl_ms: u64, _wait_ms: u64) -> Result<Resource<Guard>, Error> {
-        self.writable(&key)?;
-        Err(Error::Internal("there are no locks yet".to_owned()))
+    async fn acquire(&mut self, key: String, ttl_ms: u64, wait_ms: u64) -> Result<Resource<Guard>, Error> {
+        let full = self.writable(&key)?;
+        check_ttl(&key, ttl_ms)?;
+        if wait_ms > TIME_MS_MAX {
+            return Err(Error::Invalid(format!("a wait of {wait_ms} ms for `{key}`; 0 to {TIME_MS_MAX} are allowed")));
+        }
+        self.guards = self.guards.wrapping_add(1);
+        let number = self.guards;
+        if self.call.locks.take_again(&full, number)? {
+            let token = self.call.locks.of_guard(number).map_or(0, HeldLock::token);
+            return self.guard(Guard { number, key, token });
+        }
+        let (store, identity) = (self.shared_store(&key)?, &self.identity);
+        let claim = Claim::new(LockKey::new(&identity.prefix, &key), &identity.host, &identity.plugin, ttl_ms);
+        let left = self.call.deadline.saturating_duration_since(Instant::now());
+        let answer = HeldLock::acquire(&store, &claim, Duration::from_millis(wait_ms).min(left)).await;
+        let Some(lock) = self.answered(answer)? else {
+            self.count("timed-out");
+            return Err(Error::TimedOut(format!("`{key}` was not free within {wait_ms} ms")));
+        };
+        self.count("acquired");
+        let token = lock.token();
+        self.call.keep(lock, number);
+        self.guard(Guard { number, key, token })
     }
 }
 
 impl HostGuard for State {
-    fn token(&mut self, _guard: Resource<Guard>) -> u64 {
-        0
+    fn token(&mut self, guard: Resource<Guard>) -> u64 {
+        self.table.get(&guard).map_or(0, |guard| guard.token)
     }
 
-    async fn extend(&mut self, _guard: Resource<Guard>, _ttl_ms: u64) -> Result<(), Error> {
-        Err(Error::Internal("there are no locks yet".to_owned()))
+    async fn extend(&mut self, guard: Resource<Guard>, ttl_ms: u64) -> Result<(), Error> {
+        let (number, key) = self.known(&guard)?;
+        check_ttl(&key, ttl_ms)?;
+        let answer = match self.call.locks.of_guard(number) {
+            Some(lock) => lock.extend(ttl_ms).await,
+            None => Ok(false),
+        };
+        if self.answered(answer)? { Ok(()) } else { Err(lost(&key)) }
     }
 
-    async fn release(&mut self, _guard: Resource<Guard>) -> Result<(), Error> {
-        Err(Error::Internal("there are no locks yet".to_owned()))
+    async fn release(&mut self, guard: Resource<Guard>) -> Result<(), Error> {
+        let (number, key) = self.known(&guard)?;
+        let is_held = match self.call.give_back(number) {
+            GivenBack::Never => false,
+            GivenBack::AfterCommit(is_lost) => !is_lost,
+            GivenBack::Now(lock) => {
+                let answer = lock.release().await;
+                self.answered(answer)?
+            }
+        };
+        if is_held { Ok(()) } else { Err(lost(&key)) }
     }
 
-    fn drop(&mut self, guard: Resource<Guard>) -> wasmtime::Result<()> {
-        self.table.delete(guard)?;
+    async fn drop(&mut self, guard: Resource<Guard>) -> wasmtime::Result<()> {
+        let guard = self.table.delete(guard)?;
+        if let GivenBack::Now(lock) = self.call.give_back(guard.number) {
+            crate::lock::release_all(&[lock]).await;
+        }
         Ok(())
     }
+}
+
+impl State {
+    /// Hands a guard to the plugin.
+    fn guard(&mut self, guard: Guard) -> Result<Resource<Guard>, Error> {
+        self.table.push(guard).map_err(|error| Error::Internal(format!("a guard could not be made: {error}")))
+    }
+
+    /// The number of a guard and the key of its lock.
+    fn known(&self, guard: &Resource<Guard>) -> Result<(u64, String), Error> {
+        let unknown = |error| Error::Internal(format!("a guard is not known: {error}"));
+        self.table.get(guard).map(|guard| (guard.number, guard.key.clone())).map_err(unknown)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+        metrics::counter!("sandbar_locks_total", "tenant" => tenant, "plugin" => plugin, "outcome" => outcome)
+            .increment(1);
+    }
+}
+
+fn lost(key: &str) -> Error {
+    Error::Conflict(format!("`{key}` is no longer held: it was lost, or given back before"))
+}
+
+fn check_ttl(key: &str, ttl_ms: u64) -> Result<(), Error> {
+    if (TTL_MS_MIN..=TIME_MS_MAX).contains(&ttl_ms) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("a time to live of {ttl_ms} ms for `{key}`; {TTL_MS_MIN} to {TIME_MS_MAX} are allowed")))
 }

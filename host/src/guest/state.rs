@@ -13,12 +13,13 @@ use super::http::Outgoing;
 use super::incoming::Answering;
 use super::logging::Output;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
-use crate::call::Call;
+use crate::call::{Call, Takes};
 use crate::grants::Policy;
 use crate::manifest::Limits;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::store::{Commit, CommitError, Committed, Effect, Field, Settlement, Store, StoreError};
+use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
+use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -40,6 +41,8 @@ pub struct Identity {
     pub tenant: String,
     /// What every name that the plugin uses is prefixed with.
     pub prefix: String,
+    /// The host's name, unique to this incarnation.
+    pub host: String,
     /// The plugin's name.
     pub plugin: String,
     /// The version: the SHA-256 of the component, in hexadecimal.
@@ -56,22 +59,29 @@ pub struct Identity {
     pub outbound: Outbound,
     /// What stands in for the store while it is away; none where the plugin's calls fail then.
     pub outage: Option<Arc<Outage>>,
+    /// Where its tiered reads go.
+    pub tiers: Arc<Tiers>,
+    /// The plugin that loads what they miss.
+    pub loader: Option<String>,
 }
 
 impl Identity {
-    /// Commits writes that belong to no delivery.
+    /// Commits what a call has gathered outside of a delivery, with the jobs that it took. Only where it `falls_back`, and took none, what
+    /// stands in for the store may make the commit.
     pub async fn commit(
         &self,
         effects: &[Effect],
         relied_on: &[(String, Option<Bytes>)],
+        taken: &mut Takes,
+        falls_back: bool,
     ) -> Result<Committed, CommitError> {
-        match &self.outage {
-            Some(outage) => outage.commit(effects, relied_on).await,
-            None => {
-                let settlement = Settlement::default();
-                self.store.commit(Commit { consumer: None, relied_on, effects, settlement, atomic: true }).await
-            }
+        if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
+            return outage.commit(effects, relied_on).await;
         }
+        let leases: Vec<LeaseSettlement> = taken.settlements().collect();
+        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, relied_on) }).await?;
+        taken.settled();
+        Ok(committed)
     }
 }
 
@@ -86,6 +96,8 @@ pub struct State {
     pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
+    /// Counts the guards of locks.
+    pub(super) guards: u64,
     limits: StoreLimits,
 }
 
@@ -126,6 +138,7 @@ impl State {
             output,
             wasi,
             table: ResourceTable::new(),
+            guards: 0,
             limits,
         }
     }
@@ -175,10 +188,9 @@ impl State {
         if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
-    /// What stands in for the store while it is away, where this call may use it: the call of a delivery waits for the store that its
-    /// events came from.
+    /// What stands in for the store while it is away, where this call may use it.
     pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
-        self.identity.outage.as_ref().filter(|_| self.call.behalf.is_none())
+        self.identity.outage.as_ref().filter(|_| self.call.falls_back)
     }
 
     /// Where to read.

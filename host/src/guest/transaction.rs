@@ -3,8 +3,10 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::Behalf;
+use crate::lock::release_all;
 use crate::store::combine::combine;
-use crate::store::{Commit, CommitError, Effect, Settlement};
+use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
 
 impl Host for State {
     fn for_event(&mut self, id: String) -> Result<(), Error> {
@@ -25,29 +27,33 @@ impl Host for State {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        let ended = self.call.take();
+        let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
+        let (identity, taken) = (self.identity.clone(), &mut ended.taken);
         let answer = match self.call.behalf.clone() {
-            None => self.identity.clone().commit(&effects, &ended.relied_on).await,
+            None => identity.commit(&effects, &ended.relied_on, taken, self.call.falls_back).await,
             Some(behalf) => {
-                let commit = Commit {
-                    consumer: Some((&behalf.consumer, behalf.epoch)),
-                    relied_on: &ended.relied_on,
-                    effects: &effects,
-                    settlement: Settlement::default(),
-                    atomic: true,
+                let (consumer, lease) = match &behalf {
+                    Behalf::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
+                    Behalf::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
                 };
-                self.identity.store.clone().commit(commit).await
+                let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
+                let plain = Commit::plain(&effects, &ended.relied_on);
+                identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
             }
         };
+        release_all(&self.call.locks.settled()).await;
         match answer {
-            Ok(committed) => match committed.refused.first() {
-                None => Ok(()),
-                Some(refusal) => {
-                    let name = effects.get(refusal.effect).map_or("a write", Effect::name);
-                    Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+            Ok(committed) => {
+                ended.taken.settled();
+                match committed.refused.first() {
+                    None => Ok(()),
+                    Some(refusal) => {
+                        let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                        Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+                    }
                 }
-            },
+            }
             Err(CommitError::Unacceptable(error)) => Err(error.into()),
             Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
             Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {
@@ -57,8 +63,9 @@ impl Host for State {
         }
     }
 
-    fn discard(&mut self) -> Result<(), Error> {
+    async fn discard(&mut self) -> Result<(), Error> {
         self.call.take();
+        release_all(&self.call.locks.settled()).await;
         Ok(())
     }
 }

@@ -14,15 +14,14 @@ use crate::grants::Policy;
 use crate::guest::Identity;
 use crate::http::PluginHealth;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
-use crate::outage::Outage;
-use crate::outbound::Outbound;
 use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
-use crate::store::{Consumer, Source, Store};
+use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::channel;
 use crate::trigger::http::Service;
 use crate::trigger::stream::{Context, Ended, Worker};
+use crate::trigger::{queue, schedule};
 
 /// A plugin that runs.
 #[derive(Debug)]
@@ -44,25 +43,22 @@ struct Task {
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(
-    tenant: &TenantConfig,
-    manifest: &Manifest,
-    version: Version,
-    store: Arc<dyn Store>,
-    outage: &Arc<Outage>,
-    outbound: &Outbound,
-) -> Result<Pool, CallError> {
+pub(super) async fn pool(host: &Host, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+    let tenant = &host.config.tenant;
     let identity = Identity {
         tenant: tenant.name.clone(),
         prefix: tenant.prefix.clone(),
+        host: host.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()).with_private(tenant.http_private.clone()),
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        store,
-        outbound: outbound.clone(),
-        outage: (manifest.on_outage == OnOutage::Fallback).then(|| outage.clone()),
+        store: host.store.clone(),
+        outbound: host.outbound.clone(),
+        outage: (manifest.on_outage == OnOutage::Fallback).then(|| host.outage.clone()),
+        tiers: host.tiers.clone(),
+        loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
     pool.warm().await?;
@@ -74,6 +70,7 @@ impl Running {
     pub(super) fn start(host: &Host, manifest: Manifest, pool: Pool) -> Self {
         let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
         let active = Arc::new(ArcSwap::from_pointee(pool));
+        host.tiers.register(&manifest.name, &active);
         let workers = work(host, &manifest, &active, &metrics, |_| true);
         Self { manifest, active, metrics, workers, dropped: 0 }
     }
@@ -154,6 +151,22 @@ fn work(
                 let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
+            Trigger::Queue(trigger) => {
+                let (store, pool, prefix) = (host.store.clone(), active.clone(), &host.config.tenant.prefix);
+                let context = queue::Context::new(store, prefix, trigger.clone(), pool, metrics.clone(), host.protocol);
+                tokio::spawn(queue::Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
+            }
+            Trigger::Schedule(trigger) => {
+                let context = schedule::Context {
+                    store: host.store.clone(),
+                    keys: schedule::Keys::new(&host.config.tenant.prefix, &manifest.name, &trigger.name),
+                    host: host.name.clone(),
+                    trigger: trigger.clone(),
+                    pool: active.clone(),
+                    metrics: metrics.clone(),
+                };
+                tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
+            }
             Trigger::Http(trigger) => {
                 let service = Arc::new(Service::new(trigger.clone(), active.clone(), metrics.clone()));
                 // It has its route from this instant on, so that no request falls between it and the one that it replaces.
@@ -165,10 +178,6 @@ fn work(
                 let (pool, metrics) = (active.clone(), metrics.clone());
                 let worker = channel::Worker { store, prefix, trigger: trigger.clone(), pool, metrics };
                 tokio::spawn(worker.run(ready.clone(), stop.clone(), give_up))
-            }
-            Trigger::Queue(_) | Trigger::Schedule(_) => {
-                tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
-                tokio::spawn(async { Ended::Drained })
             }
         };
         Task { stop, ready, worker }

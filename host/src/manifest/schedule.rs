@@ -1,10 +1,13 @@
 //! `type = "schedule"`.
 
+mod times;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{DAY_MS, ManifestError, millis, named, refuse, within};
+use super::{DAY_MS, ManifestError, millis, named, within};
+pub use times::Times;
 
 /// When a plugin's `tick` runs, on one host of the fleet at a time.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -28,7 +31,7 @@ pub struct ScheduleTrigger {
     /// How many missed ticks are caught up at most, the newest, 1 to 10,000; default 100.
     #[serde(default = "ScheduleTrigger::default_catch_up_max")]
     pub catch_up_max: u32,
-    /// A tick begins up to so much later, at random, at most 1 h; default 0.
+    /// A tick begins up to so much later, at random but on all hosts alike, and before the next one is due; at most 1 h, default 0.
     #[serde(default, with = "humantime_serde")]
     pub jitter: Duration,
     /// What becomes of a tick that is due while the one before still runs; default `skip`.
@@ -42,11 +45,11 @@ pub struct ScheduleTrigger {
     pub history: u32,
 }
 
-/// What becomes of ticks that no host could run in time.
+/// What becomes of ticks that no host could run in time: all hosts were down, or the store was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missed {
-    /// They are left out; the next one that is due runs.
+    /// They are left out, but for the newest if it is at most 30 s late: such as one whose host was killed.
     #[default]
     Skip,
     /// They are run one after the other, the oldest first.
@@ -60,33 +63,25 @@ pub enum Overlap {
     /// It is left out.
     #[default]
     Skip,
-    /// It runs as soon as the other has ended; further ones are left out.
+    /// It runs as soon as the other has ended. Where there are several, it is for `missed` to say: the newest (`skip`), or all of
+    /// them, one after the other (`catch-up`).
     Wait,
-}
-
-/// When ticks are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schedule<'a> {
-    /// At the times of a cron expression, in a time zone.
-    Cron(&'a str, &'a str),
-    /// At whole multiples of a time since 1970.
-    Every(Duration),
 }
 
 impl ScheduleTrigger {
     /// When its ticks are due.
-    pub fn schedule(&self) -> Schedule<'_> {
-        match (&self.cron, self.every) {
-            (Some(cron), _) => Schedule::Cron(cron, &self.time_zone),
-            (None, every) => Schedule::Every(every.unwrap_or(Duration::from_millis(DAY_MS))),
-        }
+    pub fn times(&self) -> Result<Times, ManifestError> {
+        let times = match (&self.cron, self.every) {
+            (Some(cron), None) => Times::cron(cron, &self.time_zone),
+            (None, Some(every)) => Ok(Times::every(millis(every))),
+            _ => Err("a schedule needs either `cron` or `every`".to_owned()),
+        };
+        times.map_err(|reason| ManifestError::Value { field: "trigger.cron".to_owned(), reason })
     }
 
     pub(super) fn check(&self) -> Result<(), ManifestError> {
         named("trigger.name", &self.name)?;
-        if self.cron.is_some() == self.every.is_some() {
-            return refuse("trigger.cron", "a schedule needs either `cron` or `every`".to_owned());
-        }
+        self.times()?;
         let every_ms = self.every.map_or(10, millis);
         within("trigger.every (ms)", every_ms, 10, 365 * DAY_MS)?;
         within("trigger.catch-up-max", self.catch_up_max.into(), 1, 10_000)?;

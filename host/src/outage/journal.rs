@@ -125,7 +125,7 @@ fn bytes_of(effect: &Effect) -> usize {
             names(members)
         }
         Effect::SortedAdd { members, .. } => members.iter().map(|scored| scored.member.len() + 8).sum(),
-        Effect::ListPush { values, .. } => values.iter().map(Bytes::len).sum(),
+        Effect::Push { payloads: values, .. } | Effect::ListPush { values, .. } => values.iter().map(Bytes::len).sum(),
         Effect::HashAdd { name, .. } => name.len(),
         Effect::Remove { ids, .. } => ids.len() * 16,
         Effect::Delete { .. } | Effect::Expire { .. } | Effect::Add { .. } | Effect::SortedRemoveByScore { .. } => 0,

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Shared;
 use super::journal::Entry;
-use super::{Shared, plain};
 use crate::store::embedded::Embedded;
-use crate::store::{CommitError, Condition, Effect, Expiry, StoreError};
+use crate::store::{Commit, CommitError, Condition, Effect, Expiry, StoreError};
 
 /// How often it is looked whether the store answers again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -112,7 +112,7 @@ async fn commit(
         expiry: Expiry::TtlMs(KEY_TTL_MS),
         condition: Condition::Always,
     });
-    let committed = shared.primary.commit(plain(&effects, relied_on)).await?;
+    let committed = shared.primary.commit(Commit::plain(&effects, relied_on)).await?;
     shared.metrics.replayed(entries.len());
     for refusal in committed.refused {
         shared.metrics.conflict();

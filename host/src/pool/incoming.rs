@@ -38,6 +38,7 @@ impl Pool {
         let (store, exports, limit) = running.parts();
         let call = async {
             store.data_mut().answering = Some(answering);
+            store.data_mut().call().falls_back = true;
             let mut http = store.data_mut().http();
             let request = http.new_incoming_request(Scheme::Http, request)?;
             let answer = http.new_response_outparam(answer)?;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::effect::Effect;
 use super::wake::Wake;
-use super::{EntryId, Field, StoreError};
+use super::{EntryId, Field, LeaseSettlement, StoreError};
 
 /// Where a new consumer group starts to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,8 +187,17 @@ pub struct Commit<'a> {
     pub effects: &'a [Effect],
     /// What becomes of the events; empty without a consumer.
     pub settlement: Settlement,
+    /// What becomes of jobs that are leased.
+    pub leases: &'a [LeaseSettlement],
     /// False for at-least-once delivery: the same commands without the transaction and its checks.
     pub atomic: bool,
+}
+
+impl<'a> Commit<'a> {
+    /// Writes that belong to no delivery.
+    pub fn plain(effects: &'a [Effect], relied_on: &'a [(String, Option<Bytes>)]) -> Self {
+        Self { consumer: None, relied_on, effects, settlement: Settlement::default(), leases: &[], atomic: true }
+    }
 }
 
 /// A commit that was made.
@@ -210,8 +219,8 @@ pub struct Refusal {
 /// A commit that was not made, or of which that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Not made: the consumer's epoch is over. Its pending entries must be read again.
-    #[error("entries were taken over by another consumer")]
+    /// Not made: the consumer's epoch, or the lease, is over. Pending entries must be read again.
+    #[error("the events were taken over by somebody else")]
     Fenced,
     /// Not made: a value that the writer relied on has changed.
     #[error("`{0}` was changed by somebody else")]

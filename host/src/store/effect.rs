@@ -1,8 +1,10 @@
 //! Writes that wait for a commit.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{EntryId, Field, Scored};
+use super::{EntryId, Field, JobQueue, PushOptions, Scored};
 
 /// What becomes of a key's time to live when it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +101,15 @@ pub enum Effect {
         stream: String,
         /// The entries.
         ids: Vec<EntryId>,
+    },
+    /// Pushes jobs to a queue.
+    Push {
+        /// The queue.
+        queue: Arc<JobQueue>,
+        /// At least one payload; the first is pushed first.
+        payloads: Vec<Bytes>,
+        /// How each of them is pushed.
+        options: PushOptions,
     },
     /// Publishes a message.
     Publish {
@@ -206,6 +217,7 @@ impl Effect {
             | Self::ListPush { key, .. }
             | Self::ListRemove { key, .. } => key,
             Self::Append { stream, .. } | Self::Remove { stream, .. } => stream,
+            Self::Push { queue, .. } => &queue.list,
             Self::Publish { channel, .. } => channel,
         }
     }
@@ -219,6 +231,7 @@ impl Effect {
             Self::Add { .. } => "cache.add",
             Self::Append { .. } => "stream.append",
             Self::Remove { .. } => "stream.remove",
+            Self::Push { .. } => "queue.push",
             Self::Publish { .. } => "pubsub.publish",
             Self::HashSet { .. } => "collections.hash-set",
             Self::HashDelete { .. } => "collections.hash-delete",

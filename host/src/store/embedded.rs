@@ -2,7 +2,7 @@
 //!
 //! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only by what
 //! is put into it. Everything lives behind one mutex, which is never held over an await: each call is one instant.
-//! Fences, waiting retries and counts of attempts are kept beside the keys, not in them, so a scan
+//! Fences, waiting retries, counts of attempts, lines for locks and what queues have beside their lists are kept beside the keys, not in them, so a scan
 //! does not meet them. It does not know plugins, tenants or grants.
 
 mod apply;
@@ -16,13 +16,18 @@ mod glob;
 mod group;
 mod integer;
 mod keyspace;
+mod line;
+mod loading;
+mod lock;
 mod log;
+mod queue;
 mod ranks;
 mod sorted;
 mod stream;
 mod tally;
 mod value;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,7 +40,9 @@ use tokio::sync::broadcast;
 use self::channels::Channels;
 use self::fences::Fences;
 use self::keyspace::Keyspace;
-use super::{Listener, PubSub, StoreError, Subject, Subscription, Wakes};
+use self::line::Line;
+use self::lock::Locks;
+use super::{Changes, PubSub, StoreError, Subject, Subscriber, Subscription, Wakes};
 
 pub use self::channels::CHANNEL_MESSAGES_MAX;
 
@@ -46,6 +53,8 @@ pub struct Embedded {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Who waits for entries; has its own lock, which is taken while the state's is not held.
     wakes: Wakes,
+    /// Who keeps copies of values; told while the state's lock is not held.
+    changes: Changes,
 }
 
 /// What is behind the mutex.
@@ -54,6 +63,9 @@ struct State {
     keys: Keyspace,
     channels: Channels,
     fences: Fences,
+    locks: Locks,
+    /// What is beside the lists of queues, by the list's key.
+    lines: HashMap<String, Line>,
 }
 
 impl Embedded {
@@ -67,7 +79,7 @@ impl Embedded {
 
     /// An empty store that goes by another clock, which answers milliseconds since 1970 and must not call the store.
     pub fn with_clock(clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { state: Mutex::default(), clock: Box::new(clock), wakes: Wakes::default() }
+        Self { state: Mutex::default(), clock: Box::new(clock), wakes: Wakes::default(), changes: Changes::local() }
     }
 
     /// A new listener of a channel. One that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is
@@ -108,7 +120,7 @@ impl PubSub for Embedded {
         Ok(self.state().channels.subscribers(channel))
     }
 
-    fn subscribe(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         self.state().channels.listen(subject, listener)
     }
 }

@@ -18,7 +18,7 @@ pub trait PubSub: Send + Sync {
 
     /// Hands what is published from about now on to a listener, until the subscription is dropped. At most once: what is published while
     /// the store cannot be reached is not heard.
-    fn subscribe(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription;
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription;
 }
 
 /// What is listened to.
@@ -48,7 +48,7 @@ impl Subject {
 
 /// Takes messages as they come, and is told whether it can hear any. Called by whoever reads from the store, who must not be held up:
 /// nothing here may wait, or call the store.
-pub trait Listener: Send + Sync + std::fmt::Debug {
+pub trait Subscriber: Send + Sync + std::fmt::Debug {
     /// A message of a channel.
     fn message(&self, channel: &str, payload: Bytes);
 
@@ -58,14 +58,14 @@ pub trait Listener: Send + Sync + std::fmt::Debug {
 
 /// All listeners of a store; cheap to clone. Bounded by their number.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Listeners {
+pub(super) struct Subscribers {
     table: Arc<Mutex<Table>>,
     changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    by_subject: HashMap<Subject, Vec<(u64, Arc<dyn Listener>)>>,
+    by_subject: HashMap<Subject, Vec<(u64, Arc<dyn Subscriber>)>>,
     /// The subjects that are heard.
     heard: HashSet<Subject>,
     next: u64,
@@ -74,7 +74,7 @@ struct Table {
 /// Ends when it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
-    listeners: Listeners,
+    listeners: Subscribers,
     subject: Subject,
     number: u64,
 }
@@ -93,9 +93,9 @@ impl Drop for Subscription {
     }
 }
 
-impl Listeners {
+impl Subscribers {
     /// Adds a listener.
-    pub(super) fn add(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+    pub(super) fn add(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         let mut table = self.table.lock();
         let number = table.next;
         table.next += 1;
@@ -169,7 +169,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Heard(Mutex<(Vec<String>, Vec<bool>)>);
 
-    impl Listener for Heard {
+    impl Subscriber for Heard {
         fn message(&self, channel: &str, _: Bytes) {
             self.0.lock().0.push(channel.to_owned());
         }
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn listeners_come_and_go() {
-        let (listeners, subject) = (Listeners::default(), Subject::Channel("a".to_owned()));
+        let (listeners, subject) = (Subscribers::default(), Subject::Channel("a".to_owned()));
         let (first, second) = (Arc::new(Heard::default()), Arc::new(Heard::default()));
         let kept = listeners.add(subject.clone(), first.clone());
         listeners.heard(&subject, true);

@@ -1,4 +1,4 @@
-//! Who waits for which stream.
+//! Who waits for which stream or queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Wakes one waiter when its stream may have grown. A wake-up that comes while nobody waits is kept, once.
+/// Wakes one waiter when one of its keys may have changed. A wake-up that comes while nobody waits is kept, once.
 #[derive(Debug)]
 pub struct Wake {
-    stream: String,
+    keys: Vec<String>,
     notify: Arc<Notify>,
     wakes: Wakes,
 }
@@ -24,10 +24,12 @@ impl Wake {
 impl Drop for Wake {
     fn drop(&mut self) {
         let mut waiting = self.wakes.0.lock();
-        if let Some(waiters) = waiting.get_mut(&self.stream) {
-            waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.notify));
-            if waiters.is_empty() {
-                waiting.remove(&self.stream);
+        for key in &self.keys {
+            if let Some(waiters) = waiting.get_mut(key) {
+                waiters.retain(|waiter| !Arc::ptr_eq(waiter, &self.notify));
+                if waiters.is_empty() {
+                    waiting.remove(key);
+                }
             }
         }
     }
@@ -40,15 +42,22 @@ pub struct Wakes(Arc<Mutex<HashMap<String, Vec<Arc<Notify>>>>>);
 impl Wakes {
     /// A new waiter for a stream, woken once at the start.
     pub fn watch(&self, stream: &str) -> Wake {
-        let notify = Arc::new(Notify::new());
-        notify.notify_one();
-        self.0.lock().entry(stream.to_owned()).or_default().push(notify.clone());
-        Wake { stream: stream.to_owned(), notify, wakes: self.clone() }
+        self.watch_all(vec![stream.to_owned()])
     }
 
-    /// Wakes those who wait for a stream.
-    pub fn wake(&self, stream: &str) {
-        if let Some(waiters) = self.0.lock().get(stream) {
+    /// A new waiter for several keys, woken once at the start.
+    pub fn watch_all(&self, keys: Vec<String>) -> Wake {
+        let notify = Arc::new(Notify::new());
+        notify.notify_one();
+        let mut waiting = self.0.lock();
+        keys.iter().for_each(|key| waiting.entry(key.clone()).or_default().push(notify.clone()));
+        drop(waiting);
+        Wake { keys, notify, wakes: self.clone() }
+    }
+
+    /// Wakes those who wait for a key.
+    pub fn wake(&self, key: &str) {
+        if let Some(waiters) = self.0.lock().get(key) {
             waiters.iter().for_each(|waiter| waiter.notify_one());
         }
     }
@@ -58,7 +67,7 @@ impl Wakes {
         self.0.lock().values().flatten().for_each(|waiter| waiter.notify_one());
     }
 
-    /// The streams that somebody waits for.
+    /// The keys that somebody waits for.
     pub fn streams(&self) -> Vec<String> {
         self.0.lock().keys().cloned().collect()
     }

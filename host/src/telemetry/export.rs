@@ -81,6 +81,11 @@ fn describe() {
     describe_gauge!("sandbar_degraded", "1 while plugins go on in memory because the store is away, else 0");
     describe_gauge!("sandbar_journal_entries", "Commits of an outage that wait to be replayed");
     describe_counter!(
+        "sandbar_cache_total",
+        "Tiered reads by what answered: memory, store, stale, negative, loaded or failed"
+    );
+    describe_gauge!("sandbar_cache_memory_bytes", "Bytes that tiered reads keep in memory");
+    describe_counter!(
         "sandbar_outgoing_requests_total",
         "Requests that plugins sent, by outcome: answered, failed or limit"
     );
@@ -119,6 +124,9 @@ fn render_histograms(text: &mut String) {
         let lines = by_labels.iter().map(|((tenant, plugin), spread)| (*tenant, *plugin, spread));
         render_histogram(text, name, description, lines);
     }
+    let loads = super::cache::load_times();
+    let lines = loads.iter().map(|(tenant, plugin, spread)| (tenant.as_str(), plugin.as_str(), spread));
+    render_histogram(text, "sandbar_cache_load_seconds", "Time of one call of a plugin's loader", lines);
 }
 
 fn render_histogram<'a>(

@@ -1,17 +1,15 @@
 //! The stream trigger: entries of a stream, handled and acknowledged in one commit.
 //!
 //! One [`Worker`] task per trigger and host is one consumer of the group. It reads ahead, hands batches to tasks of their
-//! own ([`batch`]), and never has more than `concurrency + prefetch` of them. It never waits in the store: wake-ups of all
+//! own (`trigger/batch.rs`), and never has more than `concurrency + prefetch` of them. It never waits in the store: wake-ups of all
 //! triggers come over one connection, and in between it looks by itself every [`SWEEP_MAX`].
 //!
 //! Whenever it is not certain what the store has of it (a lost reply, a fenced commit, a group that was deleted), it
 //! lets its batches end, advances its own fence and reads its own pending entries before anything else. That one way back
 //! serves every fault.
 
-mod batch;
 mod gauge;
-mod plan;
-mod turns;
+mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +20,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
+use super::batch::{self, Batches, Common, Outcome, Part};
+use super::plan::{self, Pause};
+use super::turns::Turns;
+pub use super::{Ended, Protocol};
 use crate::manifest::StreamTrigger;
 use crate::pool::Pool;
 use crate::store::{Batch, Consumer, EntryId, GroupStart, Store, StoreError, Wake};
 use crate::telemetry::PluginMetrics;
-use batch::{Batches, Outcome};
 use gauge::InFlight;
-use plan::Pause;
-use turns::Turns;
+use read::Read;
 
 /// The longest time between two looks at the stream without a wake-up, and between two looks for abandoned entries.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
@@ -40,37 +41,15 @@ const TAKE_OVER_REST: Duration = Duration::from_millis(20);
 /// How often the backlog is measured.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What the exactly-once protocol does. Only tests of that protocol ever change it, to see what would happen.
-#[derive(Debug, Clone, Copy)]
-pub struct Protocol {
-    /// Commits are transactions that watch the consumer's fence.
-    pub fenced: bool,
-    /// After a lost reply the consumer advances its own fence first.
-    pub fence_after_lost_reply: bool,
-}
-
-impl Default for Protocol {
-    fn default() -> Self {
-        Self { fenced: true, fence_after_lost_reply: true }
-    }
-}
-
 /// What a worker and its batches share.
 #[derive(Debug)]
 pub struct Context {
-    /// Where the stream lives.
-    pub store: Arc<dyn Store>,
     /// The consumer that the worker is.
     pub consumer: Arc<Consumer>,
     /// The trigger's part of the manifest.
     pub trigger: StreamTrigger,
-    /// The instances of the active version; replaced while events flow.
-    pub pool: Arc<ArcSwap<Pool>>,
-    /// The plugin's numbers.
-    pub metrics: PluginMetrics,
-    /// See [`Protocol`].
-    pub protocol: Protocol,
-    handling: Semaphore,
+    /// What all kinds of batches have.
+    common: Common,
 }
 
 impl Context {
@@ -83,18 +62,20 @@ impl Context {
         metrics: PluginMetrics,
         protocol: Protocol,
     ) -> Self {
-        let handling = Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1));
-        Self { store, consumer: Arc::new(consumer), trigger, pool, metrics, protocol, handling }
+        let common = Common {
+            store,
+            pool,
+            metrics,
+            protocol,
+            source: trigger.stream.clone(),
+            group: Some(consumer.source.group.clone()),
+            worker: consumer.name.clone(),
+            max_attempts: trigger.max_attempts,
+            backoff: Backoff { min: trigger.retry_min, max: trigger.retry_max },
+            handling: Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1)),
+        };
+        Self { consumer: Arc::new(consumer), trigger, common }
     }
-}
-
-/// How a worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// All its batches were finished.
-    Drained,
-    /// So many batches were dropped; their events will be redelivered.
-    Dropped(usize),
 }
 
 /// One consumer of a group, as a task.
@@ -132,7 +113,7 @@ impl Worker {
     pub fn new(context: Arc<Context>, ready: Arc<std::sync::atomic::AtomicBool>) -> Self {
         let now = Instant::now();
         Self {
-            wake: context.store.watch(&context.consumer.source.stream),
+            wake: context.common.store.watch(&context.consumer.source.stream),
             turns: Turns::new(context.trigger.concurrency),
             context,
             batches: Batches(JoinSet::new()),
@@ -175,7 +156,7 @@ impl Worker {
             }
         }
         if self.joined
-            && let Err(error) = self.context.store.leave(&self.context.consumer).await
+            && let Err(error) = self.context.common.store.leave(&self.context.consumer).await
         {
             tracing::debug!(%error, consumer = self.context.consumer.name, "could not remove the consumer");
         }
@@ -241,7 +222,7 @@ impl Worker {
 
     /// Makes the group and the consumer.
     async fn join(&mut self) -> Result<(), StoreError> {
-        let Context { store, consumer, trigger, .. } = &*self.context;
+        let Context { consumer, trigger, common: Common { store, .. } } = &*self.context;
         let start = self.position.map_or(trigger.start, GroupStart::After);
         store.open(&consumer.source, start).await?;
         store.join(consumer).await?;
@@ -260,8 +241,8 @@ impl Worker {
             self.wait(stop, false).await;
             return Ok(());
         }
-        if self.context.protocol.fence_after_lost_reply {
-            self.context.store.fence(&self.context.consumer).await?;
+        if self.context.common.protocol.fence_after_lost_reply {
+            self.context.common.store.fence(&self.context.consumer).await?;
         }
         self.lost = false;
         self.own = Some(EntryId::ZERO);
@@ -270,7 +251,7 @@ impl Worker {
 
     async fn read(&mut self) -> Result<(), StoreError> {
         let count = self.context.trigger.batch;
-        let batch = self.context.store.read(&self.context.consumer, count).await?;
+        let batch = self.context.common.store.read(&self.context.consumer, count).await?;
         self.more = u32::try_from(batch.events.len()).unwrap_or(u32::MAX) >= count;
         self.swept = false;
         self.position = batch.events.last().map(|event| event.id).max(self.position);
@@ -279,21 +260,22 @@ impl Worker {
     }
 
     async fn read_own(&mut self, after: EntryId) -> Result<(), StoreError> {
-        let taken = self.context.store.pending(&self.context.consumer, after, self.context.trigger.batch).await?;
+        let taken =
+            self.context.common.store.pending(&self.context.consumer, after, self.context.trigger.batch).await?;
         self.own = taken.next;
-        self.context.metrics.vanished(taken.vanished);
+        self.context.common.metrics.vanished(taken.vanished);
         self.dispatch(taken.batch);
         Ok(())
     }
 
     async fn read_due(&mut self) -> Result<(), StoreError> {
-        let store = &self.context.store;
+        let store = &self.context.common.store;
         let due = store.due(&self.context.consumer, self.context.trigger.batch).await?;
         let now_ms = store.now_ms();
         let next = due.next_ms.map_or(SWEEP_MAX, |next| Duration::from_millis(next.saturating_sub(now_ms)));
         // Another host may list an event that is due earlier than all that are known here.
         self.due_at = Instant::now() + next.min(SWEEP_MAX);
-        self.context.metrics.vanished(due.vanished);
+        self.context.common.metrics.vanished(due.vanished);
         self.dispatch(due.batch);
         Ok(())
     }
@@ -303,7 +285,8 @@ impl Worker {
         let idle = self.context.trigger.claim_idle;
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         let span = TAKE_OVER_SPAN.min(self.context.trigger.batch.max(100));
-        let taken = self.context.store.take_over(&self.context.consumer, idle_ms, self.sweep_after, span).await?;
+        let taken =
+            self.context.common.store.take_over(&self.context.consumer, idle_ms, self.sweep_after, span).await?;
         self.sweep_after = taken.next.unwrap_or(EntryId::ZERO);
         self.swept = true;
         if taken.next.is_some() && taken.batch.events.is_empty() {
@@ -319,9 +302,9 @@ impl Worker {
             let Consumer { source, name, .. } = &*self.context.consumer;
             let events = taken.batch.events.len();
             tracing::info!(stream = source.stream, group = source.group, consumer = name, events, "took events over");
-            self.context.metrics.taken_over(events);
+            self.context.common.metrics.taken_over(events);
         }
-        self.context.metrics.vanished(taken.vanished);
+        self.context.common.metrics.vanished(taken.vanished);
         self.dispatch(taken.batch);
         Ok(())
     }
@@ -331,7 +314,7 @@ impl Worker {
         let interval = self.context.trigger.claim_idle / 3;
         self.heartbeat_at = Instant::now() + interval;
         for (epoch, ids) in self.in_flight.older_than(interval / 2) {
-            if !self.context.store.keep_alive(&self.context.consumer, epoch, &ids).await? {
+            if !self.context.common.store.keep_alive(&self.context.consumer, epoch, &ids).await? {
                 // Their commits will be refused; nothing is to be done before that.
                 tracing::debug!(consumer = self.context.consumer.name, "events being handled were taken over");
             }
@@ -340,10 +323,10 @@ impl Worker {
     }
 
     async fn measure(&mut self) -> Result<(), StoreError> {
-        let backlog = self.context.store.backlog(&self.context.consumer.source).await?;
-        self.context.metrics.backlog(backlog);
-        let (idle, busy) = self.context.pool.load().counts();
-        self.context.metrics.instances(idle, busy);
+        let backlog = self.context.common.store.backlog(&self.context.consumer.source).await?;
+        self.context.common.metrics.backlog(backlog);
+        let (idle, busy) = self.context.common.pool.load().counts();
+        self.context.common.metrics.instances(idle, busy);
         Ok(())
     }
 
@@ -362,7 +345,7 @@ impl Worker {
         while !events.is_empty() {
             let rest = events.split_off(size.min(events.len()));
             let ticket = self.in_flight.add(epoch, events.iter().map(|event| event.id));
-            let run = batch::run(self.context.clone(), epoch, events, ticket);
+            let run = batch::run(Read { context: self.context.clone(), epoch, ticket }, vec![Part::new(events)]);
             self.batches.0.spawn(self.turns.next(run));
             events = rest;
         }

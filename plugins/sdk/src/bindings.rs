@@ -27,3 +27,5 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+pub mod loader;

@@ -1,7 +1,9 @@
 //! Plain values under keys, with expiry.
 //!
 //! Functions that answer nothing are part of the commit; functions that answer something happen at once. [`get`],
-//! [`get_many`], [`ttl`] and [`get_for_update`] see the writes that the same call of the handler made before them.
+//! [`get_many`], [`ttl`], [`get_for_update`] and [`fetch`] see the writes that the same call of the handler made before them.
+
+mod policy;
 
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::bindings::sandbar::plugin::cache as host;
 pub use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, Page, Remaining};
 use crate::failure::{Failure, milliseconds};
 use crate::types::Error;
+
+pub use policy::Policy;
 
 impl From<Duration> for Expiry {
     /// The key expires after this time, rounded up to a millisecond; at most 365 days.
@@ -77,6 +81,27 @@ pub fn get_for_update(key: &str) -> Result<Option<Vec<u8>>, Error> {
     host::get_for_update(key)
 }
 
+/// Reads a key through all tiers: this host's memory, the store, then the loader that the manifest names. One caller of the whole
+/// fleet loads a missing key, the others wait for it. None where the source has nothing.
+///
+/// # Errors
+///
+/// `unavailable` where the source failed and no value may be answered in its place; `timed-out` where it took too long;
+/// `invalid` for a policy outside its bounds, or where the call itself is what loads the key.
+pub fn fetch(key: &str, policy: &Policy) -> Result<Option<Vec<u8>>, Error> {
+    host::fetch(key, policy.0)
+}
+
+/// The same as a JSON document.
+///
+/// # Errors
+///
+/// Those of [`fetch`]; rejects, naming the key and the place within the document, where it is not what `T` asks for.
+pub fn fetch_json<T: DeserializeOwned>(key: &str, policy: &Policy) -> Result<Option<T>, Failure> {
+    let Some(value) = fetch(key, policy)? else { return Ok(None) };
+    crate::json::parse(&value).map(Some).map_err(|reason| Failure::Reject(format!("{key}: {reason}")))
+}
+
 /// Adds to the integer under a key at once and answers the sum: outside the commit, so a batch that is run again adds
 /// again. [`add`] is the one that counts exactly.
 ///
@@ -111,7 +136,7 @@ pub fn set_if(
     host::set(key, value.as_ref(), expiry.into(), condition)
 }
 
-/// Deletes a key of any kind; a missing key is no error.
+/// Deletes a key of any kind, with all that [`fetch`] remembers of it; a missing key is no error.
 ///
 /// # Errors
 ///

@@ -27,6 +27,17 @@ impl Event {
         }
     }
 
+    /// The payload as a JSON document. `T` may borrow from the event (`&str`, `&RawValue`).
+    ///
+    /// # Errors
+    ///
+    /// Rejects, naming the place within the document (`payload: objects[3].name: ...`), where the event has fields instead, or
+    /// the payload is not what `T` asks for.
+    pub fn payload_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
+        let payload = self.payload().ok_or_else(|| Failure::reject("payload: the event has fields instead"))?;
+        crate::json::parse(payload).map_err(|reason| Failure::Reject(format!("payload: {reason}")))
+    }
+
     /// The value of the first field with this name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
@@ -123,5 +134,8 @@ mod tests {
     fn a_payload_has_no_fields() {
         let event = Event { content: Content::Payload(b"x".to_vec()), ..event(&[]) };
         assert_eq!((event.fields().len(), event.field("data"), event.payload()), (0, None, Some(b"x".as_slice())));
+        let json = Event { content: Content::Payload(b"[1,true]".to_vec()), ..event };
+        let Err(Failure::Reject(reason)) = json.payload_json::<Vec<u8>>() else { panic!("it is malformed") };
+        assert!(reason.starts_with("payload: [1]: invalid type: boolean `true`, expected u8"), "{reason}");
     }
 }

@@ -34,8 +34,10 @@
 //!
 //! # Layout
 //!
-//! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it. [`cache`],
-//! [`stream`], [`pubsub`], [`collections`] and [`transaction`] are the primitives of the host, [`log`], [`config`] and [`http`] its
+//! [`event`] and [`failure`] are what a handler takes and answers, [`handler`](mod@handler) makes a component of it, as
+//! [`schedule`](mod@schedule) does of a function that runs at given times, and
+//! [`loader`](mod@loader) of what `cache::fetch` asks. [`cache`], [`stream`], [`queue`], [`pubsub`], [`lock`],
+//! [`collections`] and [`transaction`] are the primitives of the host, [`log`], [`config`] and [`http`] its
 //! standard interfaces, all over [`bindings`], which is generated.
 //!
 //! # Tests
@@ -52,14 +54,19 @@ pub mod failure;
 pub mod handler;
 pub mod http;
 pub mod json;
+pub mod loader;
+pub mod lock;
 pub mod log;
 pub mod pubsub;
+pub mod queue;
+pub mod schedule;
 pub mod stream;
 pub mod transaction;
 pub mod types;
 
 pub use event::{Content, Event, Outcome};
 pub use failure::Failure;
+pub use schedule::Instant;
 pub use types::{Error, Field};
 
 /// What most plugins use: `use sandbar_sdk::prelude::*;`.
@@ -68,9 +75,10 @@ pub mod prelude {
 
     pub use crate::cache::{Condition, Expiry, Remaining};
     pub use crate::collections::End;
+    pub use crate::queue::Push;
     pub use crate::stream::Retention;
-    pub use crate::{Content, Error, Event, Failure, Field, Outcome};
-    pub use crate::{cache, collections, config, http, json, log, pubsub, stream, transaction};
+    pub use crate::{Content, Error, Event, Failure, Field, Instant, Outcome};
+    pub use crate::{cache, collections, config, http, json, lock, log, pubsub, queue, stream, transaction};
 }
 
 /// The plugin that the README shows compiles.

@@ -26,7 +26,9 @@ async fn rely(
     let relied_on: Vec<(String, Option<Bytes>)> =
         relied_on.iter().map(|(key, value)| (t.key(key), value.map(bytes))).collect();
     let settlement = Settlement::default();
-    t.store.commit(Commit { consumer: None, relied_on: &relied_on, effects, settlement, atomic: true }).await
+    t.store
+        .commit(Commit { consumer: None, relied_on: &relied_on, effects, settlement, leases: &[], atomic: true })
+        .await
 }
 
 async fn acknowledge(
@@ -87,6 +89,7 @@ async fn a_conflict_leaves_events_pending(t: &Fixture) {
         relied_on: &relied_on,
         effects: &[],
         settlement,
+        leases: &[],
         atomic: true,
     };
     assert_eq!(t.store.commit(commit(settlement.clone())).await, Err(CommitError::Conflict(t.key("a"))));
@@ -141,6 +144,7 @@ async fn a_fence_goes_before_a_conflict(t: &Fixture) {
         relied_on: &relied_on,
         effects: &[],
         settlement: Settlement::default(),
+        leases: &[],
         atomic: true,
     };
     assert_eq!(t.store.commit(commit).await, Err(CommitError::Fenced));
@@ -158,6 +162,7 @@ async fn a_commit_that_is_not_atomic_checks_nothing(t: &Fixture) {
         relied_on: &[(t.key("a"), Some(bytes("1")))],
         effects: &[add(&t.key("n"), 1), add(&t.key("text"), 1)],
         settlement: Settlement { done: ids, ..Settlement::default() },
+        leases: &[],
         atomic: false,
     };
     let committed = t.store.commit(commit).await.expect("a commit");

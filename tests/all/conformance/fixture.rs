@@ -131,7 +131,9 @@ impl Fixture {
     /// Makes a commit outside of a delivery.
     pub(crate) async fn try_write(&self, effects: &[Effect]) -> Result<Committed, CommitError> {
         let settlement = Settlement::default();
-        self.store.commit(Commit { consumer: None, relied_on: &[], effects, settlement, atomic: true }).await
+        self.store
+            .commit(Commit { consumer: None, relied_on: &[], effects, settlement, leases: &[], atomic: true })
+            .await
     }
 
     /// Makes a commit outside of a delivery, none of which is refused.
@@ -186,7 +188,7 @@ impl Fixture {
         settlement: Settlement,
     ) -> Result<Committed, CommitError> {
         let consumer = Some((consumer, epoch));
-        self.store.commit(Commit { consumer, relied_on: &[], effects, settlement, atomic: true }).await
+        self.store.commit(Commit { consumer, relied_on: &[], effects, settlement, leases: &[], atomic: true }).await
     }
 
     /// Acknowledges events, which must succeed.

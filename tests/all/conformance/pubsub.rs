@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ::redis::Msg;
 use bytes::Bytes;
-use sandbar::store::{Effect, Listener, Subject, Subscription};
+use sandbar::store::{Effect, Subject, Subscriber, Subscription};
 use sandbar_tests::poll_until;
 
 use super::build::*;
@@ -60,7 +60,7 @@ struct Heard {
     is_listening: AtomicBool,
 }
 
-impl Listener for Heard {
+impl Subscriber for Heard {
     fn message(&self, channel: &str, payload: Bytes) {
         self.messages.lock().unwrap().push((channel.to_owned(), String::from_utf8_lossy(&payload).into_owned()));
     }

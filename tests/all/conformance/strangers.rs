@@ -7,10 +7,12 @@ use sandbar_tests::RedisServer;
 
 /// How many keys of each kind there are.
 const KEYS: usize = 300;
+/// How long all tests may take.
+const TEST_MS: i64 = 3_600_000;
 /// What the keys of tests begin with; all others are strangers'.
 const OUR_PREFIX: &[u8] = b"test-";
 
-/// All keys of others with their contents, as the server dumps them, and when they expire.
+/// All keys of others with their contents, as the server dumps them, and the milliseconds that they have left.
 #[derive(Debug)]
 pub(crate) struct Strangers(BTreeMap<Vec<u8>, (Vec<u8>, i64)>);
 
@@ -54,7 +56,11 @@ impl Strangers {
         let now = dump(&mut server.connect());
         for (key, before) in &self.0 {
             let name = String::from_utf8_lossy(key);
-            assert_eq!(now.get(key), Some(before), "the key `{name}` of somebody else has changed");
+            let (now, ttl_ms) = now.get(key).unwrap_or_else(|| panic!("the key `{name}` of somebody else is gone"));
+            assert_eq!(*now, before.0, "the key `{name}` of somebody else has changed");
+            let is_as_before =
+                if before.1 < 0 { *ttl_ms < 0 } else { (before.1 - TEST_MS..=before.1).contains(ttl_ms) };
+            assert!(is_as_before, "the key `{name}` of somebody else had {} ms left and has {ttl_ms}", before.1);
         }
         for key in now.keys() {
             let name = String::from_utf8_lossy(key);
@@ -70,7 +76,7 @@ fn dump(connection: &mut Connection) -> BTreeMap<Vec<u8>, (Vec<u8>, i64)> {
     let mut pipeline = Pipeline::new();
     for key in &keys {
         pipeline.cmd("DUMP").arg(key);
-        pipeline.cmd("PEXPIRETIME").arg(key);
+        pipeline.cmd("PTTL").arg(key);
     }
     let dumped: Vec<(Vec<u8>, i64)> = pipeline.query(connection).expect("all dumps");
     keys.into_iter().zip(dumped).collect()

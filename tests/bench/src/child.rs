@@ -14,7 +14,7 @@ use crate::variant::Variant;
 use crate::workload::Settings;
 
 /// What a process prints when it can begin.
-const READY: &str = "ready";
+pub(crate) const READY: &str = "ready";
 
 /// A process that works.
 #[derive(Debug)]

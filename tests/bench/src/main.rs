@@ -1,14 +1,16 @@
 //! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
 //!
-//! `cargo run --release -p sandbar-bench -- stream` measures and prints a table, a note of what limits it, and as its last
+//! `cargo run --release -p sandbar-bench -- stream` (or `queue`) measures and prints a table, a note of what limits it, and as its last
 //! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
 mod child;
 mod cpu;
+mod idle;
 mod latency;
 mod native;
 mod plugin;
+mod queue;
 mod raw;
 mod report;
 mod stand;
@@ -39,6 +41,23 @@ enum Command {
     /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands, and of a
     /// Python program that makes one call at a time
     Stream(Stream),
+    /// What a host with many plugins costs while nothing happens
+    Idle(idle::Idle),
+    /// A host with many plugins, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    IdleWork {
+        /// Its server
+        #[arg(long)]
+        url: String,
+        /// How many plugins
+        #[arg(long)]
+        plugins: u32,
+    },
+    /// Jobs of a queue with a handler that does nothing: jobs/s of the queue trigger and of BullMQ, by concurrency
+    Queue(queue::Queue),
+    /// The queue trigger, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    QueueWork(queue::Work),
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     Work {
@@ -74,6 +93,10 @@ struct Stream {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stream(stream) => measure(stream),
+        Command::Idle(idle) => idle::measure(&idle),
+        Command::IdleWork { url, plugins } => idle::work(&url, plugins),
+        Command::Queue(queue) => queue.measure(),
+        Command::QueueWork(work) => work.run(),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }
 }

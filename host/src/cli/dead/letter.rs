@@ -1,14 +1,16 @@
 //! A dead letter: an event that was given up, and why.
 //!
 //! Pure. An entry of a dead-letter stream has the circumstances in fields of its own, and each field of the event with
-//! [`FIELD_PREFIX`] before its name.
+//! [`FIELD_PREFIX`] before its name, or the payload of a job under [`PAYLOAD`].
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use bytes::Bytes;
+
 use crate::store::{Entry, EntryId, Field};
-use crate::trigger::dead_letter::FIELD_PREFIX;
+use crate::trigger::dead_letter::{FIELD_PREFIX, PAYLOAD};
 
 /// How much of a reason a list shows, in characters.
 const REASON_SHOWN: usize = 100;
@@ -22,13 +24,16 @@ pub(super) struct Letter {
     pub(super) about: Vec<Field>,
     /// The fields of the event.
     pub(super) original: Vec<Field>,
+    /// The payload, where the event was a job of a queue.
+    pub(super) payload: Option<Bytes>,
 }
 
 impl From<Entry> for Letter {
     fn from(entry: Entry) -> Self {
-        let mut letter = Self { id: entry.id, about: Vec::new(), original: Vec::new() };
+        let mut letter = Self { id: entry.id, about: Vec::new(), original: Vec::new(), payload: None };
         for field in entry.fields {
             match field.name.strip_prefix(FIELD_PREFIX) {
+                None if field.name == PAYLOAD => letter.payload = Some(field.value),
                 Some(name) => letter.original.push(Field::new(name, field.value)),
                 None => letter.about.push(field),
             }
@@ -42,7 +47,13 @@ impl Letter {
     pub(super) fn fields(&self) -> Vec<Field> {
         let original =
             self.original.iter().map(|field| Field::new(format!("{FIELD_PREFIX}{}", field.name), field.value.clone()));
-        self.about.iter().cloned().chain(original).collect()
+        let payload = self.payload.iter().map(|payload| Field::new(PAYLOAD, payload.clone()));
+        self.about.iter().cloned().chain(original).chain(payload).collect()
+    }
+
+    /// Whether there is an event in it that can be sent back.
+    pub(super) fn has_event(&self) -> bool {
+        !self.original.is_empty() || self.payload.is_some()
     }
 
     /// One line of a list.
@@ -59,6 +70,10 @@ impl Letter {
         for field in &self.about {
             let value = if field.name == "time" { self.time() } else { printable(&field.value) };
             lines.push(format!("  {:<8} {value}", printable(field.name.as_bytes())));
+        }
+        if let Some(payload) = &self.payload {
+            lines.push(format!("  the job: {}", printable(payload)));
+            return lines.join("\n");
         }
         lines.push("  the event:".to_owned());
         let original = self.original.iter();
@@ -93,7 +108,10 @@ impl Serialize for Letter {
                 None => map.serialize_entry(&field.name, &Value(&field.value))?,
             }
         }
-        map.serialize_entry("fields", &Members(&self.original))?;
+        match &self.payload {
+            Some(payload) => map.serialize_entry(PAYLOAD, &Value(payload))?,
+            None => map.serialize_entry("fields", &Members(&self.original))?,
+        }
         map.end()
     }
 }
@@ -187,6 +205,20 @@ mod tests {
             field:odd = x
         "#);
         insta::assert_snapshot!(serde_json::to_string(&letter()).unwrap(), @r#"{"dead_id":"1795000000001-2","reason":"`maxRiskLevel` is missing\u001b[31m","attempt":1,"plugin":"result-aggregator","version":"0f3a","group":"result-aggregator","time":1795000000000,"id":"1794999999000-0","fields":{"cameraId":"7 é","image":{"hex":"ff00"},"field:odd":"x"}}"#);
+    }
+
+    #[test]
+    fn a_job_has_a_payload_in_place_of_fields() {
+        let fields = vec![Field::new("id", "7"), Field::new("payload", &b"a\nb"[..])];
+        let letter = Letter::from(Entry { id: EntryId::ZERO, fields: fields.clone() });
+        assert!(letter.has_event());
+        assert_eq!(letter.fields(), fields);
+        insta::assert_snapshot!(letter.page(), @r#"
+        0-0
+          id       7
+          the job: a\nb
+        "#);
+        insta::assert_snapshot!(serde_json::to_string(&letter).unwrap(), @r#"{"dead_id":"0-0","id":"7","payload":"a\nb"}"#);
     }
 
     #[test]

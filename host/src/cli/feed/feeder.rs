@@ -123,7 +123,8 @@ impl Target {
         let append = |fields| Effect::Append { stream: self.stream.clone(), fields, retention: self.retention };
         let effects: Vec<Effect> = entries.into_iter().map(append).collect();
         let settlement = Settlement::default();
-        let commit = Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true };
+        let commit =
+            Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
         let committed = self.store.commit(commit).await.map_err(|error| match error {
             CommitError::Unknown(error) => Ended::Unknown(count, error),
             CommitError::Refused(error) | CommitError::Unacceptable(error) => Ended::Refused(error),

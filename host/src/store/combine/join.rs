@@ -62,6 +62,12 @@ pub(super) fn join(previous: &mut Effect, next: Effect) -> Joined {
         {
             merge(members, more, |old, new| old.member == new.member)
         }
+        (Effect::Push { payloads, options: earlier, .. }, Effect::Push { payloads: more, options, .. })
+            if earlier.is_plain() && options.is_plain() && payloads.len() + more.len() <= MEMBERS_MAX =>
+        {
+            payloads.extend(more);
+            Joined::Whole
+        }
         (
             Effect::ListPush { end: earlier, values, keep, .. },
             Effect::ListPush { end, values: more, keep: keep_then, .. },

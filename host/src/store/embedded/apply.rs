@@ -40,6 +40,7 @@ pub(super) fn apply(state: &mut State, effect: &Effect) -> Result<(), StoreError
             keys.update(stream, |log: &mut Log| log.append(now_ms, fields.clone(), *retention)).map(|_| ())
         }
         Effect::Remove { stream, ids } => existing(state, stream, |log: &mut Log| log.remove(ids)),
+        Effect::Push { queue, payloads, options } => state.push(queue, payloads, options),
         Effect::Publish { channel, payload } => {
             state.channels.publish(channel, payload);
             Ok(())
@@ -158,6 +159,7 @@ fn is_empty(effect: &Effect) -> bool {
         }
         Effect::SortedAdd { members, .. } => members.is_empty(),
         Effect::ListPush { values, .. } => values.is_empty(),
+        Effect::Push { payloads, .. } => payloads.is_empty(),
         Effect::Set { .. }
         | Effect::Delete { .. }
         | Effect::Expire { .. }

@@ -24,7 +24,9 @@ impl Cache for Embedded {
     }
 
     async fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
-        add(&mut self.state().keys, key, by)
+        let sum = add(&mut self.state().keys, key, by);
+        self.changes.changed(key);
+        sum
     }
 
     async fn scan(&self, pattern: &str, cursor: u64, count: u32) -> Result<Page, StoreError> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::glob;
-use crate::store::pubsub::{Listener, Listeners, Subject, Subscription};
+use crate::store::pubsub::{Subject, Subscriber, Subscribers, Subscription};
 
 /// How many messages of a channel wait for its slowest listener.
 pub const CHANNEL_MESSAGES_MAX: usize = 1_024;
@@ -23,12 +23,12 @@ pub(super) struct Channels {
     senders: HashMap<String, broadcast::Sender<Bytes>>,
     /// At so many channels those without listeners are removed.
     prune_at: usize,
-    listeners: Listeners,
+    listeners: Subscribers,
 }
 
 impl Default for Channels {
     fn default() -> Self {
-        Self { senders: HashMap::new(), prune_at: LEFT_OVER_MAX, listeners: Listeners::default() }
+        Self { senders: HashMap::new(), prune_at: LEFT_OVER_MAX, listeners: Subscribers::default() }
     }
 }
 
@@ -48,7 +48,7 @@ impl Channels {
     }
 
     /// A new listener, which hears what is published from now on.
-    pub(super) fn listen(&mut self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+    pub(super) fn listen(&mut self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         self.listeners.forget();
         let subscription = self.listeners.add(subject.clone(), listener);
         self.listeners.heard(&subject, true);

@@ -5,8 +5,8 @@ use super::log::Log;
 use super::value::Plain;
 use super::{Embedded, State};
 use crate::store::{
-    Commit, CommitError, Committed, Consumer, DeadLetter, Effect, EntryId, Epoch, Refusal, Retention, Settlement,
-    StoreError,
+    Commit, CommitError, Committed, Consumer, Effect, EntryId, Epoch, Field, LeaseSettlement, Loss, Refusal, Retention,
+    Settlement, StoreError,
 };
 
 impl Embedded {
@@ -20,8 +20,10 @@ impl Embedded {
             if let Some((consumer, _)) = commit.consumer {
                 state.settle(consumer, &commit.settlement, &mut grown);
             }
+            commit.leases.iter().for_each(|settlement| state.settle_lease(settlement, &mut grown));
             refused
         };
+        commit.effects.iter().for_each(|effect| self.changes.changed(effect.key()));
         grown.sort_unstable();
         grown.dedup();
         grown.iter().for_each(|stream| self.wakes.wake(stream));
@@ -43,9 +45,27 @@ impl State {
             }
         }
         let relied_on = if commit.atomic { commit.relied_on } else { &[] };
-        match relied_on.iter().find(|(key, value)| self.keys.get::<Plain>(key) != Ok(value.as_ref())) {
-            Some((key, _)) => Err(CommitError::Conflict(key.clone())),
-            None => Ok(()),
+        if let Some((key, _)) = relied_on.iter().find(|(key, value)| self.keys.get::<Plain>(key) != Ok(value.as_ref()))
+        {
+            return Err(CommitError::Conflict(key.clone()));
+        }
+        let leases = if commit.atomic { commit.leases } else { &[] };
+        leases.iter().try_for_each(|settlement| self.check_lease(settlement))
+    }
+
+    fn check_lease(&self, settlement: &LeaseSettlement) -> Result<(), CommitError> {
+        let queue = &settlement.lease.queue;
+        if settlement.loss == Loss::Unchecked {
+            return Ok(());
+        }
+        if !settlement.dead.is_empty() {
+            self.keys.get::<Log>(&queue.dead_key).map_err(CommitError::Refused)?;
+        }
+        let is_there = self.lines.get(&queue.list).is_some_and(|line| line.has(settlement.lease.id));
+        match settlement.loss {
+            _ if is_there => Ok(()),
+            Loss::Conflict => Err(CommitError::Conflict(queue.list.clone())),
+            Loss::Fenced | Loss::Unchecked => Err(CommitError::Fenced),
         }
     }
 
@@ -54,10 +74,11 @@ impl State {
         for (index, effect) in effects.iter().enumerate() {
             match apply(self, effect) {
                 Ok(()) => {
-                    if let Effect::Append { stream, fields, .. } = effect
-                        && !fields.is_empty()
-                    {
-                        grown.push(stream);
+                    // A list may be a queue.
+                    match effect {
+                        Effect::Append { stream, fields, .. } if !fields.is_empty() => grown.push(stream),
+                        Effect::Push { .. } | Effect::ListPush { .. } => grown.push(effect.key()),
+                        _ => {}
                     }
                 }
                 Err(error) => refused.push(Refusal { effect: index, error: error.to_string() }),
@@ -72,7 +93,8 @@ impl State {
         for letter in &settlement.dead {
             // Only where an effect of this very commit has put something else under its key can it not be kept; the
             // event stays pending then.
-            if self.bury(consumer, letter).is_ok() {
+            let bounds = (source.dead_max_len, source.dead_max_age_ms);
+            if self.bury(&source.dead_key, bounds, &letter.fields).is_ok() {
                 acknowledged.push(letter.id);
                 grown.push(&source.dead_key);
             }
@@ -89,13 +111,28 @@ impl State {
         });
     }
 
+    fn settle_lease<'a>(&mut self, settlement: &'a LeaseSettlement, grown: &mut Vec<&'a str>) {
+        let queue = &*settlement.lease.queue;
+        let bounds = (queue.dead_max_len, queue.dead_max_age_ms);
+        let mut buried = Vec::new();
+        for job in &settlement.dead {
+            if self.bury(&queue.dead_key, bounds, &job.fields).is_ok() {
+                buried.push(job.id);
+                grown.push(&queue.dead_key);
+            }
+        }
+        self.settle_jobs(settlement, &buried);
+        if !settlement.retry.is_empty() {
+            grown.push(&queue.list);
+        }
+    }
+
     /// Appends a dead letter and drops those that are too many or too old.
-    fn bury(&mut self, consumer: &Consumer, letter: &DeadLetter) -> Result<(), StoreError> {
-        let source = consumer.source.as_ref();
+    fn bury(&mut self, dead_key: &str, (max_len, max_age_ms): (u64, u64), fields: &[Field]) -> Result<(), StoreError> {
         let now_ms = self.keys.now_ms();
-        let oldest = EntryId { ms: now_ms.saturating_sub(source.dead_max_age_ms), seq: 0 };
-        self.keys.update(&source.dead_key, |log: &mut Log| {
-            log.append(now_ms, letter.fields.clone(), Retention::Exactly(source.dead_max_len))?;
+        let oldest = EntryId { ms: now_ms.saturating_sub(max_age_ms), seq: 0 };
+        self.keys.update(dead_key, |log: &mut Log| {
+            log.append(now_ms, fields.to_vec(), Retention::Exactly(max_len))?;
             log.retain(Retention::MinId(oldest), EntryId::MAX);
             Ok(())
         })

@@ -1,6 +1,6 @@
 //! Plain values in a server. Each call is one command over a shared connection.
 
-use ::redis::cmd;
+use ::redis::{Value, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -25,16 +25,13 @@ impl Cache for Redis {
     }
 
     async fn ttl(&self, key: &str) -> Result<Remaining, StoreError> {
-        let ms = reply::integer(self.query(cmd("PTTL").arg(key)).await?, key)?;
-        Ok(match ms {
-            PTTL_MISSING => Remaining::Missing,
-            PTTL_NEVER => Remaining::Never,
-            ms => Remaining::Ms(ms.unsigned_abs()),
-        })
+        remaining(self.query(cmd("PTTL").arg(key)).await?, key)
     }
 
     async fn increment(&self, key: &str, by: i64) -> Result<i64, StoreError> {
-        reply::integer(self.query(cmd("INCRBY").arg(key).arg(by)).await?, key)
+        let answer = self.query(cmd("INCRBY").arg(key).arg(by)).await;
+        self.changes.changed(key);
+        reply::integer(answer?, key)
     }
 
     async fn scan(&self, pattern: &str, cursor: u64, count: u32) -> Result<Page, StoreError> {
@@ -47,4 +44,13 @@ impl Cache for Redis {
         let keys = keys.into_iter().filter_map(|key| reply::text(key, pattern).ok()).collect();
         Ok(Page { keys, next: (next != 0).then_some(next) })
     }
+}
+
+/// How long a key has left, as PTTL answers.
+pub(super) fn remaining(answer: Value, key: &str) -> Result<Remaining, StoreError> {
+    Ok(match reply::integer(answer, key)? {
+        PTTL_MISSING => Remaining::Missing,
+        PTTL_NEVER => Remaining::Never,
+        ms => Remaining::Ms(ms.unsigned_abs()),
+    })
 }

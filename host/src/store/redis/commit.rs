@@ -1,16 +1,19 @@
 //! The commit: a fenced transaction on a private connection.
 //!
-//! Two round trips. The first watches the consumer's fence key and the keys that the writer relied on, and reads them; if all
-//! are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one write. The server drops
+//! Two round trips. The first watches the consumer's fence key, the leases and the keys that the writer relied on, and reads
+//! them; if all are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one write. The server drops
 //! the transaction if a watched key changed in between. Every reply of `EXEC` is looked at: the server skips a
 //! command that meets a wrong type and makes the rest.
 
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
 
-use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Refusal, Settlement, StoreError};
+use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, Refusal, Settlement, StoreError};
 use super::private::Private;
-use super::{Redis, effects, reply};
+use super::{Redis, effects, lease, reply};
+
+/// How often a transaction is sent that the server dropped although nothing that it relies on has another value.
+const EXECS_MAX: u32 = 8;
 
 /// What a command of a transaction was for.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +25,10 @@ enum Purpose {
 impl Redis {
     pub(super) async fn make_commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
         let mut private = self.private.take().await.map_err(CommitError::Refused)?;
-        let watches = commit.atomic && (fence(&commit).is_some() || !commit.relied_on.is_empty());
+        let watches = commit.atomic
+            && (fence(&commit).is_some()
+                || !commit.relied_on.is_empty()
+                || lease::watched(commit.leases).next().is_some());
         if watches && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
             unwatch(private).await;
             return Err(reason);
@@ -32,41 +38,47 @@ impl Redis {
             unwatch(private).await;
             return Ok(Committed::default());
         }
-        let connection = private.connection();
-        let answers = connection
-            .req_packed_commands(&pipeline, 0, pipeline.len())
-            .await
-            .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
-        if !commit.atomic {
-            private.give_back();
-            return Ok(refusals(&commit, purposes, answers));
-        }
-        match judge(&commit, purposes, answers) {
-            Ok(Some(committed)) => {
+        for _ in 0..EXECS_MAX {
+            let connection = private.connection();
+            let answers = connection
+                .req_packed_commands(&pipeline, 0, pipeline.len())
+                .await
+                .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
+            if !commit.atomic {
                 private.give_back();
-                Ok(committed)
+                return Ok(refusals(&commit, &purposes, answers));
             }
-            // A watched key changed after it was looked at: look again to tell which.
-            Ok(None) => {
-                let reason = check(&mut private, &commit).await.map_err(CommitError::Refused)?;
-                unwatch(private).await;
-                let changed = commit.relied_on.first().map(|(key, _)| key.clone());
-                Err(reason.or(changed.map(CommitError::Conflict)).unwrap_or(CommitError::Fenced))
-            }
-            Err(error) => {
-                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+            match judge(&commit, &purposes, answers) {
+                Ok(Some(committed)) => {
                     private.give_back();
+                    return Ok(committed);
                 }
-                Err(error)
+                // A watched key was touched after it was looked at: look again to tell which. Where all is as it was (a lock was
+                // renewed, and nothing else), the transaction was surely not made and may be sent again.
+                Ok(None) => {
+                    if let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
+                        unwatch(private).await;
+                        return Err(reason);
+                    }
+                }
+                Err(error) => {
+                    if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+                        private.give_back();
+                    }
+                    return Err(error);
+                }
             }
         }
+        unwatch(private).await;
+        let changed = commit.relied_on.first().map(|(key, _)| key.clone());
+        Err(changed.map_or(CommitError::Fenced, CommitError::Conflict))
     }
 }
 
 /// Watches and reads what the commit depends on. None where all is as it was.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
     let fence = fence(commit);
-    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len());
+    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len() + commit.leases.len());
     pipeline.cmd("WATCH");
     fence.iter().for_each(|(key, _)| {
         pipeline.arg(*key);
@@ -74,15 +86,22 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
     commit.relied_on.iter().for_each(|(key, _)| {
         pipeline.arg(key);
     });
+    lease::watched(commit.leases).for_each(|settlement| {
+        pipeline.arg(settlement.lease.queue.lease_key(settlement.lease.id));
+    });
     fence.iter().for_each(|(key, _)| {
         pipeline.cmd("GET").arg(*key);
     });
     commit.relied_on.iter().for_each(|(key, _)| {
         pipeline.cmd("GET").arg(key);
     });
+    lease::watched(commit.leases).for_each(|settlement| lease::ask(settlement, &mut pipeline));
     let dead = commit.consumer.filter(|_| !commit.settlement.dead.is_empty());
     let dead_key = dead.map(|(consumer, _)| consumer.source.dead_key.as_str());
-    dead_key.iter().for_each(|key| {
+    let dying = lease::watched(commit.leases).filter(|settlement| !settlement.dead.is_empty());
+    let dead_keys: Vec<&str> =
+        dead_key.into_iter().chain(dying.map(|settlement| settlement.lease.queue.dead_key.as_str())).collect();
+    dead_keys.iter().for_each(|key| {
         pipeline.cmd("XLEN").arg(*key);
     });
     let mut answers = private
@@ -92,7 +111,7 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
         .map_err(|error| reply::error(&error))?;
     // An event must not be given up where its dead letter cannot be kept. The key is not watched: hosts append to it
     // all the time.
-    if let Some(key) = dead_key {
+    for key in dead_keys.into_iter().rev() {
         reply::count(answers.pop().unwrap_or_default(), key)?;
     }
     let mut answers = answers.into_iter();
@@ -103,11 +122,16 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
             return Ok(Some(CommitError::Fenced));
         }
     }
-    for ((key, before), answer) in commit.relied_on.iter().zip(answers) {
-        match reply::bytes(answer, key) {
+    for (key, before) in commit.relied_on {
+        match reply::bytes(answers.next().unwrap_or_default(), key) {
             Ok(now) if now == *before => {}
             Ok(_) | Err(StoreError::WrongType(_)) => return Ok(Some(CommitError::Conflict(key.clone()))),
             Err(error) => return Err(error),
+        }
+    }
+    for settlement in lease::watched(commit.leases) {
+        if let Some(lost) = lease::lost(settlement, answers.next().unwrap_or_default())? {
+            return Ok(Some(lost));
         }
     }
     Ok(None)
@@ -138,11 +162,12 @@ fn encode(commit: &Commit<'_>, now_ms: u64) -> (Pipeline, Vec<Purpose>) {
             purposes.push(Purpose::Effect(index));
         }
     }
+    let before = pipeline.len();
     if let Some((consumer, _)) = commit.consumer {
-        let before = pipeline.len();
         settle(consumer, &commit.settlement, now_ms, &mut pipeline);
-        purposes.resize(purposes.len() + pipeline.len() - before, Purpose::Settlement);
     }
+    commit.leases.iter().for_each(|settlement| lease::settle(settlement, now_ms, &mut pipeline));
+    purposes.resize(purposes.len() + pipeline.len() - before, Purpose::Settlement);
     if commit.atomic {
         pipeline.cmd("EXEC");
     }
@@ -156,16 +181,8 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
         pipeline.cmd("HINCRBY").arg(&source.attempts_key).arg(id).arg(1);
         pipeline.cmd("ZADD").arg(&source.retry_key).arg(now_ms.saturating_add(*delay_ms)).arg(id);
     }
-    for letter in &settlement.dead {
-        pipeline.cmd("XADD").arg(&source.dead_key).arg("MAXLEN").arg("~").arg(source.dead_max_len).arg("*");
-        for field in &letter.fields {
-            pipeline.arg(&field.name).arg(&field.value[..]);
-        }
-    }
-    if !settlement.dead.is_empty() {
-        let oldest_ms = now_ms.saturating_sub(source.dead_max_age_ms);
-        pipeline.cmd("XTRIM").arg(&source.dead_key).arg("MINID").arg("~").arg(oldest_ms);
-    }
+    let bounds = (source.dead_max_len, source.dead_max_age_ms);
+    bury(&source.dead_key, bounds, settlement.dead.iter().map(|letter| &letter.fields), now_ms, pipeline);
     if !(settlement.done.is_empty() && settlement.dead.is_empty()) {
         pipeline.cmd("XACK").arg(&source.stream).arg(&source.group).arg(&settlement.done);
         settlement.dead.iter().for_each(|letter| {
@@ -177,12 +194,28 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
     }
 }
 
+/// Appends dead letters, of which so many stay for so many milliseconds.
+pub(super) fn bury<'a>(
+    dead_key: &str,
+    (max_len, max_age_ms): (u64, u64),
+    letters: impl ExactSizeIterator<Item = &'a Vec<Field>>,
+    now_ms: u64,
+    pipeline: &mut Pipeline,
+) {
+    if letters.len() == 0 {
+        return;
+    }
+    for fields in letters {
+        pipeline.cmd("XADD").arg(dead_key).arg("MAXLEN").arg("~").arg(max_len).arg("*");
+        for field in fields {
+            pipeline.arg(&field.name).arg(&field.value[..]);
+        }
+    }
+    pipeline.cmd("XTRIM").arg(dead_key).arg("MINID").arg("~").arg(now_ms.saturating_sub(max_age_ms));
+}
+
 /// What the answers to `MULTI … EXEC` mean; none where a watched key had changed.
-fn judge(
-    commit: &Commit<'_>,
-    purposes: Vec<Purpose>,
-    mut answers: Vec<Value>,
-) -> Result<Option<Committed>, CommitError> {
+fn judge(commit: &Commit<'_>, purposes: &[Purpose], mut answers: Vec<Value>) -> Result<Option<Committed>, CommitError> {
     // Without a MULTI that was accepted the commands behind it were no transaction.
     if !matches!(answers.first(), Some(Value::Okay)) {
         return Err(CommitError::Unknown(StoreError::Refused("MULTI was not accepted".to_owned())));
@@ -192,7 +225,7 @@ fn judge(
         Some(Value::Array(answers)) => Ok(Some(refusals(commit, purposes, answers))),
         Some(Value::ServerError(abort)) => {
             // The command that was refused while it was queued says more than EXECABORT. The first answer is MULTI's.
-            let cause = answers.into_iter().skip(1).zip(&purposes).find_map(|(answer, purpose)| match answer {
+            let cause = answers.into_iter().skip(1).zip(purposes).find_map(|(answer, purpose)| match answer {
                 Value::ServerError(error) => Some((error, *purpose)),
                 _ => None,
             });
@@ -205,9 +238,9 @@ fn judge(
 }
 
 /// The effects that were refused, each once.
-fn refusals(commit: &Commit<'_>, purposes: Vec<Purpose>, answers: Vec<Value>) -> Committed {
+fn refusals(commit: &Commit<'_>, purposes: &[Purpose], answers: Vec<Value>) -> Committed {
     let mut refused: Vec<Refusal> = Vec::new();
-    for (purpose, answer) in purposes.into_iter().zip(answers) {
+    for (purpose, answer) in purposes.iter().copied().zip(answers) {
         let Value::ServerError(error) = answer else { continue };
         match purpose {
             Purpose::Effect(effect) if refused.last().is_some_and(|last| last.effect == effect) => {}
@@ -228,6 +261,10 @@ fn refusals(commit: &Commit<'_>, purposes: Vec<Purpose>, answers: Vec<Value>) ->
 fn key_of<'a>(commit: &Commit<'a>, purpose: Purpose) -> &'a str {
     match purpose {
         Purpose::Effect(effect) => commit.effects.get(effect).map_or("", Effect::key),
-        Purpose::Settlement => commit.consumer.map_or("", |(consumer, _)| &consumer.source.stream),
+        Purpose::Settlement => match (commit.consumer, commit.leases.first()) {
+            (Some((consumer, _)), _) => &consumer.source.stream,
+            (None, Some(settlement)) => &settlement.lease.queue.list,
+            (None, None) => "",
+        },
     }
 }

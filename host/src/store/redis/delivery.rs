@@ -139,7 +139,13 @@ impl Delivery for Redis {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
-        self.make_commit(commit).await
+        let effects = commit.effects;
+        let made = self.make_commit(commit).await;
+        if !matches!(made, Err(CommitError::Fenced | CommitError::Conflict(_))) {
+            // The server's own word comes over another connection, somewhat later.
+            effects.iter().for_each(|effect| self.changes.changed(effect.key()));
+        }
+        made
     }
 
     async fn backlog(&self, source: &Source) -> Result<Backlog, StoreError> {

@@ -6,7 +6,8 @@
 
 use ::redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs};
 
-use crate::store::{Condition, Effect, End, EntryId, Expiry, Retention};
+use super::scripts::QUEUE_PUSH;
+use crate::store::{Condition, Effect, End, EntryId, Expiry, JobQueue, PushOptions, Retention};
 
 /// What an argument takes beside its bytes, roughly; only for reserving memory.
 const ARGUMENT_OVERHEAD_BYTES: usize = 24;
@@ -17,8 +18,8 @@ impl ToRedisArgs for EntryId {
     }
 }
 
-/// Adds the commands of an effect and answers how many: none where there is nothing to do, two where a list
-/// is cut after a push, else one.
+/// Adds the commands of an effect and answers how many: none where there is nothing to do, two or more where a list
+/// is cut after a push and where jobs are pushed with options, else one.
 pub(super) fn encode(effect: &Effect, pipeline: &mut Pipeline) -> usize {
     let command = match effect {
         Effect::Set { key, value, expiry, condition } => set(key, value, *expiry, *condition),
@@ -39,6 +40,10 @@ pub(super) fn encode(effect: &Effect, pipeline: &mut Pipeline) -> usize {
             command
         }
         Effect::Remove { stream, ids } => return add_many("XDEL", stream, ids, pipeline),
+        Effect::Push { queue, payloads, options } if options.is_plain() => {
+            return push(&queue.list, End::Front, payloads, None, pipeline);
+        }
+        Effect::Push { queue, payloads, options } => return push_with(queue, payloads, options, pipeline),
         Effect::Publish { channel, payload } => take(sized("PUBLISH", channel, 1, payload.len()).arg(&payload[..])),
         Effect::HashSet { key, fields } => {
             if fields.is_empty() {
@@ -122,6 +127,24 @@ fn push(key: &str, end: End, values: &[bytes::Bytes], keep: Option<u64>, pipelin
     };
     pipeline.add_command(take(with_key("LTRIM", key).arg(first).arg(last)));
     2
+}
+
+/// Pushes that the server's own commands cannot do. A server out of memory refuses a script only when it runs, so before them
+/// goes a command that changes nothing and has the whole transaction refused while it is queued.
+fn push_with(queue: &JobQueue, payloads: &[bytes::Bytes], options: &PushOptions, pipeline: &mut Pipeline) -> usize {
+    if payloads.is_empty() {
+        return 0;
+    }
+    pipeline.add_command(take(with_key("SETRANGE", &queue.sequence_key()).arg(0).arg("")));
+    let (dedup, window_ms) = options.deduplicate.as_ref().map_or(("", 0), |(id, window_ms)| (id, *window_ms));
+    for payload in payloads {
+        let mut command = sized("EVAL", QUEUE_PUSH, 11, payload.len() + queue.list.len() * 8);
+        command.arg(5).arg(&queue.list).arg(queue.ready_key()).arg(queue.delayed_key()).arg(queue.sequence_key());
+        command.arg(queue.dedup_key()).arg(options.delay_ms).arg(options.priority).arg(&payload[..]);
+        command.arg(window_ms).arg(dedup);
+        pipeline.add_command(command);
+    }
+    payloads.len() + 1
 }
 
 fn add_many<T: ToRedisArgs>(name: &str, key: &str, members: &[T], pipeline: &mut Pipeline) -> usize {

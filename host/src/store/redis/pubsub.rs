@@ -6,7 +6,7 @@ use ::redis::cmd;
 use async_trait::async_trait;
 
 use super::{Redis, reply};
-use crate::store::{Listener, PubSub, StoreError, Subject, Subscription};
+use crate::store::{PubSub, StoreError, Subject, Subscriber, Subscription};
 
 #[async_trait]
 impl PubSub for Redis {
@@ -18,7 +18,7 @@ impl PubSub for Redis {
         }
     }
 
-    fn subscribe(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         self.subscriptions.add(subject, listener)
     }
 }

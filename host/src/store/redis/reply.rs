@@ -30,8 +30,16 @@ pub(super) fn server_error(error: &ServerError, key: &str) -> StoreError {
     refusal(error.code(), error.details().unwrap_or_default(), Some(key))
 }
 
+/// What a script met, as servers before version 7 wrap it: `Error running script (call to f_…): @user_script:26: WRONGTYPE …`.
+fn within_script(detail: &str) -> Option<(&str, &str)> {
+    let (_, place) = detail.strip_prefix("Error running script")?.rsplit_once("@user_script:")?;
+    let (_, words) = place.split_once(": ")?;
+    words.trim_start_matches('-').split_once(' ')
+}
+
 /// The server's words: its error code, then what it says about it.
 fn refusal(code: &str, detail: &str, key: Option<&str>) -> StoreError {
+    let (code, detail) = within_script(detail).unwrap_or((code, detail));
     let key = key.map_or_else(|| "the key".to_owned(), |key| format!("`{key}`"));
     let says = |words: &str| detail.contains(words);
     match code {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
-use super::super::pubsub::{Listener, Listeners, Subject, Subscription};
+use super::super::pubsub::{Subject, Subscriber, Subscribers, Subscription};
 use super::connector::{Backoff, Connector};
 use super::reply;
 
@@ -33,17 +33,17 @@ const SUBJECTS_MAX: usize = 500;
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     connector: Arc<Connector>,
-    listeners: Listeners,
+    listeners: Subscribers,
     /// Begins with the first listener.
     task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Subscriptions {
     pub(super) fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, listeners: Listeners::default(), task: Mutex::default() }
+        Self { connector, listeners: Subscribers::default(), task: Mutex::default() }
     }
 
-    pub(super) fn add(&self, subject: Subject, listener: Arc<dyn Listener>) -> Subscription {
+    pub(super) fn add(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         let subscription = self.listeners.add(subject, listener);
         self.task.lock().get_or_insert_with(|| {
             AbortOnDropHandle::new(tokio::spawn(listen(self.connector.clone(), self.listeners.clone())))
@@ -52,7 +52,7 @@ impl Subscriptions {
     }
 }
 
-async fn listen(connector: Arc<Connector>, listeners: Listeners) {
+async fn listen(connector: Arc<Connector>, listeners: Subscribers) {
     let mut backoff = Backoff::default();
     loop {
         while listeners.subjects().is_empty() {
@@ -81,7 +81,7 @@ async fn listen(connector: Arc<Connector>, listeners: Listeners) {
     }
 }
 
-fn on_push(push: PushInfo, listeners: &Listeners, lost: &Notify) {
+fn on_push(push: PushInfo, listeners: &Subscribers, lost: &Notify) {
     let text = |value: Value| match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Value::SimpleString(text) => Some(text),
@@ -105,7 +105,11 @@ fn on_push(push: PushInfo, listeners: &Listeners, lost: &Notify) {
 }
 
 /// Keeps the connection subscribed to what is listened to, until it fails or nobody listens.
-async fn serve(mut connection: MultiplexedConnection, listeners: &Listeners, lost: &Notify) -> Result<(), StoreError> {
+async fn serve(
+    mut connection: MultiplexedConnection,
+    listeners: &Subscribers,
+    lost: &Notify,
+) -> Result<(), StoreError> {
     let (mut subscribed, mut refused) = (HashSet::new(), HashSet::new());
     let mut refused_at = Instant::now();
     loop {

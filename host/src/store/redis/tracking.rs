@@ -1,56 +1,65 @@
-//! Wake-ups: one connection over which the server tells that watched streams have changed.
+//! Wake-ups: one connection over which the server tells that watched keys have changed: streams that are waited for, and
+//! keys of which somebody keeps copies.
 //!
 //! Client tracking in broadcast mode pushes the names of changed keys that begin with given prefixes. Pushes may
-//! coalesce and, while the connection is down, are lost: everybody is woken after each connect, and readers sweep from time to
-//! time. A push only marks a stream as worth a look, so its handling needs no queue.
+//! coalesce and, while the connection is down, are lost: everybody is woken after each connect, copies are dropped when it is
+//! lost, and readers sweep from time to time. A push only marks a key as worth a look, so its handling needs no queue. Once
+//! somebody in this process has waited for a lock, the connection also listens to the channel over which locks are handed over.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::{StoreError, Wakes};
+use super::super::{Changes, StoreError, Wakes};
 use super::connector::{Backoff, Connector};
+use super::lock::Desk;
 use super::reply;
 
 /// The most prefixes that are tracked. The server compares every key that is written with each of them.
 const PREFIXES_MAX: usize = 32;
 /// How often the connection is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the answer to that may take: copies are trusted for as long as it is awaited ([`super::super::TRUST`]).
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often everybody is woken where the server does not allow tracking.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Tells the watching task that streams came or went.
+/// Tells the watching task that what is to be watched has changed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracking {
     changed: Arc<Notify>,
 }
 
 impl Tracking {
-    /// Streams came or went.
+    /// Streams or prefixes came or went.
     pub(super) fn changed(&self) {
         self.changed.notify_one();
     }
 }
 
 /// Starts the watching task.
-pub(super) fn start(connector: Arc<Connector>, wakes: Wakes) -> (Tracking, AbortOnDropHandle<()>) {
-    let tracking = Tracking::default();
-    let task = tokio::spawn(watch(connector, wakes, tracking.changed.clone()));
-    (tracking, AbortOnDropHandle::new(task))
+pub(super) fn start(
+    connector: Arc<Connector>,
+    wakes: Wakes,
+    changes: Changes,
+    tracking: &Tracking,
+    desk: Desk,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(watch(connector, wakes, changes, tracking.changed.clone(), desk)))
 }
 
-async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
+async fn watch(connector: Arc<Connector>, wakes: Wakes, changes: Changes, changed: Arc<Notify>, desk: Desk) {
     let mut backoff = Backoff::default();
     loop {
         let lost = Arc::new(Notify::new());
         let pushes = {
-            let (wakes, lost) = (wakes.clone(), lost.clone());
+            let (wakes, changes, lost, desk) = (wakes.clone(), changes.clone(), lost.clone(), desk.clone());
             move |push: PushInfo| {
-                on_push(&push, &wakes, &lost);
+                on_push(&push, &wakes, &changes, &lost, &desk);
                 Ok::<(), std::convert::Infallible>(())
             }
         };
@@ -58,32 +67,47 @@ async fn watch(connector: Arc<Connector>, wakes: Wakes, changed: Arc<Notify>) {
             Err(error) => tracing::debug!(%error, "could not connect for wake-ups"),
             Ok(connection) => {
                 backoff = Backoff::default();
-                if let Err(error) = serve(connection, &wakes, &changed, &lost).await {
+                if let Err(error) = serve(connection, &wakes, &changes, &changed, &lost, &desk).await {
                     tracing::debug!(%error, "lost the connection for wake-ups");
                 }
+                desk.line().end();
             }
         }
+        changes.lost();
         wakes.wake_all();
         backoff.pause().await;
     }
 }
 
-fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify) {
+fn on_push(push: &PushInfo, wakes: &Wakes, changes: &Changes, lost: &Notify, desk: &Desk) {
     match push.kind {
-        PushKind::Disconnection => lost.notify_one(),
+        PushKind::Disconnection => {
+            changes.lost();
+            lost.notify_one();
+        }
         PushKind::Invalidate => match push.data.first() {
             Some(Value::Array(keys)) => {
                 for key in keys {
                     if let Value::BulkString(key) = key
                         && let Ok(key) = std::str::from_utf8(key)
                     {
+                        changes.changed(key);
                         wakes.wake(key);
                     }
                 }
             }
             // The server forgot what it tracked (FLUSHALL): anything may have changed.
-            _ => wakes.wake_all(),
+            _ => {
+                changes.missed();
+                wakes.wake_all();
+            }
         },
+        // Of the channel and the message. Only one channel is listened to.
+        PushKind::Message => {
+            if let Some(Value::BulkString(message)) = push.data.get(1) {
+                desk.handed_over(message);
+            }
+        }
         _ => {}
     }
 }
@@ -92,19 +116,25 @@ fn on_push(push: &PushInfo, wakes: &Wakes, lost: &Notify) {
 async fn serve(
     mut connection: MultiplexedConnection,
     wakes: &Wakes,
+    changes: &Changes,
     changed: &Notify,
     lost: &Notify,
+    desk: &Desk,
 ) -> Result<(), StoreError> {
-    let mut tracked: Option<Vec<String>> = None;
-    let mut polls = false;
+    let mut tracked: Vec<String> = Vec::new();
+    let (mut polls, mut listens) = (false, false);
     loop {
-        let prefixes = prefixes(wakes.streams(), PREFIXES_MAX);
-        if !polls && tracked.as_ref() != Some(&prefixes) {
-            match track(&mut connection, &prefixes).await {
-                Ok(()) => tracked = Some(prefixes),
+        if !listens && desk.line().is_wanted() {
+            listens = true;
+            listen(&mut connection, desk).await?;
+        }
+        let wanted = prefixes([wakes.streams(), changes.wanted()].concat(), PREFIXES_MAX);
+        if !polls && tracked != wanted {
+            match track(&mut connection, changes, &tracked, &wanted).await {
+                Ok(()) => tracked = wanted,
                 Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "the server does not allow client tracking: streams are polled instead");
+                    tracing::warn!(%error, "the server does not allow client tracking: streams are polled instead, and nothing is kept in memory");
                     polls = true;
                 }
             }
@@ -117,24 +147,61 @@ async fn serve(
                 if polls {
                     wakes.wake_all();
                 } else {
-                    ::redis::cmd("PING").query_async::<()>(&mut connection).await.map_err(|error| reply::error(&error))?;
+                    ping(&mut connection, changes).await?;
                 }
             }
         }
     }
 }
 
-/// Replaces what is tracked. Without prefixes the server would track every key, so nothing is tracked then.
-async fn track(connection: &mut MultiplexedConnection, prefixes: &[String]) -> Result<(), StoreError> {
+/// Listens to the channel over which locks are handed over.
+async fn listen(connection: &mut MultiplexedConnection, desk: &Desk) -> Result<(), StoreError> {
+    match connection.subscribe(desk.line().channel()).await.map_err(|error| reply::error(&error)) {
+        Ok(()) => desk.line().begin(),
+        Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "the server does not allow to listen: locks are not handed over, but looked at");
+        }
+    }
+    Ok(())
+}
+
+/// Asks whether the connection is alive. What the server pushed before it answers was received before the answer.
+async fn ping(connection: &mut MultiplexedConnection, changes: &Changes) -> Result<(), StoreError> {
+    let asked = Instant::now();
+    let ping = ::redis::cmd("PING");
+    let answer = tokio::time::timeout(PING_TIMEOUT, ping.query_async::<()>(connection)).await;
+    answer.map_err(|_| StoreError::TimedOut("PING".to_owned()))?.map_err(|error| reply::error(&error))?;
+    changes.alive(asked);
+    Ok(())
+}
+
+/// Tracks other prefixes than before. Where only some were added nothing is missed; else the server forgets what it was about to
+/// tell, so anything may have changed. Without prefixes the server would track every key, so nothing is tracked then.
+async fn track(
+    connection: &mut MultiplexedConnection,
+    changes: &Changes,
+    tracked: &[String],
+    wanted: &[String],
+) -> Result<(), StoreError> {
     let mut pipeline = ::redis::pipe();
-    pipeline.cmd("CLIENT").arg("TRACKING").arg("OFF");
-    if !prefixes.is_empty() {
+    let adds = tracked.iter().all(|prefix| wanted.contains(prefix));
+    if !adds {
+        changes.lost();
+        pipeline.cmd("CLIENT").arg("TRACKING").arg("OFF");
+    }
+    let new: Vec<&String> = wanted.iter().filter(|prefix| !adds || !tracked.contains(prefix)).collect();
+    if !new.is_empty() {
         pipeline.cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("NOLOOP");
-        for prefix in prefixes {
+        for prefix in new {
             pipeline.arg("PREFIX").arg(prefix);
         }
     }
-    pipeline.exec_async(connection).await.map_err(|error| reply::error(&error))
+    let asked = Instant::now();
+    pipeline.exec_async(connection).await.map_err(|error| reply::error(&error))?;
+    changes.hear(wanted.to_vec());
+    changes.alive(asked);
+    Ok(())
 }
 
 /// At most `max` prefixes under which all streams lie. None of them begins with another, which the server would refuse.

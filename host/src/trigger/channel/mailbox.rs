@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::manifest::Drop as Policy;
-use crate::store::Listener;
+use crate::store::Subscriber;
 
 /// The most bytes that wait for one trigger.
 const BYTES_MAX: usize = 64 << 20;
@@ -122,7 +122,7 @@ impl Mailbox {
     }
 }
 
-impl Listener for Mailbox {
+impl Subscriber for Mailbox {
     fn message(&self, channel: &str, payload: Bytes) {
         let channel = channel.strip_prefix(&self.prefix).unwrap_or(channel).to_owned();
         let dropped = {

@@ -33,6 +33,7 @@ fn a_value_relied_on_must_not_have_changed() {
             relied_on: &relied_on,
             effects: &effects,
             settlement: Settlement::default(),
+            leases: &[],
             atomic,
         };
         now(fixture.store.commit(commit)).map(drop)

@@ -11,30 +11,30 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Pauses after faults: doubling up to a cap, with jitter, from the start again after a success.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(in crate::trigger) struct Pause {
     faults: u32,
 }
 
 impl Pause {
     /// Whether there was no fault since the last success.
-    pub(super) fn is_first(&self) -> bool {
+    pub(in crate::trigger) fn is_first(&self) -> bool {
         self.faults == 0
     }
 
     /// The pause after one more fault.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(in crate::trigger) fn next(&mut self) -> Duration {
         let full = PAUSE_MIN.saturating_mul(1 << self.faults.min(16)).min(PAUSE_MAX);
         self.faults = self.faults.saturating_add(1);
         jittered(full)
     }
 
     /// Something went well. Answers whether there were faults before it.
-    pub(super) fn reset(&mut self) -> bool {
+    pub(in crate::trigger) fn reset(&mut self) -> bool {
         std::mem::take(&mut self.faults) > 0
     }
 }
 
 /// Between half of a duration and all of it, so that hosts that started together do not act together.
-pub(super) fn jittered(full: Duration) -> Duration {
+pub(in crate::trigger) fn jittered(full: Duration) -> Duration {
     full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

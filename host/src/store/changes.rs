@@ -1,0 +1,162 @@
+//! Which keys have changed, for those who keep copies of values.
+//!
+//! A store tells of every change below the prefixes that are wanted, as far as it hears of it, and of its own commits at
+//! once. While it cannot hear (its connection is down, or the server does not allow it), [`Changes::hears`] is false and no copy may be
+//! kept or trusted. Whoever hears is told synchronously and must not wait.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+/// For how long after the last sign of life what was heard is believed to be all. A process that was stopped, or whose peer vanished
+/// without a word, trusts no copy after this.
+pub const TRUST: Duration = Duration::from_secs(2);
+
+/// Is told what changes.
+pub trait Listener: Send + Sync + fmt::Debug {
+    /// The value under a key has changed, or may have.
+    fn changed(&self, key: &str);
+    /// Anything may have changed.
+    fn lost(&self);
+}
+
+/// The changes of a store; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Changes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listeners: ArcSwap<Vec<Weak<dyn Listener>>>,
+    wanted: Mutex<BTreeSet<String>>,
+    /// Prefixes of which every change is heard now; empty while nothing is heard.
+    heard: ArcSwap<Vec<String>>,
+    /// From when on milliseconds are counted.
+    origin: Instant,
+    /// Until when what is heard is trusted, in milliseconds from `origin`.
+    trusted_until_ms: AtomicU64,
+}
+
+impl Changes {
+    /// Nothing is heard yet.
+    pub(super) fn remote() -> Self {
+        Self::new(Vec::new(), 0)
+    }
+
+    /// All keys are in this process, so every change is heard.
+    pub(super) fn local() -> Self {
+        Self::new(vec![String::new()], u64::MAX)
+    }
+
+    fn new(heard: Vec<String>, trusted_until_ms: u64) -> Self {
+        Self(Arc::new(Inner {
+            listeners: ArcSwap::default(),
+            wanted: Mutex::default(),
+            heard: ArcSwap::from_pointee(heard),
+            origin: Instant::now(),
+            trusted_until_ms: AtomicU64::new(trusted_until_ms),
+        }))
+    }
+
+    /// Tells this listener from now on, as long as it lives.
+    pub fn listen(&self, listener: Weak<dyn Listener>) {
+        self.0.listeners.rcu(|listeners| {
+            let living = listeners.iter().filter(|other| other.strong_count() > 0);
+            living.chain([&listener]).cloned().collect::<Vec<_>>()
+        });
+    }
+
+    /// Asks to hear of the keys that begin with this. True where that is new; whoever holds the connection has to be told then.
+    pub(super) fn want(&self, prefix: &str) -> bool {
+        let mut wanted = self.0.wanted.lock();
+        if wanted.iter().any(|known| prefix.starts_with(known.as_str())) {
+            return false;
+        }
+        wanted.retain(|known| !known.starts_with(prefix));
+        wanted.insert(prefix.to_owned())
+    }
+
+    /// The prefixes that are wanted, none of which begins with another.
+    pub(super) fn wanted(&self) -> Vec<String> {
+        self.0.wanted.lock().iter().cloned().collect()
+    }
+
+    /// Whether every change of this key is heard.
+    pub fn hears(&self, key: &str) -> bool {
+        self.0.heard.load().iter().any(|prefix| key.starts_with(prefix.as_str()))
+    }
+
+    /// Whether what was heard so far is all that has happened until shortly before `now`.
+    pub fn is_trusted(&self, now: Instant) -> bool {
+        self.ms(now) < self.0.trusted_until_ms.load(Ordering::Acquire)
+    }
+
+    /// Every change of keys with these prefixes is heard from now on.
+    pub(super) fn hear(&self, prefixes: Vec<String>) {
+        self.0.heard.store(Arc::new(prefixes));
+    }
+
+    /// Everything that happened before `at` was heard.
+    pub(super) fn alive(&self, at: Instant) {
+        let until = self.ms(at).saturating_add(u64::try_from(TRUST.as_millis()).unwrap_or(u64::MAX));
+        self.0.trusted_until_ms.fetch_max(until, Ordering::AcqRel);
+    }
+
+    /// A key has changed.
+    pub(super) fn changed(&self, key: &str) {
+        for listener in self.0.listeners.load().iter().filter_map(Weak::upgrade) {
+            listener.changed(key);
+        }
+    }
+
+    /// Something may have changed without being heard.
+    pub(super) fn missed(&self) {
+        for listener in self.0.listeners.load().iter().filter_map(Weak::upgrade) {
+            listener.lost();
+        }
+    }
+
+    /// Nothing is heard any more.
+    pub(super) fn lost(&self) {
+        self.0.heard.store(Arc::default());
+        self.missed();
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.0.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_ends_without_a_sign_of_life() {
+        let (changes, now) = (Changes::remote(), Instant::now());
+        assert!(!changes.is_trusted(now), "nothing was heard yet");
+        changes.alive(now);
+        assert!(changes.is_trusted(now) && changes.is_trusted(now + TRUST / 2));
+        assert!(!changes.is_trusted(now + TRUST + Duration::from_millis(1)));
+        assert!(Changes::local().is_trusted(now + Duration::from_secs(1_000_000)));
+    }
+
+    #[test]
+    fn wanted_prefixes_do_not_overlap() {
+        let changes = Changes::remote();
+        assert!(changes.want("t:quote:") && changes.want("t:ind:"));
+        assert!(!changes.want("t:quote:"), "it is wanted already");
+        assert_eq!(changes.wanted(), ["t:ind:", "t:quote:"]);
+        assert!(changes.want("t:") && !changes.want("t:kline:"));
+        assert_eq!(changes.wanted(), ["t:"]);
+        assert!(!changes.hears("t:quote:a"));
+        changes.hear(changes.wanted());
+        assert!(changes.hears("t:quote:a") && !changes.hears("other"));
+        changes.lost();
+        assert!(!changes.hears("t:quote:a"));
+    }
+}

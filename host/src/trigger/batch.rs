@@ -1,0 +1,403 @@
+//! One batch: handled, judged, committed; in halves where it fails.
+//!
+//! What a batch's events are and how they are settled is known to its [`Origin`]; everything else is the same for all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Protocol;
+use super::backoff::Backoff;
+use super::plan;
+use crate::bindings::exports::sandbar::plugin::handler;
+use crate::bindings::sandbar::plugin::types::FieldParam;
+use crate::call::{Behalf, Ended};
+use crate::lock::release_all;
+use crate::pool::{CallError, Pool};
+use crate::store::{
+    Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
+};
+use crate::telemetry::PluginMetrics;
+
+mod verdict;
+
+use verdict::{Judgement, Verdict};
+
+/// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
+const CONFLICTS_MAX: u32 = 50;
+/// How often it is run again because the store failed while the plugin used it, before that counts as a failed attempt.
+const RERUNS_MAX: u32 = 10;
+/// How long a plugin whose store failed, or that got no instance, waits before it is run again.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the batches of a worker share.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Where the events live.
+    pub(super) store: Arc<dyn Store>,
+    /// The instances of the active version; replaced while events flow.
+    pub(super) pool: Arc<ArcSwap<Pool>>,
+    /// The plugin's numbers.
+    pub(super) metrics: PluginMetrics,
+    /// See [`Protocol`].
+    pub(super) protocol: Protocol,
+    /// What the events come from, as the manifest names it.
+    pub(super) source: String,
+    /// The consumer group, where there is one.
+    pub(super) group: Option<String>,
+    /// Who takes them, for logs.
+    pub(super) worker: String,
+    /// Failed attempts after which an event goes to the dead letters.
+    pub(super) max_attempts: u32,
+    /// When it is tried again before that.
+    pub(super) backoff: Backoff,
+    /// Bounds how many batches are handled at the same time.
+    pub(super) handling: Semaphore,
+}
+
+/// What becomes of one event, in its commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It is handled.
+    Done,
+    /// It comes back after so many milliseconds.
+    Retry(u64),
+    /// It is given up, and these are the fields of its dead letter.
+    Dead(Vec<Field>),
+}
+
+/// What becomes of the events of a part, as a commit takes it.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// For a consumer of a stream.
+    pub(super) settlement: Settlement,
+    /// For a lease of a queue.
+    pub(super) lease: Option<LeaseSettlement>,
+}
+
+/// Where the events of one batch come from, and how they are settled there.
+pub(super) trait Origin: Send + Sync {
+    /// An event.
+    type Event: std::fmt::Debug + Send + Sync;
+
+    /// What all batches share.
+    fn common(&self) -> &Common;
+
+    /// On whose behalf the plugin commits by itself.
+    fn behalf(&self) -> Behalf;
+
+    /// The consumer that the commit is fenced by, where it is one.
+    fn consumer(&self) -> Option<(&Consumer, Epoch)>;
+
+    /// Whether effects and acknowledgement are one transaction.
+    fn is_atomic(&self) -> bool;
+
+    /// The event's id, unique within its source.
+    fn id(event: &Self::Event) -> String;
+
+    /// Which attempt to handle it this is, from 1.
+    fn attempt(event: &Self::Event) -> u32;
+
+    /// When it was produced, in milliseconds since 1970 by the store's clock.
+    fn time_ms(event: &Self::Event) -> u64;
+
+    /// The fields that the plugin is given, where the event has any.
+    fn fields(event: &Self::Event) -> Vec<FieldParam<'_>>;
+
+    /// What the plugin is given; `fields` are those of [`Origin::fields`].
+    fn content<'a>(event: &'a Self::Event, fields: &'a [FieldParam<'a>]) -> handler::Content<'a>;
+
+    /// What a dead letter says of the event's own.
+    fn remains(event: &Self::Event) -> Vec<Field>;
+
+    /// What a commit does with decisions about events.
+    fn settle<'a>(&self, decided: impl Iterator<Item = (&'a Self::Event, Decision)>) -> Settled
+    where
+        Self::Event: 'a;
+
+    /// These events are settled: nobody needs to keep them alive.
+    fn settled(&self, events: &[Self::Event]);
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Every event is acknowledged, dead or waiting for a retry; the earliest after so long.
+    Settled {
+        /// When the earliest retry is due.
+        retry_in: Option<Duration>,
+    },
+    /// It is not known what the store has of it, or it was taken over: the worker has to look at what is left of it.
+    Lost,
+}
+
+/// The batches of a worker.
+#[derive(Debug)]
+pub(super) struct Batches(pub(super) JoinSet<Outcome>);
+
+impl Batches {
+    /// The next one that ends; none where there are none. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Outcome> {
+        // A task of ours that panicked or was aborted has settled nothing that is known here.
+        self.0.join_next().await.map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+
+    /// One that has ended already.
+    pub(super) fn try_next(&mut self) -> Option<Outcome> {
+        self.0.try_join_next().map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+}
+
+/// A part of a batch that is still to be handled.
+#[derive(Debug)]
+pub(super) struct Part<E> {
+    events: Vec<E>,
+    /// What has become of them, where the plugin is not to handle them (again) in this delivery.
+    verdict: Option<Verdict>,
+}
+
+impl<E> Part<E> {
+    /// Events that are to be handled together.
+    pub(super) fn new(events: Vec<E>) -> Self {
+        Self { events, verdict: None }
+    }
+
+    /// An event that is given up without being handled.
+    pub(super) fn doomed(event: E, reason: String) -> Self {
+        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)) }
+    }
+
+    /// Its events.
+    #[cfg(test)]
+    pub(super) fn events(&self) -> &[E] {
+        &self.events
+    }
+
+    /// Whether the plugin is not to handle it.
+    #[cfg(test)]
+    pub(super) fn is_given_up(&self) -> bool {
+        self.verdict.is_some()
+    }
+}
+
+/// Why a part cannot be judged.
+#[derive(Debug)]
+enum Unhandled {
+    /// The store failed while the plugin used it: it is to be run again.
+    StoreFailed(String),
+    /// The host has no instance for it now: it is to be run again.
+    NoInstance(String),
+    /// The plugin failed over some event of it.
+    Fault(CallError),
+}
+
+/// Runs the parts of a batch to their end, the last of the list first.
+pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) -> Outcome {
+    let common = origin.common();
+    let mut retry_in: Option<Duration> = None;
+    let (mut conflicts, mut reruns) = (0, 0);
+    while let Some(part) = parts.pop() {
+        // One version handles a part from beginning to end, and its name stands in what comes of it.
+        let pool = common.pool.load_full();
+        let mut judgement = match handle(&origin, &pool, &part).await {
+            Ok(judgement) => judgement,
+            Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {
+                // What always fails while the store is there is the event's doing. If it was the store's after all, the
+                // commit that counts the attempt cannot be made either.
+                common.metrics.failed("store");
+                split(part, reason, &mut parts);
+                continue;
+            }
+            Err(Unhandled::StoreFailed(reason) | Unhandled::NoInstance(reason)) => {
+                tracing::debug!(plugin = pool.identity().plugin, reason, "a batch is run again");
+                wait_for_store().await;
+                reruns += 1;
+                parts.push(part);
+                continue;
+            }
+            Err(Unhandled::Fault(error)) => {
+                common.metrics.failed(error.kind());
+                split(part, error.to_string(), &mut parts);
+                continue;
+            }
+        };
+        match commit(&origin, &judgement).await {
+            Ok(committed) => {
+                judgement.taken.settled();
+                origin.settled(&part.events);
+                retry_in = retry_in.into_iter().chain(judgement.retry_in).min();
+                count::<O>(common, &part.events, &judgement);
+                if !committed.refused.is_empty() {
+                    bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
+                }
+            }
+            Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                common.metrics.commit_lost("conflict");
+                tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
+                judgement.taken.give_back().await;
+                parts.push(part);
+            }
+            Err(CommitError::Unacceptable(error)) if part.verdict.is_none() => {
+                common.metrics.failed("unacceptable");
+                split(part, format!("a write was not accepted: {error}"), &mut parts);
+            }
+            Err(error) => {
+                common.metrics.commit_lost(reason(&error));
+                tracing::debug!(consumer = common.worker, %error, "a commit was not made");
+                judgement.taken.give_back().await;
+                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+                    wait_for_store().await;
+                }
+                return Outcome::Lost;
+            }
+        }
+    }
+    Outcome::Settled { retry_in }
+}
+
+/// Halves a part that failed, until the event at fault is alone.
+fn split<E>(mut part: Part<E>, fault: String, parts: &mut Vec<Part<E>>) {
+    if part.events.len() > 1 {
+        let second = part.events.split_off(part.events.len() / 2);
+        parts.push(Part::new(second));
+        parts.push(part);
+    } else {
+        parts.push(Part { verdict: Some(Verdict::Failed(fault)), ..part });
+    }
+}
+
+/// Has the plugin handle a part, and judges what it answers.
+async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Result<Judgement, Unhandled> {
+    let events = &part.events;
+    if let Some(verdict) = &part.verdict {
+        let verdicts = vec![verdict.clone(); events.len()];
+        return Ok(verdict::judge(origin, pool, events, verdicts, Ended::default()));
+    }
+    let answer = {
+        let permit = origin.common().handling.acquire().await;
+        let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        call(origin, pool, events).await
+    };
+    match answer {
+        Ok((outcomes, ended)) => {
+            let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
+            if ended.store_failed && !verdict::all_done(&verdicts) {
+                return Err(Unhandled::StoreFailed("the store failed while the plugin used it".to_owned()));
+            }
+            Ok(verdict::judge(origin, pool, events, verdicts, ended))
+        }
+        Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
+        Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
+        Err((error, false)) => Err(Unhandled::Fault(error)),
+    }
+}
+
+/// One word for metrics.
+fn reason(error: &CommitError) -> &'static str {
+    match error {
+        CommitError::Fenced => "fenced",
+        CommitError::Conflict(_) => "conflict",
+        CommitError::Refused(_) => "refused",
+        CommitError::Unacceptable(_) => "unacceptable",
+        CommitError::Unknown(_) => "unknown",
+    }
+}
+
+async fn wait_for_store() {
+    tokio::time::sleep(plan::jittered(STORE_PAUSE)).await;
+}
+
+/// Has the plugin handle events.
+async fn call<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    part: &[O::Event],
+) -> Result<(Vec<handler::Outcome>, Ended), (CallError, bool)> {
+    let common = origin.common();
+    let ids: Arc<[String]> = part.iter().map(O::id).collect();
+    let fields: Vec<Vec<FieldParam<'_>>> = part.iter().map(O::fields).collect();
+    let events: Vec<handler::Event<'_>> = part
+        .iter()
+        .zip(ids.iter())
+        .zip(&fields)
+        .map(|((event, id), fields)| handler::Event {
+            id,
+            source: &common.source,
+            attempt: O::attempt(event),
+            time_ms: O::time_ms(event),
+            content: O::content(event, fields),
+        })
+        .collect();
+    let begun = Instant::now();
+    let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events).await;
+    if answer.is_ok() {
+        common.metrics.handled(events.len(), begun.elapsed());
+    }
+    answer
+}
+
+/// Commits what came of a part.
+async fn commit<O: Origin>(origin: &O, judgement: &Judgement) -> Result<Committed, CommitError> {
+    let (common, begun) = (origin.common(), Instant::now());
+    let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
+    let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
+        true => lease,
+        false => LeaseSettlement { loss: Loss::Unchecked, ..lease },
+    });
+    let leases: Vec<LeaseSettlement> = own.into_iter().chain(judgement.taken.settlements()).collect();
+    let commit = Commit {
+        consumer: origin.consumer().map(unfenced),
+        relied_on: &judgement.relied_on,
+        effects: &judgement.effects,
+        settlement: judgement.settled.settlement.clone(),
+        leases: &leases,
+        atomic: origin.is_atomic(),
+    };
+    let committed = common.store.commit(commit).await;
+    release_all(&judgement.locks).await;
+    if committed.is_ok() {
+        common.metrics.committed(judgement.done, begun.elapsed());
+    }
+    committed
+}
+
+/// Counts what was committed.
+fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
+    let now_ms = common.store.now_ms();
+    let age = |event| Duration::from_millis(now_ms.saturating_sub(O::time_ms(event)));
+    common.metrics.latencies(part.iter().map(age));
+    if judgement.retried > 0 {
+        common.metrics.retried(judgement.retried);
+    }
+    if judgement.dead > 0 {
+        common.metrics.dead(judgement.dead);
+    }
+}
+
+/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this
+/// is a commit of its own; if the host dies before it, only the note is lost.
+async fn bury_refused<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    part: &[O::Event],
+    judgement: &Judgement,
+    committed: Committed,
+) {
+    let common = origin.common();
+    let (settled, letters) = verdict::refused(origin, pool, part, judgement, &committed);
+    let leases: Vec<LeaseSettlement> = settled.lease.into_iter().collect();
+    let (consumer, settlement) = (origin.consumer(), settled.settlement);
+    let commit = Commit { consumer, relied_on: &[], effects: &[], settlement, leases: &leases, atomic: false };
+    match common.store.commit(commit).await {
+        Ok(_) => common.metrics.dead(letters),
+        Err(error) => tracing::error!(
+            source = common.source,
+            %error,
+            "the dead letters of refused writes could not be written"
+        ),
+    }
+}
