@@ -14,9 +14,11 @@ mod dead;
 mod dev;
 mod exit;
 mod feed;
+mod locks;
 mod logs;
 mod queues;
 mod run;
+mod schedules;
 mod screen;
 mod serving;
 mod setup;
@@ -85,6 +87,10 @@ enum Command {
     Dead(dead::Arguments),
     /// Look after queues
     Queues(queues::Arguments),
+    /// Tell who holds which lock, or take one away
+    Locks(locks::Arguments),
+    /// Tell when schedules run, and what became of their last runs
+    Schedules(schedules::Arguments),
 }
 
 impl Command {
@@ -128,6 +134,8 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Feed(arguments) => feed::run(arguments, global, screen).await,
         Command::Dead(arguments) => dead::run(arguments, global, screen).await,
         Command::Queues(arguments) => queues::run(arguments, global, screen).await,
+        Command::Locks(arguments) => locks::run(arguments, global, screen).await,
+        Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,
     }
 }
 

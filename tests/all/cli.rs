@@ -4,8 +4,10 @@ mod build;
 mod dead;
 mod dev;
 mod feed;
+mod locks;
 mod queues;
 mod run;
+mod schedules;
 
 use sandbar_tests::RedisServer;
 use sandbar_tests::program::Folder;

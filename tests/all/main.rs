@@ -17,6 +17,7 @@ mod connections;
 mod dead_letters;
 mod drain;
 mod exactly_once;
+mod examples;
 mod guests;
 mod http_in;
 mod http_out;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sandbar::call::Lineage;
 use sandbar::config::{Config, StoreConfig};
 use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Settlement, Store, connect};
+use sandbar::store::{Commit, Condition, Effect, Expiry, Store, connect};
 use sandbar::tiers::policy::Policy;
 use sandbar::tiers::{Fetch, FetchError, Tier};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
@@ -80,8 +80,7 @@ fn in_memory() -> Policy {
 
 /// Writes as a plugin of this host would.
 async fn write(host: &TestHost, effects: &[Effect]) {
-    let settlement = Settlement::default();
-    host.store.commit(Commit { consumer: None, relied_on: &[], effects, settlement, atomic: true }).await.unwrap();
+    host.store.commit(Commit::plain(effects, &[])).await.unwrap();
 }
 
 async fn set(host: &TestHost, key: &str, value: &str, expiry: Expiry) {

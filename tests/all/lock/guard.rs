@@ -30,11 +30,10 @@ async fn freed(store: &dyn Store) {
 }
 
 async fn set(store: &dyn Store, key: &str, value: &'static str) {
-    use sandbar::store::{Commit, Condition, Effect, Expiry, Settlement};
+    use sandbar::store::{Commit, Condition, Effect, Expiry};
     let (expiry, condition) = (Expiry::Never, Condition::Always);
     let effects = [Effect::Set { key: key.to_owned(), value: value.into(), expiry, condition }];
-    let settlement = Settlement::default();
-    store.commit(Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true }).await.unwrap();
+    store.commit(Commit::plain(&effects, &[])).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,8 @@ use sandbar_sdk::prelude::*;
 
 struct Raw;
 
+// Elsewhere the names of WebAssembly's exports are not names of symbols.
+#[cfg(target_arch = "wasm32")]
 sandbar_sdk::http::bindings::export!(Raw with_types_in sandbar_sdk::http::bindings);
 
 impl Guest for Raw {

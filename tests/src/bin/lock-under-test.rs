@@ -11,9 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbar::config::StoreConfig;
 use sandbar::lock::HeldLock;
-use sandbar::store::{
-    Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, Settlement, StoreError, connect,
-};
+use sandbar::store::{Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, StoreError, connect};
 
 /// Short, so that dead and stopped holders are overtaken often.
 const TTL_MS: u64 = 300;
@@ -46,8 +44,7 @@ async fn main() -> Result<(), StoreError> {
             },
         ];
         let relied_on = [lock.relied_on()];
-        let settlement = Settlement::default();
-        let commit = Commit { consumer: None, relied_on: &relied_on, effects: &effects, settlement, atomic: true };
+        let commit = Commit::plain(&effects, &relied_on);
         match store.commit(commit).await {
             Ok(_) => {}
             Err(CommitError::Conflict(_)) => _ = store.increment("refused", 1).await?,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
-use super::clock::Clock;
+use super::clock::{Clock, local_ms};
 use super::connector::{Backoff, Connector};
 use super::reply;
 
@@ -155,12 +155,13 @@ async fn watch(slot: Arc<Slot>, connector: Arc<Connector>, clock: Arc<Clock>) {
 /// Asks for the time, within [`WATCHDOG_TIMEOUT`].
 async fn probe(connection: &mut MultiplexedConnection, clock: &Clock) -> Result<(), StoreError> {
     let time = ::redis::cmd("TIME");
+    let asked_ms = local_ms();
     let answer = tokio::time::timeout(WATCHDOG_TIMEOUT, time.query_async::<(u64, u64)>(connection)).await;
     match answer {
         Err(_) => Err(StoreError::TimedOut("TIME".to_owned())),
         Ok(Err(error)) => Err(reply::error(&error)),
         Ok(Ok((seconds, micros))) => {
-            clock.set(seconds.saturating_mul(1000).saturating_add(micros / 1000));
+            clock.set(asked_ms, seconds.saturating_mul(1000).saturating_add(micros / 1000));
             Ok(())
         }
     }
