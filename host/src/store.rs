@@ -38,7 +38,7 @@ pub use entry::{Bound, Entry, EntryId, Field};
 pub use error::StoreError;
 pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Slot, Stale};
 pub use lock::{Claim, Holder, Lock, LockKey, LockLease, Locked};
-pub use pubsub::PubSub;
+pub use pubsub::{PubSub, Subject, Subscriber, Subscription};
 pub use queue::{
     DeadJob, Job, JobQueue, Lease, LeaseId, LeaseSettlement, Lengths, Loss, PushOptions, Queue, Rate, TAKE_MAX, Took,
     Want,

@@ -4,6 +4,7 @@
 //! and pools of instances; it does not know how either works.
 
 pub mod backoff;
+pub mod channel;
 pub mod dead_letter;
 pub mod http;
 pub mod queue;

@@ -9,6 +9,7 @@
     reason = "all of it is tests, also the functions that they share"
 )]
 
+mod channel;
 mod cli;
 mod conformance;
 mod connect;

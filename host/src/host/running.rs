@@ -18,6 +18,7 @@ use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
+use crate::trigger::channel;
 use crate::trigger::http::Service;
 use crate::trigger::stream::{Context, Ended, Worker};
 use crate::trigger::{queue, schedule};
@@ -172,9 +173,11 @@ fn work(
                 let registration = host.routes.take(service.clone());
                 tokio::spawn(service.run(registration, ready.clone(), stop.clone(), give_up))
             }
-            Trigger::Channel(_) => {
-                tracing::error!(plugin = manifest.name, kind = trigger.kind(), "there are no such triggers yet");
-                tokio::spawn(async { Ended::Drained })
+            Trigger::Channel(trigger) => {
+                let (store, prefix) = (host.store.clone(), host.config.tenant.prefix.clone());
+                let (pool, metrics) = (active.clone(), metrics.clone());
+                let worker = channel::Worker { store, prefix, trigger: trigger.clone(), pool, metrics };
+                tokio::spawn(worker.run(ready.clone(), stop.clone(), give_up))
             }
         };
         Task { stop, ready, worker }

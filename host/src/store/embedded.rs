@@ -29,6 +29,7 @@ mod value;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -41,7 +42,7 @@ use self::fences::Fences;
 use self::keyspace::Keyspace;
 use self::line::Line;
 use self::lock::Locks;
-use super::{Changes, PubSub, StoreError, Wakes};
+use super::{Changes, PubSub, StoreError, Subject, Subscriber, Subscription, Wakes};
 
 pub use self::channels::CHANNEL_MESSAGES_MAX;
 
@@ -117,6 +118,10 @@ impl fmt::Debug for Embedded {
 impl PubSub for Embedded {
     async fn subscribers(&self, channel: &str) -> Result<u64, StoreError> {
         Ok(self.state().channels.subscribers(channel))
+    }
+
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
+        self.state().channels.listen(subject, listener)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
 //! | 1, watching | wake-ups, and changes of what is kept in memory, through client tracking; locks that are handed over |
+//! | 1, watching, where somebody listens to channels | what is published |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
@@ -29,6 +30,7 @@ mod reply;
 mod scripts;
 mod shared;
 mod stream;
+mod subscriptions;
 mod tracking;
 
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub struct Redis {
     changes: Changes,
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
+    subscriptions: subscriptions::Subscriptions,
     desk: Desk,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -73,8 +76,9 @@ impl Redis {
         let scripts = Arc::new(Scripts::new(version));
         let tracking = tracking::Tracking::default();
         let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone());
+        let subscriptions = subscriptions::Subscriptions::new(connector.clone());
         tasks.push(tracking::start(connector, wakes.clone(), changes.clone(), &tracking, desk.clone()));
-        Ok(Self { shared, private, scripts, wakes, changes, clock, tracking, desk, _tasks: tasks })
+        Ok(Self { shared, private, scripts, wakes, changes, clock, tracking, subscriptions, desk, _tasks: tasks })
     }
 
     /// Sends one command over a shared connection, bounded by the response time-out; its value may be a

@@ -175,6 +175,12 @@ impl PluginMetrics {
         self.0.latency.record_all(since_produced);
     }
 
+    /// Counts messages of channels that are gone, for a reason of one word, such as `buffer`.
+    pub fn dropped(&self, reason: &'static str) -> Counter {
+        let (tenant, plugin) = (self.0.tenant.clone(), self.0.plugin.clone());
+        counter!("sandbar_dropped_total", "tenant" => tenant, "plugin" => plugin, "reason" => reason)
+    }
+
     /// A request was answered with this status, to the end of its body. 499 stands for clients that did not wait.
     pub fn answered(&self, status: u16, took: Duration) {
         self.0.request.record(took);

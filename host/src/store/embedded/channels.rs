@@ -1,11 +1,16 @@
-//! Who listens to which channel in this process.
+//! Who listens to which channel in this process: receivers of single channels, and the listeners of triggers. Sharded channels are another
+//! world, as in Redis, in which nobody here can publish.
 //!
-//! A listener that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is told how many.
+//! A receiver that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is told how many.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::broadcast;
+
+use super::glob;
+use crate::store::pubsub::{Subject, Subscriber, Subscribers, Subscription};
 
 /// How many messages of a channel wait for its slowest listener.
 pub const CHANNEL_MESSAGES_MAX: usize = 1_024;
@@ -18,11 +23,12 @@ pub(super) struct Channels {
     senders: HashMap<String, broadcast::Sender<Bytes>>,
     /// At so many channels those without listeners are removed.
     prune_at: usize,
+    listeners: Subscribers,
 }
 
 impl Default for Channels {
     fn default() -> Self {
-        Self { senders: HashMap::new(), prune_at: LEFT_OVER_MAX }
+        Self { senders: HashMap::new(), prune_at: LEFT_OVER_MAX, listeners: Subscribers::default() }
     }
 }
 
@@ -41,8 +47,22 @@ impl Channels {
         receiver
     }
 
+    /// A new listener, which hears what is published from now on.
+    pub(super) fn listen(&mut self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
+        self.listeners.forget();
+        let subscription = self.listeners.add(subject.clone(), listener);
+        self.listeners.heard(&subject, true);
+        subscription
+    }
+
     /// Sends a message to the listeners of a channel; without listeners it is lost.
     pub(super) fn publish(&mut self, channel: &str, payload: &Bytes) {
+        let is_meant = |subject: &Subject| match subject {
+            Subject::Channel(name) => name == channel,
+            Subject::Pattern(pattern) => glob::matches(pattern.as_bytes(), channel.as_bytes()),
+            Subject::Sharded(_) => false,
+        };
+        self.listeners.deliver_to(is_meant, channel, payload);
         if let Some(sender) = self.senders.get(channel)
             && sender.send(payload.clone()).is_err()
         {
@@ -50,9 +70,10 @@ impl Channels {
         }
     }
 
-    /// Number of listeners.
+    /// Number of listeners by name. Those of triggers count as one, as those of a host do in Redis.
     pub(super) fn subscribers(&self, channel: &str) -> u64 {
-        self.senders.get(channel).map_or(0, |sender| sender.receiver_count() as u64)
+        let receivers = self.senders.get(channel).map_or(0, |sender| sender.receiver_count() as u64);
+        receivers + u64::from(self.listeners.has(&Subject::Channel(channel.to_owned())))
     }
 }
 

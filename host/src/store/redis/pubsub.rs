@@ -1,10 +1,12 @@
-//! Who listens, asked of a server. It counts the subscribers of this node alone.
+//! Who listens, asked of a server, and what listens here. It counts the subscribers of this node alone.
+
+use std::sync::Arc;
 
 use ::redis::cmd;
 use async_trait::async_trait;
 
 use super::{Redis, reply};
-use crate::store::{PubSub, StoreError};
+use crate::store::{PubSub, StoreError, Subject, Subscriber, Subscription};
 
 #[async_trait]
 impl PubSub for Redis {
@@ -14,5 +16,9 @@ impl PubSub for Redis {
             Some((_, count)) => reply::count(count, channel),
             None => Ok(0),
         }
+    }
+
+    fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
+        self.subscriptions.add(subject, listener)
     }
 }
