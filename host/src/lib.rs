@@ -40,12 +40,12 @@
 //! | --- | --- |
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
 //! | [`grants`], [`pattern`] | what a plugin may touch |
-//! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
+//! | [`store`] | the contract of a store: keys, streams, queues, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
-//! | [`trigger`] | events from their source to the plugin to the commit; [`trigger::stream`] is the heart |
+//! | [`trigger`] | events from their source to the plugin to the commit: what batches have in common, then [`trigger::stream`], [`trigger::queue`] |
 //! | [`http`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`host`] | composes all of these, and owns their lives: load, replace, drain |
 //! | [`builder`] | makes components with cargo; nothing of a host depends on it |
@@ -59,6 +59,7 @@
 //!   `trim`. A plugin's call holds no connection.
 //! - **Of two commits for one event at most one is made.** Each presents the epoch in which the event was read; whoever takes events away
 //!   advances the epoch in the same step. `store/delivery.rs` has the protocol, `trigger/stream.rs` the one way back after every fault.
+//!   For jobs the lease stands in place of the epoch: `store/queue.rs`, `trigger/queue.rs`.
 //! - **Nothing is sent to a store a second time by itself.** A lost reply is an error that says so.
 //! - **A trap, a time-out or a lack of memory ends one instance**, whose store is thrown away; never the host. An instance serves one call
 //!   at a time, and one task owns it meanwhile.
