@@ -40,7 +40,7 @@
 //! | --- | --- |
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
 //! | [`grants`], [`pattern`], [`address`] | what a plugin may touch |
-//! | [`store`] | the contract of a store: keys, streams, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
+//! | [`store`] | the contract of a store: keys, streams, queues, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`lock`] | a lock that this host holds, and renews |
@@ -49,7 +49,7 @@
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`telemetry`] | the numbers that a host tells about itself |
 //! | [`tiers`] | values read through memory, the store and a plugin that loads them |
-//! | [`trigger`] | events from their source to the plugin to the commit; [`trigger::stream`] is the heart |
+//! | [`trigger`] | events from their source to the plugin to the commit; what batches have in common, then [`trigger::stream`], [`trigger::queue`] and the others |
 //! | [`http`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`host`] | composes all of these, and owns their lives: load, replace, drain |
 //! | [`builder`] | makes components with cargo; nothing of a host depends on it |
@@ -63,6 +63,7 @@
 //!   `trim`; and for the values that [`tiers`] loads. A plugin's call holds no connection.
 //! - **Of two commits for one event at most one is made.** Each presents the epoch in which the event was read; whoever takes events away
 //!   advances the epoch in the same step. `store/delivery.rs` has the protocol, `trigger/stream.rs` the one way back after every fault.
+//!   For jobs the lease stands in place of the epoch: `store/queue.rs`, `trigger/queue.rs`.
 //! - **Nothing is sent to a store a second time by itself.** A lost reply is an error that says so.
 //! - **A trap, a time-out or a lack of memory ends one instance**, whose store is thrown away; never the host. An instance serves one call
 //!   at a time, and one task owns it meanwhile.

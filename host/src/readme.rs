@@ -66,6 +66,17 @@ fn a_manifest_has_every_key_with_its_default() {
 }
 
 #[test]
+fn a_queue_trigger_has_every_key_with_its_default() {
+    let block = block("# plugin.toml: a queue trigger");
+    let short = "name = \"mailer\"\n[[trigger]]\ntype = \"queue\"\nqueue = \"mail\"\n";
+    assert_eq!(Manifest::parse(block), Manifest::parse(short));
+    let all = Manifest::parse(&with_optional_keys(block)).unwrap();
+    let Trigger::Queue(trigger) = &all.triggers[0] else { panic!("a queue trigger") };
+    assert_eq!(trigger.rate, Some(100));
+    assert_all_named(block, &Manifest::parse(&format!("{short}\nno-such-key = 1")).unwrap_err().to_string());
+}
+
+#[test]
 fn the_other_examples_are_accepted() {
     assert!(blocks("# sandbar.toml").into_iter().all(|block| Config::parse(block).is_ok()));
     assert!(blocks("# plugin.toml").into_iter().all(|block| Manifest::parse(block).is_ok()));

@@ -1,6 +1,6 @@
 //! The small examples of `examples/` do what they say.
 
-use sandbar::store::{Commit, Effect, EntryId, Settlement};
+use sandbar::store::{Commit, Effect, EntryId};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
 
@@ -29,8 +29,7 @@ async fn visits_are_kept_by_the_minute() {
     assert_ne!(manifest, SCHEDULE);
     let test = TestHost::embedded(components::EXAMPLE_SCHEDULE, &manifest).await;
     let effects = [Effect::Add { key: "visits".to_owned(), by: 3 }];
-    let settlement = Settlement::default();
-    let commit = Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true };
+    let commit = Commit::plain(&effects, &[]);
     test.store.commit(commit).await.unwrap();
     let kept = async || test.store.hash_get_all("visits:minutes").await.unwrap();
     poll_until(PATIENCE, "a tick is run", async || !kept().await.is_empty()).await;

@@ -170,7 +170,7 @@ impl Job {
     }
 
     /// Reads a record; the payload is not copied. None where it is no record.
-    pub fn from_record(record: Bytes) -> Option<Self> {
+    pub fn from_record(record: &Bytes) -> Option<Self> {
         // Five numbers of at most twenty digits.
         let end = record.iter().take(128).position(|byte| *byte == b'\n')?;
         let head = std::str::from_utf8(record.get(..end)?).ok()?;
@@ -350,12 +350,12 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..64),
         ) {
             let job = Job { id, attempt, crashes, priority, time_ms, payload: payload.into() };
-            prop_assert_eq!(Job::from_record(job.to_record().into()), Some(job));
+            prop_assert_eq!(Job::from_record(&job.to_record().into()), Some(job));
         }
 
         #[test]
         fn what_is_no_record_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            if let Some(job) = Job::from_record(bytes.clone().into()) {
+            if let Some(job) = Job::from_record(&bytes.clone().into()) {
                 prop_assert!(job.payload.len() < bytes.len());
             }
         }

@@ -29,7 +29,7 @@ fn the_death_of_a_host_is_not_an_attempt() {
     let next = start(&server, folder.path(), "max-attempts = 1");
     let done = || server.get::<Vec<String>>(&["LRANGE", "order", "0", "-1"]);
     poll_until_blocking(PATIENCE, "the job is done", || done() == ["fatal"]);
-    assert_eq!(server.get::<u64>(&["GET", "at:fatal:1"]) > 0, true, "both runs were its first attempt");
+    assert!(server.get::<u64>(&["GET", "at:fatal:1"]) > 0, "both runs were its first attempt");
     assert_eq!(server.get::<u64>(&["EXISTS", "at:fatal:2", "jobs:dead"]), 0);
     assert!(next.terminate());
 }

@@ -3,6 +3,7 @@
 //! Field: `do`, one of `trap`, `hang` (until its time is over), `reject`, `panic-late` (after a write), and `wait` (until the key `go` is
 //! there). How often it has held the lock stands at once in `holding`. What ends well adds 1 to `effect`. Grants: read and write
 //! all of these.
+#![allow(clippy::panic, reason = "that is what it is for")]
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::unknown;

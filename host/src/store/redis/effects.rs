@@ -178,6 +178,8 @@ fn signed(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::*;
@@ -216,6 +218,11 @@ mod tests {
             values: vec![Bytes::from_static(b"x"), Bytes::from_static(b"y")],
             keep,
         };
+        let jobs = |options| Effect::Push {
+            queue: Arc::new(JobQueue::new("t:", "q")),
+            payloads: vec![Bytes::from_static(b"x"), Bytes::from_static(b"y")],
+            options,
+        };
         let id = EntryId { ms: 5, seq: 6 };
         let effects = [
             set(Expiry::Never, Condition::Always),
@@ -243,6 +250,7 @@ mod tests {
             push(End::Back, Some(1)),
             push(End::Back, Some(0)),
             Effect::ListRemove { key: key(), value: Bytes::from_static(b"x") },
+            jobs(PushOptions::default()),
         ];
         insta::assert_snapshot!(effects.iter().map(lines).collect::<Vec<_>>().join("\n"), @r"
         SET k v
@@ -270,12 +278,19 @@ mod tests {
         RPUSH k x y; LTRIM k -1 -1
         RPUSH k x y; LTRIM k 1 0
         LREM k 0 x
+        LPUSH t:q x y
+        ");
+        let deduplicate = Some(("id".to_owned(), 60));
+        let options = jobs(PushOptions { delay_ms: 5, priority: 9, deduplicate });
+        insta::assert_snapshot!(lines(&options).replace(QUEUE_PUSH, "SCRIPT"), @r"
+        SETRANGE t:sandbar:queue:q:seq 0 ''; EVAL SCRIPT 5 t:q t:sandbar:queue:q:ready t:sandbar:queue:q:delayed t:sandbar:queue:q:seq t:sandbar:queue:q:dedup 5 9 x 60 id; EVAL SCRIPT 5 t:q t:sandbar:queue:q:ready t:sandbar:queue:q:delayed t:sandbar:queue:q:seq t:sandbar:queue:q:dedup 5 9 y 60 id
         ");
     }
 
     #[test]
     fn nothing_to_do_is_no_command() {
         let key = || "k".to_owned();
+        let push = |options| Effect::Push { queue: Arc::new(JobQueue::new("", "k")), payloads: vec![], options };
         let effects = [
             Effect::Append { stream: key(), fields: vec![], retention: Retention::Unlimited },
             Effect::Remove { stream: key(), ids: vec![] },
@@ -286,6 +301,8 @@ mod tests {
             Effect::SortedAdd { key: key(), members: vec![] },
             Effect::SortedRemove { key: key(), members: vec![] },
             Effect::ListPush { key: key(), end: End::Back, values: vec![], keep: Some(1) },
+            push(PushOptions::default()),
+            push(PushOptions { priority: 1, ..PushOptions::default() }),
         ];
         for effect in effects {
             assert_eq!(lines(&effect), "", "{effect:?}");

@@ -83,7 +83,7 @@ impl Desk {
         let Some(lease) = line::parse(message) else {
             return tracing::warn!("a message on the channel of locks is not understood");
         };
-        if let Err(lease) = self.line.hand(lease) {
+        if let Some(lease) = self.line.hand(lease) {
             // Whoever waited for it is gone, and what he did to withdraw came too early or was lost.
             self.release_later(lease);
         }

@@ -139,7 +139,7 @@ fn jobs(answer: Value, queue: &JobQueue) -> Result<Vec<Job>, StoreError> {
     let foreign = || StoreError::WrongType(format!("something beside the queue `{}` is no job", queue.list));
     let job = |value| {
         let record: Bytes = reply::bytes(value, &queue.list)?.unwrap_or_default();
-        Job::from_record(record).ok_or_else(foreign)
+        Job::from_record(&record).ok_or_else(foreign)
     };
     reply::list(answer, &queue.list)?.into_iter().map(job).collect()
 }

@@ -180,6 +180,8 @@ pub(super) fn refused<O: Origin>(
     let mut settled = origin.settle(decided);
     if let Some(lease) = &mut settled.lease {
         lease.loss = Loss::Unchecked;
+        // The jobs are settled already; others of the lease may not be.
+        lease.is_last = false;
     }
     (settled, letters)
 }

@@ -108,7 +108,7 @@ impl Line {
     }
 
     /// Hands a lock over to the one whom the server means. Answers the lock where nobody waits for it any more.
-    pub(super) fn hand(&self, lease: LockLease) -> Result<(), LockLease> {
+    pub(super) fn hand(&self, lease: LockLease) -> Option<LockLease> {
         let id = Holder::parse(&lease.value).map(|holder| holder.id);
         let found = {
             let mut waiting = self.0.waiting.lock();
@@ -118,8 +118,8 @@ impl Line {
             })
         };
         match found {
-            Some(waiting) => waiting.handed.send(lease),
-            None => Err(lease),
+            Some(waiting) => waiting.handed.send(lease).err(),
+            None => Some(lease),
         }
     }
 }
@@ -188,10 +188,10 @@ mod tests {
         let (first, second, gone) = (claim(), claim(), claim());
         let (mut one, mut two) = (line.enter(&first), line.enter(&second));
         assert!(one.is_first() && !two.is_first());
-        assert_eq!(line.hand(message(&second)), Ok(()));
+        assert_eq!(line.hand(message(&second)), None);
         assert_eq!((one.take(), two.take().map(|lease| lease.token)), (None, Some(7)));
         drop(one);
-        assert!(line.hand(message(&first)).is_err() && line.hand(message(&gone)).is_err());
+        assert!(line.hand(message(&first)).is_some() && line.hand(message(&gone)).is_some());
         drop(two);
         assert!(line.0.waiting.lock().is_empty());
     }
