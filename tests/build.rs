@@ -13,13 +13,14 @@ const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("..");
-    for input in ["tests/guests", "plugins", "wit", "Cargo.lock", "Cargo.toml"] {
+    for input in ["tests/guests", "plugins", "examples/cache", "wit", "Cargo.lock", "Cargo.toml"] {
         println!("cargo:rerun-if-changed={}", root.join(input).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
     let target = out.join("guests");
     build(&root, &target, &["--package", "sandbar-test-guests", "--examples"]);
     build(&root, &target, &["--package", "result-aggregator", "--lib"]);
+    build(&root, &target, &["--package", "quotes", "--lib"]);
     let made = target.join(TARGET).join("release");
     let mut constants = String::new();
     for folder in [made.join("examples"), made] {

@@ -63,7 +63,9 @@ impl Changes {
     }
 
     /// Tells this listener from now on, as long as it lives.
-    pub fn listen(&self, listener: Weak<dyn Listener>) {
+    pub fn listen<L: Listener + 'static>(&self, listener: &Arc<L>) {
+        let weak: Weak<L> = Arc::downgrade(listener);
+        let listener: Weak<dyn Listener> = weak;
         self.0.listeners.rcu(|listeners| {
             let living = listeners.iter().filter(|other| other.strong_count() > 0);
             living.chain([&listener]).cloned().collect::<Vec<_>>()

@@ -1,9 +1,10 @@
 //! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
 //!
-//! `cargo run --release -p sandbar-bench -- stream` measures and prints a table, a note of what limits it, and as its last
+//! `cargo run --release -p sandbar-bench -- stream` (or `cache`) measures and prints a table, a note of what limits it, and as its last
 //! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
+mod cache;
 mod child;
 mod cpu;
 mod latency;
@@ -39,6 +40,8 @@ enum Command {
     /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands, and of a
     /// Python program that makes one call at a time
     Stream(Stream),
+    /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another host is seen
+    Cache(cache::Cache),
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     Work {
@@ -74,6 +77,7 @@ struct Stream {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stream(stream) => measure(stream),
+        Command::Cache(cache) => cache::measure(cache),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }
 }

@@ -139,7 +139,7 @@ impl Report {
 }
 
 /// The middle one, or the mean of the two in the middle; not a number where there is none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
     match (values.get(low), values.get(high)) {
