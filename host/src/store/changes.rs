@@ -43,12 +43,12 @@ struct Inner {
 
 impl Changes {
     /// Nothing is heard yet.
-    pub(super) fn remote() -> Self {
+    pub(crate) fn remote() -> Self {
         Self::new(Vec::new(), 0)
     }
 
     /// All keys are in this process, so every change is heard.
-    pub(super) fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self::new(vec![String::new()], u64::MAX)
     }
 
@@ -63,7 +63,9 @@ impl Changes {
     }
 
     /// Tells this listener from now on, as long as it lives.
-    pub fn listen(&self, listener: Weak<dyn Listener>) {
+    pub fn listen<L: Listener + 'static>(&self, listener: &Arc<L>) {
+        let weak: Weak<L> = Arc::downgrade(listener);
+        let listener: Weak<dyn Listener> = weak;
         self.0.listeners.rcu(|listeners| {
             let living = listeners.iter().filter(|other| other.strong_count() > 0);
             living.chain([&listener]).cloned().collect::<Vec<_>>()
@@ -96,12 +98,12 @@ impl Changes {
     }
 
     /// Every change of keys with these prefixes is heard from now on.
-    pub(super) fn hear(&self, prefixes: Vec<String>) {
+    pub(crate) fn hear(&self, prefixes: Vec<String>) {
         self.0.heard.store(Arc::new(prefixes));
     }
 
     /// Everything that happened before `at` was heard.
-    pub(super) fn alive(&self, at: Instant) {
+    pub(crate) fn alive(&self, at: Instant) {
         let until = self.ms(at).saturating_add(u64::try_from(TRUST.as_millis()).unwrap_or(u64::MAX));
         self.0.trusted_until_ms.fetch_max(until, Ordering::AcqRel);
     }

@@ -113,7 +113,11 @@ async fn every_kind_of_trigger_outlives_an_outage() {
         degraded().is_empty() && server.get::<u64>(&["LLEN", "ticks:t"]) > ticks
     })
     .await;
-    println!("all is well {:?} after the store is back; events done by then: {before:?}, now {:?}", back.elapsed(), done());
+    println!(
+        "all is well {:?} after the store is back; events done by then: {before:?}, now {:?}",
+        back.elapsed(),
+        done()
+    );
     poll_until(PATIENCE, "a message is heard again", async || {
         server.ask(&["PUBLISH", "news", "after"]);
         server.get::<Vec<String>>(&["LRANGE", "heard", "-1", "-1"]) == ["news=after"]
