@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use sandbar::call::Lineage;
 use sandbar::config::StoreConfig;
-use sandbar::store::{self, Commit, Condition, Effect, Expiry, Settlement};
+use sandbar::store::{self, Commit, Condition, Effect, Expiry};
 use sandbar::tiers::policy::Policy;
 use sandbar::tiers::{Fetch, Tier};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
@@ -115,8 +115,7 @@ async fn fetch(host: &TestHost, key: &str, policy: &Policy) -> Result<(Option<by
 async fn set(host: &TestHost, key: &str, value: &str) -> Result<()> {
     let (key, value) = (key.to_owned(), value.to_owned().into());
     let effects = [Effect::Set { key, value, expiry: Expiry::TtlMs(LONG_MS), condition: Condition::Always }];
-    let settlement = Settlement::default();
-    host.store.commit(Commit { consumer: None, relied_on: &[], effects: &effects, settlement, atomic: true }).await?;
+    host.store.commit(Commit::plain(&effects, &[])).await?;
     Ok(())
 }
 
