@@ -10,14 +10,14 @@ use sandbar::trigger::schedule::Run;
 use sandbar_tests::process::HostProcess;
 use sandbar_tests::{RedisServer, components, poll_until_blocking};
 
+use super::CLOCK_MS;
+
 const HOSTS: usize = 5;
 const EVERY_MS: u64 = 100;
 /// How long a tick takes: most of the time one is being run.
 const BUSY_MS: &str = "60";
 /// Longer than the lock of a stopped host lives.
 const STOPPED: Duration = Duration::from_secs(6);
-/// Hosts know the clock of the store about so well.
-const CLOCK_MS: u64 = 15;
 
 #[test]
 fn each_tick_is_run_once_and_none_overlaps() {
