@@ -24,7 +24,7 @@ const STOPPED: std::ops::Range<Duration> = Duration::from_millis(400)..Duration:
 const TRIGGER: &str =
     "batch = 50\nconcurrency = 3\nprefetch = 2\nclaim-idle = \"300ms\"\nretry-min = \"10ms\"\nretry-max = \"100ms\"";
 /// How long the last events may take once nothing is disturbed any more.
-const SETTLE: Duration = Duration::from_secs(90);
+const SETTLE: Duration = Duration::from_secs(180);
 
 /// Where the events come from.
 trait Work {

@@ -37,7 +37,10 @@ write = ["*"]
 deadline = "1s"
 "#;
 
-struct Queues;
+struct Queues {
+    /// One job in so many traps once, so that its batch is committed in parts.
+    trap_every: u64,
+}
 
 impl Work for Queues {
     fn plugin(&self) -> (String, &'static str) {
@@ -47,9 +50,10 @@ impl Work for Queues {
     fn feed(&self, server: &RedisServer, numbers: std::ops::Range<u64>) {
         let mut pipeline = redis::pipe();
         for seq in numbers {
-            let queue = if seq % 3 == 2 { "more" } else { "jobs" };
-            pipeline.cmd("LPUSH").arg(queue).arg(format!("{} {seq}", seq % CAMERAS)).ignore();
-            if seq % 6 == 2 {
+            let queue = if seq % 12 == 2 { "more" } else { "jobs" };
+            let trap = if seq % self.trap_every == 1 { " trap" } else { "" };
+            pipeline.cmd("LPUSH").arg(queue).arg(format!("{} {seq}{trap}", seq % CAMERAS)).ignore();
+            if seq % 24 == 2 {
                 pipeline.cmd("XADD").arg("events").arg("*").arg("seq").arg(seq).ignore();
             }
         }
@@ -67,6 +71,7 @@ impl Work for Queues {
         if !Group::new(server, "events", "guest").is_settled() {
             return false;
         }
+        assert_eq!(count("XLEN", "jobs:dead"), 0, "no job is given up");
         if is_empty("more") {
             return is_empty("jobs");
         }
@@ -80,7 +85,7 @@ impl Work for Queues {
 fn every_job_takes_effect_once() {
     let (events, faults) = if is_long() { (100_000, 100) } else { (6_000, 14) };
     let plan = Plan { seed: seed(11), events, faults, protocol: None, spoiled: 0.02, signals: true };
-    let tally = run(&Queues, &plan);
+    let tally = run(&Queues { trap_every: 200 }, &plan);
     assert_eq!((tally.lost, tally.doubled), (0, 0), "seed {}: {tally}", plan.seed);
 }
 
@@ -88,7 +93,7 @@ fn every_job_takes_effect_once() {
 fn without_the_lease_jobs_are_doubled() {
     let plan =
         Plan { seed: seed(12), events: 20_000, faults: 40, protocol: Some("unfenced"), spoiled: 0.0, signals: true };
-    let tally = run(&Queues, &plan);
+    let tally = run(&Queues { trap_every: 200 }, &plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
 
@@ -98,6 +103,6 @@ fn without_the_lease_jobs_are_doubled() {
 fn without_a_new_name_for_the_lease_after_a_lost_reply_jobs_are_doubled() {
     let protocol = Some("no-fence-after-lost-reply");
     let plan = Plan { seed: seed(13), events: 20_000, faults: 40, protocol, spoiled: 0.1, signals: false };
-    let tally = run(&Queues, &plan);
+    let tally = run(&Queues { trap_every: 20 }, &plan);
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
