@@ -20,11 +20,9 @@ fn main() {
     let target = out.join("guests");
     build(&root, &target, &["--package", "sandbar-test-guests", "--examples"]);
     build(&root, &target, &["--package", "result-aggregator", "--lib"]);
-    build(
-        &root,
-        &target,
-        &["--package", "example-jobs", "--package", "example-lock", "--package", "example-schedule", "--lib"],
-    );
+    for example in ["example-jobs", "example-lock", "example-schedule", "quotes"] {
+        build(&root, &target, &["--package", example, "--lib"]);
+    }
     let made = target.join(TARGET).join("release");
     let mut constants = String::new();
     for folder in [made.join("examples"), made] {

@@ -140,8 +140,7 @@ impl Tiers {
             stop: CancellationToken::new(),
             store,
         });
-        let listener: std::sync::Weak<Self> = Arc::downgrade(&tiers);
-        tiers.store.changes().listen(listener);
+        tiers.store.changes().listen(&tiers);
         tiers
     }
 
@@ -194,7 +193,7 @@ impl Tiers {
                 loader: loader.map(str::to_owned),
                 lineage: lineage.clone(),
                 progress: sender,
-                _ticket: ticket,
+                ticket: Some(ticket),
             };
             tokio::spawn(flight.run());
         }
@@ -270,27 +269,28 @@ struct Flight {
     loader: Option<String>,
     lineage: Lineage,
     progress: watch::Sender<Progress>,
-    _ticket: Ticket,
+    /// Lets others join; gone before the end is told, so that nobody joins what is over.
+    ticket: Option<Ticket>,
 }
 
 impl Flight {
     /// Flies to the end, and tells everybody who waits.
-    async fn run(self) {
+    async fn run(mut self) {
         if !self.tiers.follows.swap(true, Ordering::SeqCst) {
             self.tiers.store.follow(&self.tiers.notes);
         }
         let token = format!("{:016x}", rand::random::<u64>());
         let limit = self.tiers.loaders.deadline(self.loader.as_deref()) * FLIGHT_DEADLINES + FLIGHT_SLACK;
         let stop = self.tiers.stop.clone();
-        let cut_off = tokio::select! {
-            ended = tokio::time::timeout(limit, self.fly(&token)) => match ended {
-                Ok(ended) => {
-                    self.end(ended.unwrap_or_else(Ended::Store));
-                    return;
-                }
-                Err(_) => format!("it took longer than {limit:?}"),
-            },
-            () = stop.cancelled() => "the host is shutting down".to_owned(),
+        let flown = tokio::select! {
+            flown = tokio::time::timeout(limit, self.fly(&token)) => {
+                flown.map_err(|_| format!("it took longer than {limit:?}"))
+            }
+            () = stop.cancelled() => Err("the host is shutting down".to_owned()),
+        };
+        let cut_off = match flown {
+            Ok(ended) => return self.end(ended.unwrap_or_else(Ended::Store)),
+            Err(reason) => reason,
         };
         self.end(Ended::Failed(cut_off.clone(), None));
         // So that no other host waits for a load that was given up.
@@ -299,7 +299,8 @@ impl Flight {
         }
     }
 
-    fn end(&self, ended: Ended) {
+    fn end(&mut self, ended: Ended) {
+        self.ticket = None;
         self.progress.send_replace(Progress::Ended(ended));
         self.tiers.metrics.memory_bytes(self.tiers.memory.bytes());
     }

@@ -4,7 +4,7 @@ mod answers;
 mod bounds;
 mod clients;
 mod life;
-mod site;
+pub(crate) mod site;
 mod streams;
 
 use site::{Site, request};

@@ -1,5 +1,7 @@
 //! Redis goes away, is full, or loses the group: the host goes on by itself, and nothing is lost or doubled.
 
+mod every_trigger;
+
 use std::time::Duration;
 
 use sandbar::config::StoreConfig;

@@ -2,20 +2,23 @@
 //!
 //! A store tells of every change below the prefixes that are wanted, as far as it hears of it, and of its own commits at
 //! once. While it cannot hear (its connection is down, or the server does not allow it), [`Changes::hears`] is false and no copy may be
-//! kept or trusted. Whoever hears is told synchronously and must not wait.
+//! kept. A copy may be answered only as long as it is certain that all changes were heard until shortly before: the store asks
+//! its server for a sign of life again and again while somebody trusts it ([`TRUST`]). So a change is never overlooked for
+//! longer, however late its news are, and whatever stands still meanwhile. Whoever hears is told synchronously and must not wait.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-/// For how long after the last sign of life what was heard is believed to be all. A process that was stopped, or whose peer vanished
-/// without a word, trusts no copy after this.
-pub const TRUST: Duration = Duration::from_secs(2);
+/// For how long what was heard is believed to be all, counted from when the last sign of life was asked for. It bounds for how long
+/// an old value may be answered.
+pub const TRUST: Duration = Duration::from_millis(40);
 
 /// Is told what changes.
 pub trait Listener: Send + Sync + fmt::Debug {
@@ -39,16 +42,20 @@ struct Inner {
     origin: Instant,
     /// Until when what is heard is trusted, in milliseconds from `origin`.
     trusted_until_ms: AtomicU64,
+    /// Somebody has asked for trust since that was last looked at.
+    is_needed: AtomicBool,
+    /// Somebody waits for a sign of life.
+    needed: Notify,
 }
 
 impl Changes {
     /// Nothing is heard yet.
-    pub(super) fn remote() -> Self {
+    pub(crate) fn remote() -> Self {
         Self::new(Vec::new(), 0)
     }
 
     /// All keys are in this process, so every change is heard.
-    pub(super) fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self::new(vec![String::new()], u64::MAX)
     }
 
@@ -59,11 +66,15 @@ impl Changes {
             heard: ArcSwap::from_pointee(heard),
             origin: Instant::now(),
             trusted_until_ms: AtomicU64::new(trusted_until_ms),
+            is_needed: AtomicBool::new(false),
+            needed: Notify::new(),
         }))
     }
 
     /// Tells this listener from now on, as long as it lives.
-    pub fn listen(&self, listener: Weak<dyn Listener>) {
+    pub fn listen<L: Listener + 'static>(&self, listener: &Arc<L>) {
+        let weak: Weak<L> = Arc::downgrade(listener);
+        let listener: Weak<dyn Listener> = weak;
         self.0.listeners.rcu(|listeners| {
             let living = listeners.iter().filter(|other| other.strong_count() > 0);
             living.chain([&listener]).cloned().collect::<Vec<_>>()
@@ -92,16 +103,34 @@ impl Changes {
 
     /// Whether what was heard so far is all that has happened until shortly before `now`.
     pub fn is_trusted(&self, now: Instant) -> bool {
-        self.ms(now) < self.0.trusted_until_ms.load(Ordering::Acquire)
+        let trusted = self.ms(now) < self.0.trusted_until_ms.load(Ordering::Acquire);
+        // Only the first to ask writes, so that readers do not disturb each other.
+        if !self.0.is_needed.load(Ordering::Relaxed) {
+            self.0.is_needed.store(true, Ordering::Relaxed);
+        }
+        if !trusted {
+            self.0.needed.notify_one();
+        }
+        trusted
+    }
+
+    /// Whether somebody has asked for trust since the last time.
+    pub(super) fn was_needed(&self) -> bool {
+        self.0.is_needed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Waits until somebody asks for trust and does not get it. Cancel-safe.
+    pub(super) async fn needed(&self) {
+        self.0.needed.notified().await;
     }
 
     /// Every change of keys with these prefixes is heard from now on.
-    pub(super) fn hear(&self, prefixes: Vec<String>) {
+    pub(crate) fn hear(&self, prefixes: Vec<String>) {
         self.0.heard.store(Arc::new(prefixes));
     }
 
     /// Everything that happened before `at` was heard.
-    pub(super) fn alive(&self, at: Instant) {
+    pub(crate) fn alive(&self, at: Instant) {
         let until = self.ms(at).saturating_add(u64::try_from(TRUST.as_millis()).unwrap_or(u64::MAX));
         self.0.trusted_until_ms.fetch_max(until, Ordering::AcqRel);
     }
@@ -142,6 +171,7 @@ mod tests {
         changes.alive(now);
         assert!(changes.is_trusted(now) && changes.is_trusted(now + TRUST / 2));
         assert!(!changes.is_trusted(now + TRUST + Duration::from_millis(1)));
+        assert!(changes.was_needed() && !changes.was_needed());
         assert!(Changes::local().is_trusted(now + Duration::from_secs(1_000_000)));
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::policy::{Policy, Use};
 use super::{FetchError, Tier};
-use crate::store::{Stale, StoreError};
+use crate::store::{Stale, StoreError, TRUST};
 
 /// The most keys that are looked at or loaded at the same time.
 pub const FLIGHTS_MAX: usize = 10_000;
@@ -60,6 +60,7 @@ pub(super) struct Flights {
 #[derive(Debug)]
 struct Flight {
     number: usize,
+    begun: Instant,
     loader: Option<String>,
     progress: watch::Receiver<Progress>,
 }
@@ -118,6 +119,13 @@ impl Progress {
     }
 }
 
+impl Flight {
+    /// What is being read may be older than whoever comes much later may be answered.
+    fn may_be_joined(&self) -> bool {
+        self.begun.elapsed() < TRUST || !matches!(*self.progress.borrow(), Progress::Looking)
+    }
+}
+
 impl Flights {
     /// The flight of a key with this loader, and, where it is a new one, what is needed to fly. None where there are too many.
     #[expect(clippy::type_complexity, reason = "the two halves of a flight, as they come")]
@@ -127,7 +135,8 @@ impl Flights {
         loader: Option<&str>,
     ) -> Option<(watch::Receiver<Progress>, Option<(watch::Sender<Progress>, Ticket)>)> {
         let mut by_key = self.by_key.lock();
-        let known = by_key.get(key).into_iter().flatten().find(|flight| flight.loader.as_deref() == loader);
+        let joins = |flight: &&Flight| flight.loader.as_deref() == loader && flight.may_be_joined();
+        let known = by_key.get(key).into_iter().flatten().find(joins);
         if let Some(flight) = known {
             return Some((flight.progress.clone(), None));
         }
@@ -136,7 +145,8 @@ impl Flights {
         }
         let number = self.newest.fetch_add(1, Ordering::Relaxed);
         let (sender, progress) = watch::channel(Progress::Looking);
-        let flight = Flight { number, loader: loader.map(str::to_owned), progress: progress.clone() };
+        let flight =
+            Flight { number, begun: Instant::now(), loader: loader.map(str::to_owned), progress: progress.clone() };
         by_key.entry(key.clone()).or_default().push(flight);
         self.keys.store(by_key.len(), Ordering::SeqCst);
         Some((progress, Some((sender, Ticket { flights: self.clone(), key: key.clone(), number }))))

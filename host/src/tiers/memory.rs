@@ -176,12 +176,12 @@ fn weight(key: &Arc<str>, entry: &Entry) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Loading, embedded::Embedded};
+    use crate::store::TRUST;
 
     const LONG: Duration = Duration::from_secs(60);
 
     fn memory(bytes_max: u64) -> Memory {
-        Memory::new(bytes_max, Embedded::new().changes().clone())
+        Memory::new(bytes_max, Changes::local())
     }
 
     fn key(number: usize) -> Arc<str> {
@@ -217,6 +217,19 @@ mod tests {
             memory.insert(&key(1), reading, Some(Bytes::from_static(b"old")), LONG);
             assert_eq!(memory.get("k:1", LONG), None);
         }
+    }
+
+    #[test]
+    fn nothing_is_answered_without_a_sign_of_life() {
+        let changes = Changes::remote();
+        let memory = Memory::new(1 << 20, changes.clone());
+        assert!(memory.begin("k:1").is_none(), "nothing would tell of changes");
+        changes.hear(vec!["k:".to_owned()]);
+        memory.insert(&key(1), memory.begin("k:1").unwrap(), None, LONG);
+        assert_eq!(memory.get("k:1", LONG), None, "nothing was heard yet");
+        changes.alive(Instant::now() - TRUST / 2);
+        assert_eq!(memory.get("k:1", LONG), Some(None));
+        assert!(memory.begin("other").is_none());
     }
 
     #[test]

@@ -19,9 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A host whose plugin answers below `/t`.
-pub(super) struct Site {
-    pub(super) test: TestHost,
-    pub(super) address: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) test: TestHost,
+    pub(crate) address: SocketAddr,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -34,22 +34,22 @@ impl Health for Fine {
 }
 
 /// A manifest with an HTTP trigger; `trigger` are more lines of it, `rest` what follows.
-pub(super) fn manifest(trigger: &str, rest: &str) -> String {
+pub(crate) fn manifest(trigger: &str, rest: &str) -> String {
     let grants = "[grants]\nread = [\"*\"]\nwrite = [\"*\"]\npublish = [\"*\"]\n";
     format!("name = \"guest\"\n[[trigger]]\ntype = \"http\"\nroute = \"/t\"\n{trigger}\n{grants}{rest}\n")
 }
 
 impl Site {
     /// On an embedded store.
-    pub(super) async fn embedded(component: &str, trigger: &str) -> Self {
+    pub(crate) async fn embedded(component: &str, trigger: &str) -> Self {
         Self::on(Arc::new(Embedded::new()), component, &manifest(trigger, "")).await
     }
 
-    pub(super) async fn on(store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
+    pub(crate) async fn on(store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
         Self::with(Config::default(), store, component, manifest).await
     }
 
-    pub(super) async fn with(config: Config, store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
+    pub(crate) async fn with(config: Config, store: Arc<dyn Store>, component: &str, manifest: &str) -> Self {
         let test = TestHost::with(config, store, component, manifest).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -59,39 +59,39 @@ impl Site {
     }
 
     /// The same test once on each store.
-    pub(super) async fn on_both(component: &str, trigger: &str, run: impl AsyncFn(Self)) {
+    pub(crate) async fn on_both(component: &str, trigger: &str, run: impl AsyncFn(Self)) {
         run(Self::embedded(component, trigger).await).await;
         let server = RedisServer::start();
         run(Self::on(redis(&server).await, component, &manifest(trigger, "")).await).await;
     }
 
-    pub(super) async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
     /// Sends bytes and answers all that comes back until the connection ends.
-    pub(super) async fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) async fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut client = self.client().await;
         client.send(bytes).await;
         client.rest().await
     }
 
     /// A request with a body, on a connection of its own.
-    pub(super) async fn ask(&self, method: &str, target: &str, body: &str) -> String {
+    pub(crate) async fn ask(&self, method: &str, target: &str, body: &str) -> String {
         self.exchange(request(method, target, body)).await
     }
 
-    pub(super) async fn get(&self, target: &str) -> String {
+    pub(crate) async fn get(&self, target: &str) -> String {
         self.ask("GET", target, "").await
     }
 
-    pub(super) async fn post(&self, target: &str, body: &str) -> String {
+    pub(crate) async fn post(&self, target: &str, body: &str) -> String {
         self.ask("POST", target, body).await
     }
 }
 
 /// A store in a server that answers soon or not at all.
-pub(super) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
+pub(crate) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
     let config = sandbar::config::StoreConfig {
         url: server.url(),
         response_timeout: Duration::from_secs(1),
@@ -101,7 +101,7 @@ pub(super) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
 }
 
 /// The bytes of a request after which the connection ends.
-pub(super) fn request(method: &str, target: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, target: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "{method} {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-a: a\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -109,23 +109,23 @@ pub(super) fn request(method: &str, target: &str, body: &str) -> String {
 }
 
 /// A connection of a client.
-pub(super) struct Client(pub(super) TcpStream);
+pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
     /// Sends bytes, some of which the server may not want.
-    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _not_wanted = self.0.write_all(bytes.as_ref()).await;
     }
 
     /// All that comes until the connection ends or is cut.
-    pub(super) async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         let mut answer = Vec::new();
         let _cut = tokio::time::timeout(LIMIT, self.0.read_to_end(&mut answer)).await.expect("the connection ends");
         String::from_utf8(answer).unwrap()
     }
 
     /// What comes until it ends with a text.
-    pub(super) async fn until(&mut self, end: &str) -> String {
+    pub(crate) async fn until(&mut self, end: &str) -> String {
         let mut answer = Vec::new();
         let read = async {
             while !answer.ends_with(end.as_bytes()) {

@@ -149,6 +149,30 @@ async fn a_delete_of_a_plugin_forgets_what_is_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_example_asks_its_source_rarely() {
+    let manifest = include_str!("../../../examples/cache/plugin.toml");
+    let requests = include_str!("../../../examples/cache/requests.jsonl");
+    assert!(Config::parse(include_str!("../../../examples/cache/sandbar.toml")).is_ok());
+    let server = RedisServer::start();
+    let host = TestHost::on(store(server.url()).await, components::QUOTES, manifest).await.reading("quote-requests");
+    let symbols: Vec<String> = requests
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["symbol"].as_str().unwrap().to_owned())
+        .collect();
+    for symbol in symbols.iter().cycle().take(300) {
+        host.feed(&[&[("symbol", symbol)]]).await;
+    }
+    host.feed(&[&[("symbol", "no symbol")]]).await;
+    host.settled(301).await;
+    let reasons = host.reasons().await;
+    assert!(reasons.len() == 1 && reasons[0].contains("is not traded"), "{reasons:?}");
+    assert_eq!(host.value("answered:AAPL").await.as_deref(), Some("150"));
+    let asked: u64 = host.value("asked:AAPL").await.unwrap().parse().unwrap();
+    assert!(asked < 20, "150 requests, for which the source was asked {asked} times");
+    assert!(host.value("quote:AAPL").await.unwrap_or_default().contains("AAPL") || asked > 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_keep_the_prefix_of_their_tenant() {
     let server = RedisServer::start();
     let mut config = Config::default();

@@ -1,12 +1,14 @@
 //! Reads through all tiers, and is its own source.
 //!
 //! As a handler: fields `key`, `ttl`, and optionally `memory`, `negative`, `revalidate`, `on-error` (all in milliseconds), `jitter`,
-//! `as` (where the answer is noted instead of `answer:{key}`) and `end` (`trap`, `spin`: what it does while its load runs is the
-//! host's business). Answers are `= value`, `none` or `! error`.
+//! `as` (where the answer is noted instead of `answer:{key}`), `times` (how often it reads) and `took` (where it notes the nanoseconds of
+//! all reads). Answers are `= value`, `none` or `! error`.
 //!
 //! As a loader: what is under `source:{key}` says what it does: `= value`, `none`, `fail`, `trap`, `spin`, `sleep MS = value`, `fetch KEY`,
 //! `write VALUE` (also writes `beside:{key}`), `large BYTES`. Each load counts at once under `loads:{key}`, and the size of the batch under
 //! `batch:{key}`. Grants: all.
+
+use std::time::Instant;
 
 use sandbar_sdk::cache::Policy;
 use sandbar_sdk::loader::Loaded;
@@ -28,7 +30,16 @@ fn handle(event: &Event) -> Result<(), Failure> {
         .negative(ms("negative")?)
         .stale_while_revalidate(ms("revalidate")?)
         .stale_on_error(ms("on-error")?);
-    let answer = match cache::fetch(key, &policy) {
+    let times: u32 = if event.field("times").is_some() { event.parse("times")? } else { 1 };
+    let begun = Instant::now();
+    for _ in 1..times {
+        std::hint::black_box(cache::fetch(key, &policy)?);
+    }
+    let fetched = cache::fetch(key, &policy);
+    if event.field("took").is_some() {
+        cache::set(event.text("took")?, begun.elapsed().as_nanos().to_string(), Expiry::Never)?;
+    }
+    let answer = match fetched {
         Ok(Some(value)) => format!("= {}", String::from_utf8(value)?),
         Ok(None) => "none".to_owned(),
         Err(error) => format!("! {error}"),
@@ -42,6 +53,7 @@ fn load(keys: &[String]) -> Result<Vec<Loaded>, String> {
     keys.iter().map(|key| one(key, keys.len()).map_err(|error| error.to_string())).collect()
 }
 
+#[expect(clippy::panic, reason = "a trap is what is asked for")]
 fn one(key: &str, batch: usize) -> Result<Loaded, Error> {
     cache::increment(&format!("loads:{key}"), 1)?;
     cache::increment(&format!("batch:{key}"), i64::try_from(batch).unwrap_or(i64::MAX))?;

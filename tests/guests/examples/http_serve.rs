@@ -34,6 +34,10 @@ fn serve(request: &Request) -> Result<Response, Problem> {
             cache::set(key, &request.body, Expiry::Never)?;
             panic!("on purpose")
         }
+        ("POST", "push") => {
+            collections::list_push(key, End::Back, &[&request.body], None)?;
+            Ok(Response::new(201))
+        }
         ("POST", "push-and-add") => {
             collections::list_push("list", End::Back, &["x"], None)?;
             cache::add("list", 1)?;

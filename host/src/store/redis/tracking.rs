@@ -23,8 +23,12 @@ use super::reply;
 const PREFIXES_MAX: usize = 32;
 /// How often the connection is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the answer to that may take: copies are trusted for as long as it is awaited ([`super::super::TRUST`]).
+/// How long the answer to that may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same while copies of values are read: they are trusted no longer than [`super::super::TRUST`] after it was asked.
+const PING_INTERVAL_NEEDED: Duration = Duration::from_millis(10);
+/// For how long after the last read of a copy that goes on.
+const NEEDED_FOR: Duration = Duration::from_secs(1);
 /// How often everybody is woken where the server does not allow tracking.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -123,6 +127,7 @@ async fn serve(
 ) -> Result<(), StoreError> {
     let mut tracked: Vec<String> = Vec::new();
     let (mut polls, mut listens) = (false, false);
+    let (mut pinged, mut needed): (Instant, Option<Instant>) = (Instant::now(), None);
     loop {
         if !listens && desk.line().is_wanted() {
             listens = true;
@@ -140,10 +145,22 @@ async fn serve(
             }
             wakes.wake_all();
         }
+        if changes.was_needed() {
+            needed = Some(Instant::now());
+        }
+        let is_needed = needed.is_some_and(|needed| needed.elapsed() < NEEDED_FOR);
+        let interval = match (polls, is_needed) {
+            (true, _) => POLL_INTERVAL,
+            (false, true) => PING_INTERVAL_NEEDED,
+            (false, false) => PING_INTERVAL,
+        };
         tokio::select! {
             () = changed.notified() => {}
             () = lost.notified() => return Err(StoreError::Unavailable("connection closed".to_owned())),
-            () = tokio::time::sleep(if polls { POLL_INTERVAL } else { PING_INTERVAL }) => {
+            () = changes.needed(), if !polls && !is_needed => {}
+            // Counted from the last one, whatever else comes meanwhile.
+            () = tokio::time::sleep_until((pinged + interval).into()) => {
+                pinged = Instant::now();
                 if polls {
                     wakes.wake_all();
                 } else {
