@@ -1,5 +1,6 @@
 //! How connections to the server are made.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
@@ -42,6 +43,8 @@ pub(super) struct Connector {
     client: Client,
     address: String,
     pub(super) response_timeout: Duration,
+    /// How often a connection was found lost.
+    losses: AtomicU64,
 }
 
 impl Connector {
@@ -66,7 +69,17 @@ impl Connector {
             }
         };
         let client = client.map_err(|error| invalid(&error))?;
-        Ok(Self { client, address, response_timeout: config.response_timeout })
+        Ok(Self { client, address, response_timeout: config.response_timeout, losses: AtomicU64::new(0) })
+    }
+
+    /// A connection was found lost: others that are idle are not to be trusted either.
+    pub(super) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// Where the server is, without user and password.

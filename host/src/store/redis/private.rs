@@ -14,13 +14,15 @@ use super::connector::Connector;
 #[derive(Debug)]
 pub(super) struct PrivatePool {
     connector: Arc<Connector>,
-    idle: Mutex<Vec<MultiplexedConnection>>,
+    /// With the number of losses before each was made.
+    idle: Mutex<Vec<(u64, MultiplexedConnection)>>,
     permits: Semaphore,
 }
 
 /// A connection for one user.
 pub(super) struct Private<'a> {
     connection: MultiplexedConnection,
+    losses: u64,
     pool: &'a PrivatePool,
     _permit: SemaphorePermit<'a>,
 }
@@ -30,16 +32,22 @@ impl PrivatePool {
         Self { connector, idle: Mutex::default(), permits: Semaphore::new(usize::try_from(count).unwrap_or(1)) }
     }
 
-    /// Takes an idle connection or makes one; waits while all are in use.
+    /// Takes an idle connection or makes one; waits while all are in use. One that was idle while another was lost is not used: its commit
+    /// would only be lost too, and who made it would not know whether it was made.
     pub(super) async fn take(&self) -> Result<Private<'_>, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         let permit = self.permits.acquire().await.map_err(closed)?;
-        let idle = self.idle.lock().pop();
+        let losses = self.connector.losses();
+        let idle = {
+            let mut idle = self.idle.lock();
+            idle.retain(|(made_after, _)| *made_after == losses);
+            idle.pop()
+        };
         let connection = match idle {
-            Some(connection) => connection,
+            Some((_, connection)) => connection,
             None => self.connector.connect().await?,
         };
-        Ok(Private { connection, pool: self, _permit: permit })
+        Ok(Private { connection, losses, pool: self, _permit: permit })
     }
 
     /// Makes a connection on which nothing was sent before, outside of the pool's count.
@@ -56,6 +64,6 @@ impl Private<'_> {
 
     /// Gives the connection back: every reply was read and nothing is watched.
     pub(super) fn give_back(self) {
-        self.pool.idle.lock().push(self.connection);
+        self.pool.idle.lock().push((self.losses, self.connection));
     }
 }

@@ -124,6 +124,7 @@ async fn watch(slot: Arc<Slot>, connector: Arc<Connector>, clock: Arc<Clock>) {
             }
             if let Err(error) = probe(&mut (*connection).clone(), &clock).await {
                 slot.connection.store(None);
+                connector.lost();
                 metrics::gauge!("sandbar_store_up").set(0.0);
                 tracing::warn!(%error, server = connector.address(), "lost a connection to the store");
             }
