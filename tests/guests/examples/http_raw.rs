@@ -1,6 +1,7 @@
 //! Answers requests below `/t` with the streams of `wasi:http`, by the path: in parts, too late, not at all.
 //!
 //! Grants: everything.
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only WebAssembly exports it"))]
 
 use sandbar_sdk::http::bindings::exports::wasi::http::incoming_handler::Guest;
 use sandbar_sdk::http::bindings::wasi::http::types::{
