@@ -19,6 +19,7 @@ mod transaction;
 pub(crate) use incoming::add_to_linker;
 pub use incoming::{Answering, Refusal, commit};
 pub use lock::Guard;
+pub(crate) use logging::Occasion;
 pub use state::{Identity, State};
 
 use crate::bindings::sandbar::plugin::types::Error;

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::body::{Bounded, Paced};
-use crate::grants::Policy;
+use crate::grants::{NameError, Policy};
 
 /// How long it may take until a connection stands, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,8 +102,14 @@ impl Outbound {
         Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Sends a request where the policy allows it, and answers the head as soon as it is there.
-    pub async fn send(&self, request: Request<WasiBody>, policy: &Policy, bounds: Bounds) -> Result<Exchange, Error> {
+    /// Sends a plugin's request where its policy allows it, and answers the head as soon as it is there.
+    pub async fn send(
+        &self,
+        request: Request<WasiBody>,
+        plugin: &str,
+        policy: &Policy,
+        bounds: Bounds,
+    ) -> Result<Exchange, Error> {
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
@@ -111,9 +117,9 @@ impl Outbound {
         let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
         let host = authority.host().to_owned();
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        policy.http(&host, port).map_err(|denied| refused(&denied, Error::HttpRequestDenied))?;
+        policy.http(&host, port).map_err(|denied| refused(plugin, &denied, Error::HttpRequestDenied))?;
         let connect = async {
-            let stream = connect(&resolve(&host, port, policy).await?).await?;
+            let stream = connect(&resolve(&host, port, plugin, policy).await?).await?;
             if is_tls { self.secure(&host, stream).await.map(boxed) } else { Ok(boxed(stream)) }
         };
         let limit = (Instant::now() + bounds.connect.min(CONNECT_TIMEOUT)).min(bounds.deadline);
@@ -158,8 +164,8 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// Logs why a request was denied, and answers what the plugin is told.
-fn refused(denied: &crate::grants::NameError, told: Error) -> Error {
-    tracing::warn!(%denied, "an outgoing request was denied");
+fn refused(plugin: &str, denied: &NameError, told: Error) -> Error {
+    tracing::warn!(plugin, %denied, "an outgoing request was denied");
     told
 }
 
@@ -169,7 +175,7 @@ fn bare(host: &str) -> &str {
 }
 
 /// The addresses that a host stands for and that may be connected to.
-async fn resolve(host: &str, port: u16, policy: &Policy) -> Result<Vec<SocketAddr>, Error> {
+async fn resolve(host: &str, port: u16, plugin: &str, policy: &Policy) -> Result<Vec<SocketAddr>, Error> {
     let found = tokio::net::lookup_host((bare(host), port)).await.map_err(|error| {
         tracing::debug!(host, %error, "a host's name could not be resolved");
         Error::DnsError { rcode: Some(error.to_string()), info_code: None }
@@ -182,7 +188,7 @@ async fn resolve(host: &str, port: u16, policy: &Policy) -> Result<Vec<SocketAdd
         }
     }
     match denied {
-        Some(denied) if allowed.is_empty() => Err(refused(&denied, Error::DestinationIpProhibited)),
+        Some(denied) if allowed.is_empty() => Err(refused(plugin, &denied, Error::DestinationIpProhibited)),
         _ if allowed.is_empty() => Err(Error::DestinationNotFound),
         _ => Ok(allowed),
     }

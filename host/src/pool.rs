@@ -21,7 +21,7 @@ use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use crate::call::{Behalf, Call, Ended, Lineage};
 use crate::engine::EPOCH_TICK;
-use crate::guest::{Identity, State};
+use crate::guest::{Identity, Occasion, State};
 use crate::plugin::{Exported, Version};
 
 pub use incoming::Answer;
@@ -131,7 +131,13 @@ impl Pool {
         ids: Arc<[String]>,
         events: &[Event<'_>],
     ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
+        let kind = match &behalf {
+            Some(Behalf::Consumer(..)) => "stream",
+            Some(Behalf::Lease(_)) => "queue",
+            None => "channel",
+        };
         let mut running = self.begin(behalf, ids, self.identity.limits.deadline).await?;
+        running.occasion(kind, events.first().map_or("", |event| event.source));
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.handler.as_ref())?.call_handle(store, events).await }).await;
         let (outcomes, ended) = self.end(running, answer)?;
@@ -147,6 +153,7 @@ impl Pool {
         relied_on: Vec<(String, Option<Bytes>)>,
     ) -> Result<Ended, (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), deadline).await?;
+        running.occasion("schedule", tick.trigger);
         running.instance.store.data_mut().call().rely_always_on(relied_on);
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.schedule.as_ref())?.call_tick(store, tick).await }).await;
@@ -157,6 +164,7 @@ impl Pool {
     /// Has the plugin load keys for `cache.fetch`.
     pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), self.identity.limits.deadline).await?;
+        running.occasion("loader", "");
         running.instance.store.data_mut().call().lineage = lineage;
         let (store, exports, limit) = running.parts();
         let answer = timeout(limit, async { export(exports.loader.as_ref())?.call_load(store, keys).await }).await;
@@ -188,6 +196,7 @@ impl Pool {
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
     fn end<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
         let ended = running.instance.store.data_mut().call().end();
+        running.instance.store.data().end_output();
         match answer {
             Ok(Ok(Ok(answer))) => {
                 self.give_back(running.instance);
@@ -269,6 +278,11 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
+    /// What the call is made for, for its log lines.
+    fn occasion(&self, kind: &'static str, subject: &str) {
+        self.instance.store.data().occasion(Occasion { kind, subject });
+    }
+
     /// What the call needs: the store, the exports, and how long it may take from outside.
     fn parts(&mut self) -> (&mut Store<State>, &Exported, Duration) {
         (&mut self.instance.store, &self.instance.exports, self.deadline + DEADLINE_SLACK)

@@ -5,6 +5,7 @@ mod dead;
 mod dev;
 mod feed;
 mod locks;
+mod logs;
 mod queues;
 mod run;
 mod schedules;

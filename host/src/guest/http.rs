@@ -73,7 +73,7 @@ impl WasiHttpHooks for Gate {
                     }
                 },
             };
-            let answer = identity.outbound.send(request, &identity.policy, bounds).await;
+            let answer = identity.outbound.send(request, &identity.plugin, &identity.policy, bounds).await;
             count(&identity, if answer.is_ok() { "answered" } else { "failed" });
             let (response, io) = answer?;
             let io: Sent = Box::new(async move {

@@ -29,6 +29,10 @@ const SET: &str = "[static]response-outparam.set";
 /// What becomes of one request; shared by the call and by whoever waits for its answer.
 #[derive(Debug)]
 pub struct Answering {
+    /// The trigger's.
+    route: String,
+    /// Tells the request from others in the log.
+    id: String,
     /// The most bytes that the body of the answer may announce.
     response_bytes: u64,
     noted: Mutex<Noted>,
@@ -59,9 +63,20 @@ pub enum Refusal {
 }
 
 impl Answering {
-    /// A request that nothing is known of yet.
-    pub fn new(response_bytes: u64) -> Self {
-        Self { response_bytes, noted: Mutex::default() }
+    /// A request below a route that nothing is known of yet.
+    pub fn new(route: &str, response_bytes: u64) -> Self {
+        let id = format!("{:016x}", rand::random::<u64>());
+        Self { route: route.to_owned(), id, response_bytes, noted: Mutex::default() }
+    }
+
+    /// The route of the trigger.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// What tells the request from others in the log.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The body of the request did not come whole: what the plugin makes of the rest counts for nothing.

@@ -1,9 +1,11 @@
-//! `wasi:logging`, and what a plugin writes to its standard output: lines of the host's log.
+//! `wasi:logging`, and what a plugin writes to its standard output: lines of the host's log, each with the plugin, its version, the trigger
+//! that made it run, and the event that it handles.
 //!
 //! A call may write so many lines; what comes after them is left out and counted. A line is cut to [`LINE_BYTES_MAX`].
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -18,12 +20,33 @@ const LINE_BYTES_MAX: usize = 4096;
 /// How many of the last lines are kept as last words.
 const LAST_WORDS_LINES: usize = 4;
 
+/// No event.
+const NONE: u32 = u32::MAX;
+
 /// Where the lines of one instance go.
 #[derive(Clone)]
-pub(super) struct Output(Arc<Mutex<Lines>>);
+pub(super) struct Output(Arc<Shared>);
+
+struct Shared {
+    /// The index of the event that is being handled, or [`NONE`]. Beside the lock, because it changes with each event.
+    current: AtomicU32,
+    lines: Mutex<Lines>,
+}
+
+/// What made a plugin run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Occasion<'a> {
+    /// The kind of the trigger, or `loader`.
+    pub(crate) kind: &'static str,
+    /// Which one: the stream, the queue, the channel, the name of the schedule, the route.
+    pub(crate) subject: &'a str,
+}
 
 struct Lines {
     identity: Arc<Identity>,
+    /// What made the plugin run, such as `stream:events`.
+    trigger: String,
+    events: Arc<[String]>,
     partial: Vec<u8>,
     last: Vec<String>,
     left: u32,
@@ -32,34 +55,67 @@ struct Lines {
 
 impl Output {
     pub(super) fn new(identity: Arc<Identity>) -> Self {
-        let lines = Lines { left: 0, identity, partial: Vec::new(), last: Vec::new(), left_out: 0 };
-        Self(Arc::new(Mutex::new(lines)))
+        let lines = Lines {
+            left: 0,
+            identity,
+            trigger: "start".to_owned(),
+            events: Arc::default(),
+            partial: Vec::new(),
+            last: Vec::new(),
+            left_out: 0,
+        };
+        Self(Arc::new(Shared { current: AtomicU32::new(NONE), lines: Mutex::new(lines) }))
     }
 
-    /// Begins a call, which may write so many lines.
-    pub(super) fn begin(&self, lines: u32) {
-        let mut state = self.0.lock();
-        if state.left_out > 0 {
-            tracing::warn!(
-                plugin = state.identity.plugin,
-                lines = state.left_out,
-                "log lines were left out: a call wrote more than `limits.log-lines`"
-            );
-        }
+    /// Begins a call for events with these ids, which may write so many lines.
+    pub(super) fn begin(&self, lines: u32, events: Arc<[String]>) {
+        // A single event is the one that is handled, also where the plugin does not say so.
+        self.0.current.store(if events.len() == 1 { 0 } else { NONE }, Ordering::Relaxed);
+        let mut state = self.0.lines.lock();
         state.left = lines;
         state.left_out = 0;
+        state.events = events;
         state.partial.clear();
         state.last.clear();
     }
 
+    /// What made the plugin run.
+    pub(super) fn occasion(&self, occasion: Occasion<'_>) {
+        let mut state = self.0.lines.lock();
+        state.trigger.clear();
+        state.trigger.extend([occasion.kind, if occasion.subject.is_empty() { "" } else { ":" }, occasion.subject]);
+    }
+
+    /// The event with this index is handled from here on.
+    pub(super) fn event(&self, index: u32) {
+        self.0.current.store(index, Ordering::Relaxed);
+    }
+
+    /// Ends a call: what was printed without an end of its line is a line too, and what was left out is told.
+    pub(super) fn end(&self) {
+        let partial = !self.0.lines.lock().partial.is_empty();
+        if partial {
+            self.print(b"\n");
+        }
+        let state = self.0.lines.lock();
+        if state.left_out > 0 {
+            tracing::warn!(
+                plugin = state.identity.plugin,
+                trigger = state.trigger,
+                lines = state.left_out,
+                "log lines were left out: a call wrote more than `limits.log-lines`"
+            );
+        }
+    }
+
     /// The last lines of the call's standard output.
     pub(super) fn last_words(&self) -> Option<String> {
-        let state = self.0.lock();
+        let state = self.0.lines.lock();
         (!state.last.is_empty()).then(|| state.last.join(" "))
     }
 
     fn log(&self, level: Level, context: &str, message: &str) {
-        let mut state = self.0.lock();
+        let mut state = self.0.lines.lock();
         if state.left == 0 {
             state.left_out = state.left_out.saturating_add(1);
             return;
@@ -68,9 +124,12 @@ impl Output {
         let (message, context) = (cut(message), cut(context));
         let Identity { plugin, version, tenant, .. } = &*state.identity;
         let version = version.get(..12).unwrap_or(version);
+        let current = usize::try_from(self.0.current.load(Ordering::Relaxed)).ok();
+        let event = current.and_then(|index| state.events.get(index)).map(String::as_str);
+        let trigger = state.trigger.as_str();
         macro_rules! emit {
             ($level:ident) => {
-                tracing::$level!(target: "plugin", plugin, version, tenant, context, "{message}")
+                tracing::$level!(target: "plugin", plugin, version, tenant, trigger, event, context, "{message}")
             };
         }
         match level {
@@ -85,7 +144,7 @@ impl Output {
     fn print(&self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let line = {
-                let mut state = self.0.lock();
+                let mut state = self.0.lines.lock();
                 let room = LINE_BYTES_MAX.saturating_sub(state.partial.len());
                 state.partial.extend_from_slice(part.get(..part.len().min(room)).unwrap_or_default());
                 if part.last() != Some(&b'\n') {

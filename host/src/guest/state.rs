@@ -11,7 +11,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::http::Outgoing;
 use super::incoming::Answering;
-use super::logging::Output;
+use super::logging::{Occasion, Output};
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Call, Takes};
 use crate::grants::Policy;
@@ -145,7 +145,7 @@ impl State {
 
     /// Begins a call.
     pub fn begin(&mut self, call: Call) {
-        self.output.begin(self.identity.limits.log_lines);
+        self.output.begin(self.identity.limits.log_lines, call.events.clone());
         self.http.begin(call.deadline);
         self.answering = None;
         self.call = call;
@@ -154,6 +154,16 @@ impl State {
     /// The call that is running, or ran last.
     pub fn call(&mut self) -> &mut Call {
         &mut self.call
+    }
+
+    /// What the call is made for, for its log lines.
+    pub(crate) fn occasion(&self, occasion: Occasion<'_>) {
+        self.output.occasion(occasion);
+    }
+
+    /// Ends a call's output.
+    pub(crate) fn end_output(&self) {
+        self.output.end();
     }
 
     /// The last thing that the plugin wrote to its standard output, such as the message of a panic.

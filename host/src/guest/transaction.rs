@@ -20,6 +20,7 @@ impl Host for State {
         match found {
             Some(index) => {
                 self.call.current = Some(index);
+                self.output.event(index);
                 Ok(())
             }
             None => Err(Error::Invalid(format!("the batch has no event `{id}`"))),

@@ -21,11 +21,10 @@ pub type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Pool {
     /// Has the plugin answer a request. The answer goes to `answer` as soon as the writes before it are committed; the call goes on while
-    /// its body is written. What it has written after its answer is among what this ends with. `id` stands in its log lines.
+    /// its body is written. What it has written after its answer is among what this ends with.
     pub async fn serve<B>(
         &self,
         request: Request<B>,
-        id: String,
         answering: Arc<Answering>,
         answer: oneshot::Sender<Answer>,
         deadline: Duration,
@@ -34,7 +33,8 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut running = self.begin(None, Arc::from([id]), deadline).await?;
+        let mut running = self.begin(None, Arc::from([answering.id().to_owned()]), deadline).await?;
+        running.occasion("http", answering.route());
         let (store, exports, limit) = running.parts();
         let call = async {
             store.data_mut().answering = Some(answering);

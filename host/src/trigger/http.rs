@@ -166,7 +166,7 @@ impl Service {
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
         let is_head = request.method() == Method::HEAD;
-        let answering = Arc::new(Answering::new(self.trigger.response_bytes.as_u64()));
+        let answering = Arc::new(Answering::new(&self.trigger.route, self.trigger.response_bytes.as_u64()));
         let (head, body) = request.into_parts();
         let (body, withdrawal) = RequestBody::new(body, max, answering.clone());
         under_way._withdrawal = Some(withdrawal);
@@ -207,9 +207,8 @@ impl Service {
         turn: OwnedSemaphorePermit,
     ) -> Result<(), Refused> {
         let (pool, begun) = (self.pool.load_full(), Instant::now());
-        let id = format!("{:016x}", rand::random::<u64>());
         let served = tokio::select! {
-            served = pool.serve(request, id, answering.clone(), answer, self.trigger.timeout) => served,
+            served = pool.serve(request, answering.clone(), answer, self.trigger.timeout) => served,
             () = self.give_up.cancelled() => return Err(Refused::Draining),
         };
         drop(turn);
