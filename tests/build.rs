@@ -20,7 +20,7 @@ fn main() {
     let target = out.join("guests");
     build(&root, &target, &["--package", "sandbar-test-guests", "--examples"]);
     build(&root, &target, &["--package", "result-aggregator", "--lib"]);
-    for example in ["example-jobs", "example-lock", "example-schedule", "quotes"] {
+    for example in ["example-jobs", "example-lock", "example-schedule", "example-sessions", "quotes"] {
         build(&root, &target, &["--package", example, "--lib"]);
     }
     let made = target.join(TARGET).join("release");

@@ -104,11 +104,14 @@ impl Report {
         let mut refused = Vec::new();
         let grants = manifest.map(|manifest| &manifest.grants);
         let triggers = manifest.map(|manifest| manifest.triggers.as_slice()).unwrap_or_default();
-        for trigger in triggers.iter().filter(|trigger| !inspection.has_export(trigger.export())) {
-            let (kind, subject, export) = (trigger.kind(), trigger.subject(), trigger.export());
-            let export = export.split('@').next().unwrap_or_default();
-            refused.push(format!("the trigger of {kind} `{subject}` needs the export `{export}`, which is not there"));
-        }
+        let without_export = triggers.iter().filter(|trigger| !inspection.has_export(trigger.export()));
+        let missing: Vec<String> = without_export
+            .map(|trigger| {
+                let (kind, subject) = (trigger.kind(), trigger.subject());
+                let export = trigger.export().split('@').next().unwrap_or_default();
+                format!("the trigger of {kind} `{subject}` needs the export `{export}`, which is not there")
+            })
+            .collect();
         let imports = inspection.imports.into_iter().map(|import| {
             let needs = Need::of(&import.name).map(|need| need.in_words(grants));
             let reason = match import.verdict {
@@ -124,6 +127,7 @@ impl Report {
             ImportReport { name: import.name, provided, needs }
         });
         let imports = imports.collect();
+        refused.extend(missing);
         Self {
             component,
             bytes: inspection.size_bytes,

@@ -34,17 +34,20 @@ fn the_death_of_a_host_is_not_an_attempt() {
     assert!(next.terminate());
 }
 
+/// Jobs that were taken together with one that kills hosts are counted with it; here none is.
+const ONE_BY_ONE: &str = "max-crashes = 2\nbatch = 1\nprefetch = 0";
+
 #[test]
 fn a_job_over_which_hosts_die_ends_in_the_dead_letters() {
     let (server, folder) = (RedisServer::start(), tempfile::tempdir().unwrap());
     server.ask(&["LPUSH", "jobs", &job("hang", "fatal", "")]);
     for crashes in 1..=3 {
-        let doomed = start(&server, folder.path(), "max-crashes = 2");
+        let doomed = start(&server, folder.path(), ONE_BY_ONE);
         poll_until_blocking(PATIENCE, "the job is being handled", || runs(&server, "fatal") == Some(crashes));
         server.ask(&["LPUSH", "jobs", &job("done", &format!("beside {crashes}"), "")]);
         drop(doomed);
     }
-    let last = start(&server, folder.path(), "max-crashes = 2");
+    let last = start(&server, folder.path(), ONE_BY_ONE);
     poll_until_blocking(PATIENCE, "it is given up", || server.get::<u64>(&["XLEN", "jobs:dead"]) == 1);
     let letters: Vec<(String, std::collections::BTreeMap<String, String>)> =
         server.get(&["XRANGE", "jobs:dead", "-", "+"]);
@@ -53,11 +56,10 @@ fn a_job_over_which_hosts_die_ends_in_the_dead_letters() {
     assert_eq!((&letter["attempt"][..], &letter["payload"]), ("1", &job("hang", "fatal", "")));
     assert_eq!(runs(&server, "fatal"), Some(3), "it was not handled again");
     let done = || server.get::<Vec<String>>(&["LRANGE", "order", "0", "-1"]);
-    poll_until_blocking(PATIENCE, "what was beside it is done once", || {
-        let mut done = done();
-        done.sort_unstable();
-        done == ["beside 1", "beside 2", "beside 3"]
-    });
+    poll_until_blocking(PATIENCE, "what was beside it is done", || done().len() >= 3);
+    let mut done = done();
+    done.sort_unstable();
+    assert_eq!(done, ["beside 1", "beside 2", "beside 3"]);
     assert!(last.terminate());
 }
 
