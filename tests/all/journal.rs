@@ -110,7 +110,7 @@ async fn outages_lose_nothing_double_nothing_and_keep_the_order() {
         check(&server, writer as u64, &told);
         (made, unknown) = (made + told.made.len(), unknown + told.unknown.len());
     }
-    eprintln!("{rounds} outages: {made} commits made, {unknown} not known; {}", proxy.counts());
+    println!("{rounds} outages: {made} commits made, {unknown} not known; {}", proxy.counts());
 }
 
 #[tokio::test(flavor = "multi_thread")]

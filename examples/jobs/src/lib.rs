@@ -11,7 +11,7 @@ const QUEUE: &str = "thumbnails";
 const KEPT: Duration = Duration::from_secs(3600);
 const ONCE_WITHIN: Duration = Duration::from_secs(60);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do", content = "image")]
 enum Job<'a> {
     Make(&'a str),

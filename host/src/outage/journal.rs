@@ -176,8 +176,7 @@ mod tests {
 
     #[test]
     fn a_full_journal_says_so() {
-        let mut journal = Journal::default();
-        journal.bytes = JOURNAL_BYTES_MAX;
+        let journal = Journal { bytes: JOURNAL_BYTES_MAX, ..Journal::default() };
         assert!(journal.check_room(&entry(1, false)).unwrap_err().to_string().contains("is full"));
     }
 }

@@ -121,7 +121,7 @@ impl PubSub for Embedded {
     }
 
     fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
-        self.state().channels.listen(subject, listener)
+        self.state().channels.listen(&subject, listener)
     }
 }
 

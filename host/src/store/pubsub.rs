@@ -63,9 +63,12 @@ pub(super) struct Subscribers {
     changed: Arc<Notify>,
 }
 
+/// A listener, with the number under which it leaves.
+type Numbered = (u64, Arc<dyn Subscriber>);
+
 #[derive(Debug, Default)]
 struct Table {
-    by_subject: HashMap<Subject, Vec<(u64, Arc<dyn Subscriber>)>>,
+    by_subject: HashMap<Subject, Vec<Numbered>>,
     /// The subjects that are heard.
     heard: HashSet<Subject>,
     next: u64,

@@ -2,6 +2,7 @@
 //!
 //! Payloads: `slow` (commits, and takes half a second more), `reject`, `retry`, `trap`, `conflict`; all else is only recorded. Grants: write `heard`, `ids`,
 //! `key`.
+#![allow(clippy::panic, reason = "one of its payloads asks for a trap")]
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq};

@@ -2,6 +2,7 @@
 //!
 //! Grants: everything.
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only WebAssembly exports it"))]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a guest of tests, whose traps are caught")]
 
 use sandbar_sdk::http::bindings::exports::wasi::http::incoming_handler::Guest;
 use sandbar_sdk::http::bindings::wasi::http::types::{

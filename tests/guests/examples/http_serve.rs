@@ -1,6 +1,7 @@
 //! Answers requests below `/t`, by the path, and counts events of a stream beside that: one plugin with two kinds of triggers.
 //!
 //! Grants: everything.
+#![allow(clippy::panic, reason = "one of its answers is a trap")]
 
 use sandbar_sdk::http::{Problem, Request, Response};
 use sandbar_sdk::prelude::*;

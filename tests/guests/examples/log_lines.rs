@@ -1,6 +1,7 @@
 //! Writes to the log in each way, for each event and for each request below `/log`.
 //!
 //! Fields: `n`. Grants: none.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
 
 use sandbar_sdk::http::{Problem, Request, Response};
 use sandbar_sdk::prelude::*;

@@ -48,10 +48,10 @@ impl Channels {
     }
 
     /// A new listener, which hears what is published from now on.
-    pub(super) fn listen(&mut self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
+    pub(super) fn listen(&mut self, subject: &Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         self.listeners.forget();
         let subscription = self.listeners.add(subject.clone(), listener);
-        self.listeners.heard(&subject, true);
+        self.listeners.heard(subject, true);
         subscription
     }
 
