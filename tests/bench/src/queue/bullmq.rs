@@ -10,6 +10,8 @@ use super::{Process, Run, server};
 
 /// The version that is installed.
 pub(super) const VERSION: &str = "6.7.0";
+/// The client that it speaks to Redis with, which it leaves to be chosen.
+const CLIENT: &str = "ioredis@5";
 
 /// An installation.
 #[derive(Debug)]
@@ -24,12 +26,13 @@ impl BullMq {
         let this = Self { folder };
         let manifest = this.folder.join("node_modules/bullmq/package.json");
         let is_there = |text: String| text.contains(&format!("\"version\": \"{VERSION}\""));
-        if fs::read_to_string(&manifest).is_ok_and(is_there) {
+        let has_client = this.folder.join("node_modules/ioredis").is_dir();
+        if has_client && fs::read_to_string(&manifest).is_ok_and(is_there) {
             return Ok(this);
         }
         fs::create_dir_all(&this.folder)?;
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--no-save", &format!("bullmq@{VERSION}")]);
+        npm.args(["install", "--no-audit", "--no-fund", "--no-save", &format!("bullmq@{VERSION}"), CLIENT]);
         npm.arg("--prefix").arg(&this.folder).stdin(Stdio::null()).stdout(Stdio::null());
         let status = npm.status().context("npm does not run")?;
         ensure!(status.success(), "npm could not install it");
