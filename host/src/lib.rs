@@ -8,7 +8,7 @@
 //!
 //! use sandbar::config::Config;
 //! use sandbar::host::Host;
-//! use sandbar::store::{self, Commit, Effect, Field, Retention, Settlement};
+//! use sandbar::store::{self, Commit, Effect, Field, Retention};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> anyhow::Result<()> {
@@ -23,8 +23,7 @@
 //!     fields: vec![Field::new("page", "home"), Field::new("visitor", "ada")],
 //!     retention: Retention::About(10_000),
 //! };
-//! let settlement = Settlement::default();
-//! store.commit(Commit { consumer: None, relied_on: &[], effects: &[view], settlement, leases: &[], atomic: true }).await?;
+//! store.commit(Commit::plain(&[view], &[])).await?;
 //!
 //! tokio::signal::ctrl_c().await?;
 //! println!("visits: {:?}, {:?}", store.get("visits:home").await?, host.shutdown().await);

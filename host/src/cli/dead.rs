@@ -15,7 +15,7 @@ use super::screen::Screen;
 use super::setup::Setup;
 use crate::grants::check_name;
 use crate::store::{
-    Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Settlement, Source, Store,
+    Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Source, Store,
 };
 use crate::trigger::dead_letter::FIELD_PREFIX;
 use letter::Letter;
@@ -284,8 +284,7 @@ impl Desk {
     }
 
     async fn commit(&self, effects: &[Effect]) -> Result<Vec<Refusal>, CommitError> {
-        let settlement = Settlement::default();
-        let commit = Commit { consumer: None, relied_on: &[], effects, settlement, leases: &[], atomic: true };
+        let commit = Commit::plain(effects, &[]);
         Ok(self.store.commit(commit).await?.refused)
     }
 

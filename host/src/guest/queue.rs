@@ -8,7 +8,7 @@ use crate::bindings::sandbar::plugin::queue::{Host, Job, Lengths, PushOptions};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::call::{CallLimit, TAKES_MAX};
 use crate::store::{
-    self, Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, Settlement, TAKE_MAX, Want,
+    self, Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, TAKE_MAX, Want,
 };
 use crate::trigger::dead_letter::{self, Circumstances};
 
@@ -97,14 +97,7 @@ impl State {
         });
         let settlement =
             LeaseSettlement { dead: dead.collect(), is_last, ..LeaseSettlement::new(lease.clone(), Loss::Conflict) };
-        let commit = Commit {
-            consumer: None,
-            relied_on: &[],
-            effects: &[],
-            settlement: Settlement::default(),
-            leases: &[settlement],
-            atomic: true,
-        };
+        let commit = Commit { leases: &[settlement], ..Commit::plain(&[], &[]) };
         store.commit(commit).await.map(drop).map_err(|error| match error {
             CommitError::Fenced | CommitError::Conflict(_) => Error::Conflict(error.to_string()),
             CommitError::Unacceptable(error) => error.into(),

@@ -236,6 +236,19 @@ pub enum CommitError {
     Unknown(StoreError),
 }
 
+impl CommitError {
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Conflict(_) => "conflict",
+            Self::Refused(_) => "refused",
+            Self::Unacceptable(_) => "unacceptable",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// How far a group is behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {

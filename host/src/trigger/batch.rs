@@ -246,7 +246,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 split(part, format!("a write was not accepted: {error}"), &mut parts);
             }
             Err(error) => {
-                common.metrics.commit_lost(reason(&error));
+                common.metrics.commit_lost(error.kind());
                 tracing::debug!(consumer = common.worker, %error, "a commit was not made");
                 judgement.taken.give_back().await;
                 if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
@@ -293,17 +293,6 @@ async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Re
         Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
         Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
         Err((error, false)) => Err(Unhandled::Fault(error)),
-    }
-}
-
-/// One word for metrics.
-fn reason(error: &CommitError) -> &'static str {
-    match error {
-        CommitError::Fenced => "fenced",
-        CommitError::Conflict(_) => "conflict",
-        CommitError::Refused(_) => "refused",
-        CommitError::Unacceptable(_) => "unacceptable",
-        CommitError::Unknown(_) => "unknown",
     }
 }
 

@@ -30,7 +30,6 @@ use super::stream::Ended;
 use crate::guest::{Answering, Refusal, commit};
 use crate::manifest::HttpTrigger;
 use crate::pool::{CallError, Pool};
-use crate::store::CommitError;
 use crate::telemetry::PluginMetrics;
 use body::{RequestBody, ResponseBody, Withdrawal};
 use refused::Refused;
@@ -230,7 +229,7 @@ impl Service {
         };
         refused.map_err(|refusal| {
             if let Refusal::NotCommitted(error) = &refusal {
-                self.metrics.commit_lost(kind(error));
+                self.metrics.commit_lost(error.kind());
             }
             Refused::Withheld(refusal)
         })
@@ -248,15 +247,4 @@ struct ToCome {
 async fn finished(call: body::Call) -> Result<(), Refused> {
     // A task of ours that panicked has answered nothing.
     call.await.unwrap_or_else(|error| Err(Refused::Failed(CallError::Trap(error.to_string()))))
-}
-
-/// One word for metrics.
-fn kind(error: &CommitError) -> &'static str {
-    match error {
-        CommitError::Fenced => "fenced",
-        CommitError::Conflict(_) => "conflict",
-        CommitError::Refused(_) => "refused",
-        CommitError::Unacceptable(_) => "unacceptable",
-        CommitError::Unknown(_) => "unknown",
-    }
 }

@@ -283,10 +283,12 @@ impl Worker {
                         error = Some(format!("a write was not accepted: {reason}"));
                     }
                     Err(
-                        CommitError::Refused(error) | CommitError::Unacceptable(error) | CommitError::Unknown(error),
+                        ref lost @ (CommitError::Refused(ref error)
+                        | CommitError::Unacceptable(ref error)
+                        | CommitError::Unknown(ref error)),
                     ) => {
-                        metrics.commit_lost("unknown");
-                        return Err(error);
+                        metrics.commit_lost(lost.kind());
+                        return Err(error.clone());
                     }
                     Err(CommitError::Conflict(_) | CommitError::Fenced) => return Ok(Ran::Overtaken),
                 }

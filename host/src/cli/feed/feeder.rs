@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
 use super::source::{End, Lines, Source};
-use crate::store::{Commit, CommitError, Effect, Retention, Settlement, Store, StoreError};
+use crate::store::{Commit, CommitError, Effect, Retention, Store, StoreError};
 
 /// How often it is looked whether the readers of the stream keep up, where that matters.
 const LAG_PERIOD: Duration = Duration::from_millis(500);
@@ -122,9 +122,7 @@ impl Target {
         }
         let append = |fields| Effect::Append { stream: self.stream.clone(), fields, retention: self.retention };
         let effects: Vec<Effect> = entries.into_iter().map(append).collect();
-        let settlement = Settlement::default();
-        let commit =
-            Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+        let commit = Commit::plain(&effects, &[]);
         let committed = self.store.commit(commit).await.map_err(|error| match error {
             CommitError::Unknown(error) => Ended::Unknown(count, error),
             CommitError::Refused(error) | CommitError::Unacceptable(error) => Ended::Refused(error),
