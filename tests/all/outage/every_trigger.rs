@@ -30,8 +30,13 @@ fn push_jobs(server: &RedisServer, numbers: std::ops::Range<u64>) {
 fn count_jobs(server: &RedisServer, jobs: u64) -> Counted {
     let mut seen = Vec::new();
     for camera in 0..CAMERAS {
-        let list: Vec<u64> = server.get(&["LRANGE", &format!("seen:job{camera}"), "0", "-1"]);
-        let count: Option<usize> = server.get(&["GET", &format!("count:job{camera}")]);
+        // Both at one moment: jobs may still be at work.
+        let (list, count): (Vec<u64>, Option<usize>) = ::redis::pipe()
+            .atomic()
+            .lrange(format!("seen:job{camera}"), 0, -1)
+            .get(format!("count:job{camera}"))
+            .query(&mut server.connect())
+            .unwrap();
         assert_eq!(count.unwrap_or_default(), list.len());
         seen.extend(list);
     }
