@@ -57,6 +57,9 @@ struct Global {
     /// The configuration; by default `sandbar.toml` in the current folder where there is one
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which tenant a command is about, where the configuration has several; by default the first
+    #[arg(long, global = true, value_name = "NAME")]
+    tenant: Option<String>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,

@@ -9,14 +9,15 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::address::Block;
-use crate::grants::Grants;
+mod tenant;
+
+pub use tenant::{TENANTS_MAX, TenantConfig};
 
 /// The configuration of a host.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Config {
-    /// Folders with a `plugin.toml`, relative to the configuration file; default none.
+    /// Folders with a `plugin.toml`, relative to the configuration file; default none. They are the first tenant's.
     pub plugins: Vec<PathBuf>,
     /// How long a shutdown may take before what is still running is dropped; default 10 s.
     #[serde(with = "humantime_serde")]
@@ -29,8 +30,9 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How components run.
     pub engine: EngineConfig,
-    /// On whose behalf plugins run.
-    pub tenant: TenantConfig,
+    /// On whose behalf plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
+    #[serde(rename = "tenant", deserialize_with = "tenant::one_or_many")]
+    pub tenants: Vec<TenantConfig>,
     /// What only `sandbar dev` reads.
     pub dev: DevConfig,
 }
@@ -44,7 +46,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             cache: CacheConfig::default(),
             engine: EngineConfig::default(),
-            tenant: TenantConfig::default(),
+            tenants: vec![TenantConfig::default()],
             dev: DevConfig::default(),
         }
     }
@@ -128,34 +130,6 @@ impl Default for EngineConfig {
     }
 }
 
-/// On whose behalf plugins run.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct TenantConfig {
-    /// Its name, in metrics and logs; default `default`.
-    pub name: String,
-    /// What every key, stream and channel of the tenant begins with; default nothing, so that existing keys stay as they are.
-    pub prefix: String,
-    /// What its plugins may be given; by default everything below the prefix, and no HTTP.
-    pub grants: Grants,
-    /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
-    pub http_private: Vec<Block>,
-    /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
-    pub http_ca_file: Option<PathBuf>,
-}
-
-impl Default for TenantConfig {
-    fn default() -> Self {
-        Self {
-            name: "default".to_owned(),
-            prefix: String::new(),
-            grants: Grants::whole_prefix(),
-            http_private: Vec::new(),
-            http_ca_file: None,
-        }
-    }
-}
-
 /// What only `sandbar dev` reads.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -211,6 +185,14 @@ impl Config {
         Ok(config)
     }
 
+    /// The folders of all plugins, with the tenants that they belong to.
+    pub fn folders(&self) -> impl Iterator<Item = (&TenantConfig, &PathBuf)> {
+        let first = self.tenants.first().into_iter();
+        let shared = first.flat_map(|tenant| self.plugins.iter().map(move |folder| (tenant, folder)));
+        let own = self.tenants.iter().flat_map(|tenant| tenant.plugins.iter().map(move |folder| (tenant, folder)));
+        shared.chain(own)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let within = |field, value: u32, min: u32, max: u32| {
             if (min..=max).contains(&value) {
@@ -234,10 +216,7 @@ impl Config {
             let reason = "it is longer than 1h".to_owned();
             return Err(ConfigError::Value { field: "shutdown-grace", reason });
         }
-        if self.tenant.prefix.chars().any(char::is_control) || self.tenant.prefix.len() > 128 {
-            let reason = "it is longer than 128 bytes or has a control character".to_owned();
-            return Err(ConfigError::Value { field: "tenant.prefix", reason });
-        }
+        tenant::check(&self.tenants)?;
         for feed in &self.dev.feed {
             within("dev.feed.rate", feed.rate, 1, 1_000_000)?;
             if feed.file.is_some() == feed.command.is_some() {

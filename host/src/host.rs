@@ -3,31 +3,27 @@
 //! It composes the parts and owns their lives: a plugin is loaded beside the one that it replaces, takes new batches from
 //! one instant on, and the old one goes when its last batch is done. It does not know how events are delivered.
 
+mod base;
 mod running;
+mod tenant;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
 use crate::manifest::{Manifest, ManifestError};
-use crate::outage::Outage;
-use crate::outbound::{Outbound, OutboundError};
-use crate::plugin::{self, LoadError};
+use crate::outbound::OutboundError;
+use crate::plugin::LoadError;
 use crate::pool::CallError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
-use crate::tiers::Tiers;
-use crate::trigger::http::{Routes, normal};
+use crate::trigger::http::Routes;
 use crate::trigger::stream::Protocol;
-use running::Running;
+use base::Base;
+pub use tenant::Tenant;
 
 /// What a plugin's manifest is called.
 pub const MANIFEST_NAME: &str = "plugin.toml";
@@ -38,22 +34,9 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// Plugins running on one store.
 #[derive(Debug)]
 pub struct Host {
-    config: Config,
-    engine: Engine,
-    store: Arc<dyn Store>,
-    outage: Arc<Outage>,
-    tiers: Arc<Tiers>,
-    outbound: Outbound,
-    routes: Routes,
-    /// Names the consumers of this incarnation.
-    name: String,
-    consumers: AtomicU64,
-    protocol: Protocol,
-    plugins: Mutex<BTreeMap<String, Running>>,
-    /// One plugin is loaded or replaced at a time.
-    loading: tokio::sync::Mutex<()>,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+    base: Arc<Base>,
+    /// In the order of the configuration; at least one.
+    tenants: Vec<Tenant>,
 }
 
 /// Why a host could not start, or could not load a plugin.
@@ -97,6 +80,9 @@ pub enum HostError {
         /// Why.
         source: CallError,
     },
+    /// There is no such tenant.
+    #[error("there is no tenant `{0}` in the configuration")]
+    NoTenant(String),
     /// Another plugin has the route already.
     #[error("the plugin `{plugin}` asks for the route `{route}`, which the plugin `{other}` has")]
     Route {
@@ -155,172 +141,104 @@ impl Host {
     #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
-        let outbound = Outbound::new(config.tenant.http_ca_file.as_deref())?;
-        let name = format!("{:012x}", rand::random::<u64>() >> 16);
-        let outage = Outage::start(store.clone(), format!("{}sandbar:journal:{name}", config.tenant.prefix));
-        let (tenant, memory) = (&config.tenant, config.cache.memory.as_u64());
-        let tiers = Tiers::new(store.clone(), &tenant.name, &tenant.prefix, memory);
-        Ok(Self {
-            config,
-            engine,
-            store,
-            outage: Arc::new(outage),
-            tiers,
-            outbound,
-            routes: Routes::default(),
-            name,
-            consumers: AtomicU64::new(0),
-            protocol,
-            plugins: Mutex::default(),
-            loading: tokio::sync::Mutex::default(),
-            stop: CancellationToken::new(),
-            give_up: CancellationToken::new(),
-        })
+        let base = Arc::new(Base::new(config, engine, store, protocol));
+        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant)).collect::<Result<_, _>>()?;
+        Ok(Self { base, tenants })
     }
 
-    /// The tiers of its tenant's cache.
-    pub fn tiers(&self) -> &Arc<Tiers> {
-        &self.tiers
+    /// Its tenants, in the order of the configuration.
+    pub fn tenants(&self) -> &[Tenant] {
+        &self.tenants
+    }
+
+    /// The tenant of a name.
+    pub fn tenant(&self, name: &str) -> Result<&Tenant, HostError> {
+        let found = self.tenants.iter().find(|tenant| tenant.name() == name);
+        found.ok_or_else(|| HostError::NoTenant(name.to_owned()))
+    }
+
+    /// The first tenant, which most hosts have alone.
+    pub fn first(&self) -> Result<&Tenant, HostError> {
+        self.tenants.first().ok_or_else(|| HostError::NoTenant(String::new()))
     }
 
     /// The engine, for looking at components.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.base.engine
     }
 
-    /// Loads the plugin of a folder, or replaces the one of that name. The new version is compiled and started before it gets
-    /// events; where that fails the old one goes on.
+    /// Loads the plugin of a folder for the first tenant; see [`Tenant::load`].
     pub async fn load(&self, folder: &Path, component: &Path) -> Result<(), HostError> {
-        let path = folder.join(MANIFEST_NAME);
-        let read = |path: &Path| path.display().to_string();
-        let text =
-            tokio::fs::read_to_string(&path).await.map_err(|source| HostError::Read { path: read(&path), source })?;
-        let manifest = Manifest::parse(&text).map_err(|source| HostError::Manifest { path: read(&path), source })?;
-        let bytes =
-            tokio::fs::read(component).await.map_err(|source| HostError::Read { path: read(component), source })?;
-        self.load_bytes(manifest, bytes).await
+        self.first()?.load(folder, component).await
     }
 
     /// The same from memory.
     pub async fn load_bytes(&self, manifest: Manifest, bytes: Vec<u8>) -> Result<(), HostError> {
-        let _one_at_a_time = self.loading.lock().await;
-        if self.stop.is_cancelled() {
-            return Err(HostError::Stopping);
-        }
-        self.check_routes(&manifest)?;
-        let name = manifest.name.clone();
-        let (engine, for_check) = (self.engine.clone(), manifest.clone());
-        let version = tokio::task::spawn_blocking(move || plugin::load(&engine, &bytes, &for_check))
-            .await
-            .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
-            .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
-        let digest = version.digest.to_string();
-        let pool = running::pool(self, &manifest, version)
-            .await
-            .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
-        let replaced = self.plugins.lock().remove(&name);
-        let version = digest.get(..12).unwrap_or_default().to_owned();
-        let running = match replaced {
-            Some(running) => {
-                tracing::info!(plugin = name, version, "replacing");
-                running.replace(self, manifest, pool).await
-            }
-            None => {
-                tracing::info!(plugin = name, version, "loaded");
-                Running::start(self, manifest, pool)
-            }
-        };
-        self.plugins.lock().insert(name, running);
-        Ok(())
+        self.first()?.load_bytes(manifest, bytes).await
     }
 
     /// Which plugin answers below which path, for a server.
     pub fn routes(&self) -> Routes {
-        self.routes.clone()
+        self.base.routes.clone()
     }
 
-    /// Two plugins must not answer below the same path.
-    fn check_routes(&self, manifest: &Manifest) -> Result<(), HostError> {
-        let plugins = self.plugins.lock();
-        for route in manifest.routes() {
-            let has_it = |running: &Running| running.manifest().routes().any(|other| normal(other) == normal(route));
-            let other = plugins.iter().find(|(name, running)| **name != manifest.name && has_it(running));
-            if let Some((other, _)) = other {
-                let (plugin, route, other) = (manifest.name.clone(), route.to_owned(), other.clone());
-                return Err(HostError::Route { plugin, route, other });
-            }
-        }
-        Ok(())
-    }
-
-    /// The plugins that are loaded, by name.
+    /// The plugins of all tenants that are loaded, by name.
     pub fn plugins(&self) -> Vec<PluginStatus> {
-        self.plugins.lock().iter().map(|(name, running)| running.status(name)).collect()
+        self.tenants.iter().flat_map(Tenant::plugins).collect()
     }
 
     /// Takes no more events, finishes what was taken within the grace time, and ends.
     pub async fn shutdown(&self) -> Drained {
-        self.routes.close();
-        self.stop.cancel();
-        let drain = async {
-            // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like all others.
-            let _no_more_loading = self.loading.lock().await;
-            let plugins = std::mem::take(&mut *self.plugins.lock());
-            futures_util::future::join_all(plugins.into_values().map(Running::drained)).await
-        };
+        self.base.routes.close();
+        self.base.stop.cancel();
+        let drain = futures_util::future::join_all(self.tenants.iter().map(Tenant::drained));
         tokio::pin!(drain);
         let ended = tokio::select! {
             ended = &mut drain => ended,
-            () = tokio::time::sleep(self.config.shutdown_grace) => {
-                self.give_up.cancel();
+            () = tokio::time::sleep(self.base.config.shutdown_grace) => {
+                self.base.give_up.cancel();
                 drain.await
             }
         };
         // Locks of calls that were dropped are given back in the background.
-        if tokio::time::timeout(RELEASE_LIMIT, self.store.released()).await.is_err() {
+        if tokio::time::timeout(RELEASE_LIMIT, self.base.store.released()).await.is_err() {
             tracing::warn!("some locks were not given back; they will expire");
         }
-        self.tiers.stop();
+        self.tenants.iter().for_each(Tenant::stop);
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
         }
-    }
-
-    /// A name for a new consumer, which no other process and no earlier incarnation of this one has.
-    fn consumer_name(&self) -> String {
-        format!("sandbar-{}-{}", self.name, self.consumers.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         // A host that is dropped without a shutdown leaves its batches to be redelivered.
-        self.stop.cancel();
-        self.give_up.cancel();
-        self.tiers.stop();
+        self.base.stop.cancel();
+        self.base.give_up.cancel();
+        self.tenants.iter().for_each(Tenant::stop);
     }
 }
 
 impl Health for Host {
     fn health(&self) -> HealthReport {
-        let plugins: Vec<PluginHealth> = {
-            let plugins = self.plugins.lock();
-            plugins.iter().map(|(name, running)| running.health(name)).collect()
-        };
-        let store_up = self.store.is_available();
+        let plugins: Vec<PluginHealth> = self.tenants.iter().flat_map(Tenant::health).collect();
+        let store_up = self.base.store.is_available();
         let mut degraded = Vec::new();
         if !store_up {
             degraded.push("the store does not answer: triggers wait".to_owned());
         }
-        if let Some(journal) = self.outage.journal() {
+        let journals: Vec<usize> = self.tenants.iter().filter_map(Tenant::journal).collect();
+        if !journals.is_empty() {
+            let journal: usize = journals.iter().sum();
             degraded.push(format!(
                 "plugins with `on-outage = \"fallback\"` go on in memory; {journal} commits wait to be replayed"
             ));
         }
         let waiting = plugins.iter().filter(|plugin| !plugin.running);
         degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
-        let phase = if self.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
+        let phase = if self.base.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
         HealthReport { phase, store_up, plugins, degraded }
     }
 }

@@ -46,6 +46,7 @@
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
+//! | [`lineup`] | which versions of a plugin take its calls |
 //! | [`telemetry`] | the numbers that a host tells about itself |
 //! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; what batches have in common, then [`trigger::stream`], [`trigger::queue`] and the others |
@@ -105,6 +106,8 @@ pub mod plugin;
 pub mod pool;
 
 pub mod telemetry;
+
+pub mod lineup;
 
 pub mod tiers;
 

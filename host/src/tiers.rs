@@ -18,13 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Lineage;
-use crate::pool::Pool;
+use crate::lineup::Lineup;
 use crate::store::{Listener, Slot, Store, StoreError};
 use crate::telemetry::CacheMetrics;
 use flight::Flight;
@@ -131,7 +130,7 @@ impl Tiers {
     }
 
     /// A plugin that may be asked to load from now on. Its instances may be replaced at any time.
-    pub fn register(&self, plugin: &str, active: &Arc<ArcSwap<Pool>>) {
+    pub fn register(&self, plugin: &str, active: &Arc<Lineup>) {
         self.loaders.register(plugin, active);
     }
 

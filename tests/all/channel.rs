@@ -20,7 +20,7 @@ async fn start(store: Arc<dyn Store>, prefix: &str, manifest: &str) -> TestHost 
     // Before anything is counted.
     Exporter::install();
     let mut config = Config::default();
-    config.tenant.prefix = prefix.to_owned();
+    config.tenants[0].prefix = prefix.to_owned();
     let test = TestHost::with(config, store, components::CHANNEL_RECORD, manifest).await;
     poll_until(PATIENCE, "all triggers listen", async || test.host.health().is_ready()).await;
     test

@@ -226,9 +226,9 @@ async fn certificates_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
     let mut config = Config::default();
-    config.tenant.http_ca_file = Some(folder.path().join("ca.pem"));
-    config.tenant.http_private = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
-    config.tenant.grants.http = vec!["localhost".into()];
+    config.tenants[0].http_ca_file = Some(folder.path().join("ca.pem"));
+    config.tenants[0].http_private = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+    config.tenants[0].grants.http = vec!["localhost".into()];
     let test = start(config, "10s").await;
     passes(&test, &at, &["tls"]).await;
 }

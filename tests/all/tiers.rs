@@ -62,7 +62,7 @@ async fn fetch(host: &TestHost, key: &str, policy: Policy) -> Answer {
 async fn fetch_with(host: &TestHost, key: &str, policy: Policy, loader: Option<&str>, patience: Duration) -> Answer {
     let (until, lineage) = (Instant::now() + patience, Lineage::default());
     let fetch = Fetch { key, policy: &policy, loader, until, lineage: &lineage };
-    let (value, tier) = host.host.tiers().fetch(fetch).await?;
+    let (value, tier) = host.host.first().unwrap().tiers().fetch(fetch).await?;
     Ok((value.map(|value| String::from_utf8(value.to_vec()).unwrap()), tier))
 }
 

@@ -152,8 +152,8 @@ impl Desk {
         let setup = Setup::find(global)?;
         let store = setup.connect_shared("dead").await?;
         // Only the keys matter here, not the group or the bounds.
-        let Source { stream: key, dead_key: dead, .. } = Source::new(&setup.config.tenant.prefix, stream, "", 1, 1);
-        let queue = Arc::new(JobQueue::new(&setup.config.tenant.prefix, stream));
+        let Source { stream: key, dead_key: dead, .. } = Source::new(setup.prefix(), stream, "", 1, 1);
+        let queue = Arc::new(JobQueue::new(setup.prefix(), stream));
         Ok(Self { store, called: format!("{option} {stream}"), stream: key, queue, dead })
     }
 

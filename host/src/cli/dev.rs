@@ -7,7 +7,7 @@ mod feeds;
 mod summary;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use super::exit::{Exit, Failure};
 use super::run::stop_serving;
 use super::screen::Screen;
 use super::serving::Serving;
-use super::setup::{CONFIG_NAME, Setup};
+use super::setup::{CONFIG_NAME, Placed, Setup};
 use super::signals;
 use crate::builder::{BuildError, PluginFolder};
 use crate::store::Store;
@@ -64,7 +64,7 @@ enum Told<'a> {
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let path = global.config.clone().unwrap_or_else(|| arguments.folder.join(CONFIG_NAME));
     let setup = Setup::read(&path, global)?;
-    let mut plugins = setup.config.plugins.iter().map(|folder| open(&setup, folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut plugins = setup.plugins()?;
     if plugins.is_empty() {
         return Err(Failure::new(Exit::Config, format_args!("{} names no plugins", setup.called))
             .help("list folders that have a plugin.toml: plugins = [\"my-plugin\"]"));
@@ -85,21 +85,17 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     ended.map(|()| drained)
 }
 
-fn open(setup: &Setup, folder: &Path) -> Result<PluginFolder, Failure> {
-    PluginFolder::open(&setup.path(folder)).map_err(|error| Failure::from(&error))
-}
-
 /// Works until it is stopped; it ends by itself only where it cannot go on.
 async fn develop(
     setup: &Setup,
     serving: &Serving,
-    plugins: &mut [PluginFolder],
+    plugins: &mut [Placed],
     store: &Arc<dyn Store>,
     stop: &CancellationToken,
     screen: &Screen,
 ) -> Result<(), Failure> {
     // Watched before it is built, so that no change falls between.
-    let watch = Watch::new(plugins)
+    let watch = Watch::new(plugins.iter().map(|placed| &placed.folder))
         .map_err(|error| Failure::new(Exit::Failed, format_args!("cannot watch the plugins' folders: {error}")))?;
     let all = async {
         for plugin in plugins.iter_mut() {
@@ -123,16 +119,11 @@ async fn develop(
 }
 
 /// Replaces plugins when they change.
-async fn follow(
-    watch: &Watch,
-    plugins: &mut [PluginFolder],
-    serving: &Serving,
-    screen: &Screen,
-) -> Result<(), Failure> {
+async fn follow(watch: &Watch, plugins: &mut [Placed], serving: &Serving, screen: &Screen) -> Result<(), Failure> {
     loop {
         for index in watch.changed().await {
             if let Some(plugin) = plugins.get_mut(index) {
-                screen.note(format!("`{}` has changed", plugin.manifest.name));
+                screen.note(format!("`{}` has changed", plugin.folder.manifest.name));
                 replace(plugin, serving, screen).await?;
             }
         }
@@ -148,10 +139,10 @@ enum Trouble {
 }
 
 /// Builds a plugin and has the host load it. What goes wrong is shown, unless no change of the plugin can repair it.
-async fn replace(plugin: &mut PluginFolder, serving: &Serving, screen: &Screen) -> Result<(), Failure> {
+async fn replace(plugin: &mut Placed, serving: &Serving, screen: &Screen) -> Result<(), Failure> {
     let began = Instant::now();
     let loaded = build_and_load(plugin, serving, screen).await;
-    let name = &plugin.manifest.name;
+    let name = &plugin.folder.manifest.name;
     match loaded {
         Ok(()) => {
             let seconds = began.elapsed().as_secs_f64();
@@ -168,8 +159,9 @@ async fn replace(plugin: &mut PluginFolder, serving: &Serving, screen: &Screen) 
     }
 }
 
-async fn build_and_load(plugin: &mut PluginFolder, serving: &Serving, screen: &Screen) -> Result<(), Trouble> {
+async fn build_and_load(placed: &mut Placed, serving: &Serving, screen: &Screen) -> Result<(), Trouble> {
     // The manifest may have changed too.
+    let plugin = &mut placed.folder;
     *plugin = PluginFolder::open(&plugin.path).map_err(|error| Trouble::Plugin(error.to_string()))?;
     let component = build::build(plugin, screen).await.map_err(|error| match &error {
         BuildError::NoProgram { .. } | BuildError::TargetNotInstalled { .. } => Trouble::Machine(Failure::from(&error)),
@@ -180,7 +172,8 @@ async fn build_and_load(plugin: &mut PluginFolder, serving: &Serving, screen: &S
         | BuildError::Failed { .. }
         | BuildError::NotOneComponent { .. } => Trouble::Plugin(build::with_output(&error, screen)),
     })?;
-    serving.host().load(&plugin.path, &component).await.map_err(|error| Trouble::Plugin(error.to_string()))
+    let tenant = serving.host().tenant(&placed.tenant).map_err(|error| Trouble::Plugin(error.to_string()))?;
+    tenant.load(&plugin.path, &component).await.map_err(|error| Trouble::Plugin(error.to_string()))
 }
 
 /// Tells each second what happened in it: in one line that is updated where a person looks on, else in a line each.

@@ -103,7 +103,9 @@ impl From<&BuildError> for Failure {
 impl From<&HostError> for Failure {
     fn from(error: &HostError) -> Self {
         let exit = match error {
-            HostError::Manifest { .. } | HostError::Route { .. } | HostError::Outbound(_) => Exit::Config,
+            HostError::Manifest { .. } | HostError::Route { .. } | HostError::Outbound(_) | HostError::NoTenant(_) => {
+                Exit::Config
+            }
             HostError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::Config,
             HostError::Engine(_)
             | HostError::Read { .. }

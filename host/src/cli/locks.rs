@@ -100,7 +100,7 @@ struct Broken {
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let setup = Setup::find(global)?;
     let store = setup.connect_shared("locks").await?;
-    let prefix = &setup.config.tenant.prefix;
+    let prefix = setup.prefix();
     match arguments.action {
         Action::List { pattern } => list(&store, prefix, pattern.as_deref(), screen).await,
         Action::Break { key } => break_open(&store, prefix, &key, screen).await,

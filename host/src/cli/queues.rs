@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         check_name("queue's name", &place.queue).map_err(|error| Failure::new(Exit::Usage, error))?;
     }
     let setup = Setup::find(global)?;
-    let desk = Desk { store: setup.connect_shared("queues").await?, prefix: setup.config.tenant.prefix };
+    let desk = Desk { store: setup.connect_shared("queues").await?, prefix: setup.prefix().to_owned() };
     match arguments.action {
         Action::List => desk.list(screen).await,
         Action::Length(Place { queue }) => {

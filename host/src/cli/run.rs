@@ -8,9 +8,8 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::serving::Serving;
-use super::setup::{CONFIG_NAME, Setup};
+use super::setup::{CONFIG_NAME, Placed, Setup};
 use super::signals;
-use crate::builder::PluginFolder;
 use crate::host::Drained;
 
 /// What `sandbar run` takes.
@@ -25,7 +24,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let path = arguments.file.or_else(|| global.config.clone()).unwrap_or_else(|| PathBuf::from(CONFIG_NAME));
     let setup = Setup::read(&path, global)?;
-    let plugins = setup.config.plugins.iter().map(|folder| open(&setup, folder)).collect::<Result<Vec<_>, _>>()?;
+    let plugins = setup.plugins()?;
+    plugins.iter().try_for_each(check_built)?;
     if plugins.is_empty() {
         tracing::warn!("{} names no `plugins`: there is nothing to run", setup.called);
     }
@@ -44,9 +44,8 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     loaded.and(Ok(drained))
 }
 
-/// The folder of a plugin whose component is there.
-fn open(setup: &Setup, folder: &std::path::Path) -> Result<PluginFolder, Failure> {
-    let plugin = PluginFolder::open(&setup.path(folder)).map_err(|error| Failure::from(&error))?;
+/// Checks that the component of a plugin is there.
+fn check_built(Placed { folder: plugin, .. }: &Placed) -> Result<(), Failure> {
     let component = plugin.component();
     if !component.is_file() {
         let what =
@@ -54,15 +53,13 @@ fn open(setup: &Setup, folder: &std::path::Path) -> Result<PluginFolder, Failure
         let help = format!("sandbar build {}", plugin.path.display());
         return Err(Failure::new(Exit::Config, what).help(help));
     }
-    Ok(plugin)
+    Ok(())
 }
 
-async fn load(serving: &Serving, plugins: &[PluginFolder]) -> Result<(), Failure> {
-    for plugin in plugins {
-        let component = plugin.component();
-        serving
-            .host()
-            .load(&plugin.path, &component)
+async fn load(serving: &Serving, plugins: &[Placed]) -> Result<(), Failure> {
+    for Placed { tenant, folder: plugin } in plugins {
+        let host = serving.host().tenant(tenant).map_err(|error| Failure::from(&error))?;
+        host.load(&plugin.path, &plugin.component())
             .await
             .map_err(|error| Failure::from(&error).help(format_args!("sandbar check {}", plugin.path.display())))?;
     }

@@ -61,7 +61,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let setup = Setup::find(global)?;
     let store = setup.connect_shared("schedules").await?;
     let mut is_none = true;
-    for folder in &setup.config.plugins {
+    for (_, folder) in setup.config.folders().filter(|(tenant, _)| tenant.name == setup.tenant().name) {
         let path = setup.path(folder).join(MANIFEST_NAME);
         let text = std::fs::read_to_string(&path).map_err(|error| Failure::file("read", &path, &error))?;
         let manifest = Manifest::parse(&text).map_err(|error| {
@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         for trigger in &manifest.triggers {
             if let Trigger::Schedule(trigger) = trigger {
                 is_none = false;
-                let keys = Keys::new(&setup.config.tenant.prefix, &manifest.name, &trigger.name);
+                let keys = Keys::new(setup.prefix(), &manifest.name, &trigger.name);
                 let told = look(&*store, &manifest.name, trigger, &keys, arguments.runs).await;
                 let told = told.map_err(|error| Failure::store("look at a schedule", &error))?;
                 screen.result(&told, || told.page())?;

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use super::Global;
 use super::exit::{Exit, Failure};
-use crate::config::Config;
+use crate::builder::PluginFolder;
+use crate::config::{Config, TenantConfig};
 use crate::store::{self, Store};
 
 /// What a configuration is called unless it is named.
 pub(super) const CONFIG_NAME: &str = "sandbar.toml";
+/// How many tenants an error names.
+const TENANTS_TOLD: usize = 20;
 /// The store that lives in the process.
 const EMBEDDED: &str = "embedded";
 
@@ -25,6 +28,16 @@ pub(super) struct Setup {
     pub(super) folder: PathBuf,
     /// How a person calls it.
     pub(super) called: String,
+    tenant: TenantConfig,
+}
+
+/// A plugin's folder, and whose it is.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// The tenant's name.
+    pub(super) tenant: String,
+    /// The folder.
+    pub(super) folder: PluginFolder,
 }
 
 impl Setup {
@@ -45,7 +58,7 @@ impl Setup {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Self::new(config, folder, format!("`{}`", path.display()), global))
+        Self::new(config, folder, format!("`{}`", path.display()), global)
     }
 
     /// The configuration of `--config`, else `sandbar.toml` of the current folder, else the defaults.
@@ -57,17 +70,29 @@ impl Setup {
         if usual.is_file() {
             return Self::read(usual, global);
         }
-        Ok(Self::new(Config::default(), PathBuf::from("."), "the default configuration".to_owned(), global))
+        Self::new(Config::default(), PathBuf::from("."), "the default configuration".to_owned(), global)
     }
 
-    fn new(mut config: Config, folder: PathBuf, called: String, global: &Global) -> Self {
+    fn new(mut config: Config, folder: PathBuf, called: String, global: &Global) -> Result<Self, Failure> {
         if let Some(url) = &global.redis_url {
             config.store.url.clone_from(url);
         }
         config.store.ca_file = config.store.ca_file.map(|file| folder.join(file));
-        config.tenant.http_ca_file = config.tenant.http_ca_file.map(|file| folder.join(file));
+        for tenant in &mut config.tenants {
+            tenant.http_ca_file = tenant.http_ca_file.take().map(|file| folder.join(file));
+        }
         config.engine.cache_dir = config.engine.cache_dir.map(|dir| folder.join(dir)).or_else(user_cache);
-        Self { config, folder, called }
+        let named = |name: &String| config.tenants.iter().find(|tenant| tenant.name == *name);
+        let tenant = match &global.tenant {
+            Some(name) => named(name).ok_or_else(|| {
+                let names: Vec<&str> =
+                    config.tenants.iter().map(|tenant| tenant.name.as_str()).take(TENANTS_TOLD).collect();
+                Failure::new(Exit::Usage, format_args!("{called} has no tenant `{name}`"))
+                    .help(format_args!("its tenants are {}", names.join(", ")))
+            })?,
+            None => config.tenants.first().ok_or_else(|| Failure::new(Exit::Config, "there is no tenant"))?,
+        };
+        Ok(Self { tenant: tenant.clone(), config, folder, called })
     }
 
     /// A path of the configuration, as the process sees it.
@@ -78,6 +103,15 @@ impl Setup {
         } else {
             self.folder.join(written).components().collect()
         }
+    }
+
+    /// The plugins of all tenants.
+    pub(super) fn plugins(&self) -> Result<Vec<Placed>, Failure> {
+        let open = |(tenant, folder): (&TenantConfig, &PathBuf)| {
+            let folder = PluginFolder::open(&self.path(folder)).map_err(|error| Failure::from(&error))?;
+            Ok(Placed { tenant: tenant.name.clone(), folder })
+        };
+        self.config.folders().map(open).collect()
     }
 
     /// Whether the store lives in this process.
@@ -115,9 +149,19 @@ impl Setup {
         self.connect().await
     }
 
+    /// The tenant that the command is about: that of --tenant, else the only one.
+    pub(super) fn tenant(&self) -> &TenantConfig {
+        &self.tenant
+    }
+
+    /// What its keys begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.tenant.prefix
+    }
+
     /// A key or stream of the tenant, as the store knows it.
     pub(super) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.config.tenant.prefix)
+        format!("{}{name}", self.prefix())
     }
 }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Host, PluginStatus};
+use super::{PluginStatus, Tenant};
 use crate::config::TenantConfig;
 use crate::grants::Policy;
 use crate::guest::Identity;
 use crate::http::PluginHealth;
+use crate::lineup::Lineup;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
 use crate::plugin::Version;
 use crate::pool::{CallError, Pool};
@@ -27,7 +27,7 @@ use crate::trigger::{queue, schedule};
 #[derive(Debug)]
 pub(super) struct Running {
     manifest: Manifest,
-    active: Arc<ArcSwap<Pool>>,
+    lineup: Arc<Lineup>,
     metrics: PluginMetrics,
     workers: Vec<Task>,
     /// Batches that triggers which were replaced had to drop.
@@ -43,21 +43,21 @@ struct Task {
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(host: &Host, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
-    let tenant = &host.config.tenant;
+pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+    let Tenant { base, config, .. } = tenant;
     let identity = Identity {
-        tenant: tenant.name.clone(),
-        prefix: tenant.prefix.clone(),
-        host: host.name.clone(),
+        tenant: config.name.clone(),
+        prefix: config.prefix.clone(),
+        host: base.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), tenant.grants.clone()).with_private(tenant.http_private.clone()),
+        policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
         limits: manifest.limits.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        store: host.store.clone(),
-        outbound: host.outbound.clone(),
-        outage: (manifest.on_outage == OnOutage::Fallback).then(|| host.outage.clone()),
-        tiers: host.tiers.clone(),
+        store: tenant.store.clone(),
+        outbound: tenant.outbound.clone(),
+        outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
+        tiers: tenant.tiers.clone(),
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
@@ -67,25 +67,25 @@ pub(super) async fn pool(host: &Host, manifest: &Manifest, version: Version) -> 
 
 impl Running {
     /// Starts the triggers of a plugin.
-    pub(super) fn start(host: &Host, manifest: Manifest, pool: Pool) -> Self {
-        let metrics = PluginMetrics::new(&host.config.tenant.name, &manifest.name);
-        let active = Arc::new(ArcSwap::from_pointee(pool));
-        host.tiers.register(&manifest.name, &active);
-        let workers = work(host, &manifest, &active, &metrics, |_| true);
-        Self { manifest, active, metrics, workers, dropped: 0 }
+    pub(super) fn start(tenant: &Tenant, manifest: Manifest, pool: Pool) -> Self {
+        let metrics = PluginMetrics::new(tenant.name(), &manifest.name);
+        let lineup = Arc::new(Lineup::new(pool));
+        tenant.tiers.register(&manifest.name, &lineup);
+        let workers = work(tenant, &manifest, &lineup, &metrics, |_| true);
+        Self { manifest, lineup, metrics, workers, dropped: 0 }
     }
 
     /// Puts another version in place. Batches in flight finish on the old one; the triggers go on reading unless
     /// they themselves have changed.
-    pub(super) async fn replace(mut self, host: &Host, manifest: Manifest, pool: Pool) -> Self {
-        self.active.store(Arc::new(pool));
+    pub(super) async fn replace(mut self, tenant: &Tenant, manifest: Manifest, pool: Pool) -> Self {
+        self.lineup.replace(pool);
         if manifest.triggers != self.manifest.triggers {
             let old = std::mem::take(&mut self.workers);
             // Requests cannot wait until the old ones are answered: they go to the new triggers from now on.
             let is_http = |trigger: &Trigger| matches!(trigger, Trigger::Http(_));
-            self.workers = work(host, &manifest, &self.active, &self.metrics, is_http);
+            self.workers = work(tenant, &manifest, &self.lineup, &self.metrics, is_http);
             self.dropped += stop(old).await;
-            self.workers.extend(work(host, &manifest, &self.active, &self.metrics, |trigger| !is_http(trigger)));
+            self.workers.extend(work(tenant, &manifest, &self.lineup, &self.metrics, |trigger| !is_http(trigger)));
         }
         self.manifest = manifest;
         self
@@ -96,12 +96,8 @@ impl Running {
         self.dropped + stop(self.workers).await
     }
 
-    pub(super) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
     pub(super) fn status(&self, name: &str) -> PluginStatus {
-        let pool = self.active.load();
+        let pool = self.lineup.active();
         PluginStatus {
             name: name.to_owned(),
             tenant: pool.identity().tenant.clone(),
@@ -111,7 +107,7 @@ impl Running {
     }
 
     pub(super) fn health(&self, name: &str) -> PluginHealth {
-        let pool = self.active.load();
+        let pool = self.lineup.active();
         PluginHealth {
             name: name.to_owned(),
             tenant: pool.identity().tenant.clone(),
@@ -135,48 +131,50 @@ async fn stop(workers: Vec<Task>) -> usize {
 }
 
 fn work(
-    host: &Host,
+    tenant: &Tenant,
     manifest: &Manifest,
-    active: &Arc<ArcSwap<Pool>>,
+    lineup: &Arc<Lineup>,
     metrics: &PluginMetrics,
     which: impl Fn(&Trigger) -> bool,
 ) -> Vec<Task> {
+    let (base, prefix) = (&tenant.base, &tenant.config.prefix);
     let begin = |trigger: &Trigger| {
-        let (stop, ready, give_up) = (host.stop.child_token(), Arc::new(AtomicBool::new(false)), host.give_up.clone());
+        let (stop, ready, give_up) = (base.stop.child_token(), Arc::new(AtomicBool::new(false)), base.give_up.clone());
         let worker = match trigger {
             Trigger::Stream(trigger) => {
-                let source = source(&host.config.tenant, &manifest.name, trigger);
-                let consumer = Consumer::new(Arc::new(source), host.consumer_name());
-                let (store, pool) = (host.store.clone(), active.clone());
-                let context = Context::new(store, consumer, trigger.clone(), pool, metrics.clone(), host.protocol);
+                let source = source(&tenant.config, &manifest.name, trigger);
+                let consumer = Consumer::new(Arc::new(source), base.consumer_name());
+                let (store, lineup) = (tenant.store.clone(), lineup.clone());
+                let context = Context::new(store, consumer, trigger.clone(), lineup, metrics.clone(), base.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Queue(trigger) => {
-                let (store, pool, prefix) = (host.store.clone(), active.clone(), &host.config.tenant.prefix);
-                let context = queue::Context::new(store, prefix, trigger.clone(), pool, metrics.clone(), host.protocol);
+                let (store, lineup) = (tenant.store.clone(), lineup.clone());
+                let context =
+                    queue::Context::new(store, prefix, trigger.clone(), lineup, metrics.clone(), base.protocol);
                 tokio::spawn(queue::Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Schedule(trigger) => {
                 let context = schedule::Context {
-                    store: host.store.clone(),
-                    keys: schedule::Keys::new(&host.config.tenant.prefix, &manifest.name, &trigger.name),
-                    host: host.name.clone(),
+                    store: tenant.store.clone(),
+                    keys: schedule::Keys::new(prefix, &manifest.name, &trigger.name),
+                    host: base.name.clone(),
                     trigger: trigger.clone(),
-                    pool: active.clone(),
+                    lineup: lineup.clone(),
                     metrics: metrics.clone(),
                 };
                 tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Http(trigger) => {
-                let service = Arc::new(Service::new(trigger.clone(), active.clone(), metrics.clone()));
+                let service = Arc::new(Service::new(trigger.clone(), lineup.clone(), metrics.clone()));
                 // It has its route from this instant on, so that no request falls between it and the one that it replaces.
-                let registration = host.routes.take(service.clone());
+                let registration = base.routes.take(service.clone());
                 tokio::spawn(service.run(registration, ready.clone(), stop.clone(), give_up))
             }
             Trigger::Channel(trigger) => {
-                let (store, prefix) = (host.store.clone(), host.config.tenant.prefix.clone());
-                let (pool, metrics) = (active.clone(), metrics.clone());
-                let worker = channel::Worker { store, prefix, trigger: trigger.clone(), pool, metrics };
+                let (store, prefix) = (tenant.store.clone(), prefix.clone());
+                let (lineup, metrics) = (lineup.clone(), metrics.clone());
+                let worker = channel::Worker { store, prefix, trigger: trigger.clone(), lineup, metrics };
                 tokio::spawn(worker.run(ready.clone(), stop.clone(), give_up))
             }
         };

@@ -7,13 +7,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::call::{Ended, Lineage};
+use crate::lineup::Lineup;
 use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
 use crate::store::combine::combine;
@@ -56,7 +56,7 @@ pub(super) struct Loaders {
 struct Loader {
     name: String,
     /// Its instances. Weak: they know the tiers, which know the loaders.
-    active: Weak<ArcSwap<Pool>>,
+    active: Weak<Lineup>,
     lanes: Vec<Mutex<Lane>>,
     metrics: CacheMetrics,
 }
@@ -85,7 +85,7 @@ impl Loaders {
     }
 
     /// A plugin that may be asked to load from now on, as long as its instances are there.
-    pub(super) fn register(&self, name: &str, active: &Arc<ArcSwap<Pool>>) {
+    pub(super) fn register(&self, name: &str, active: &Arc<Lineup>) {
         let mut by_name = self.by_name.lock();
         by_name.retain(|_, loader| loader.active.strong_count() > 0);
         let loader = Loader {
@@ -101,7 +101,7 @@ impl Loaders {
     pub(super) fn deadline(&self, name: Option<&str>) -> Duration {
         let loader = name.and_then(|name| self.by_name.lock().get(name).cloned());
         let pool = loader.and_then(|loader| loader.active.upgrade());
-        pool.map_or(DEADLINE_UNKNOWN, |pool| pool.load().identity().limits.deadline)
+        pool.map_or(DEADLINE_UNKNOWN, |pool| pool.active().identity().limits.deadline)
     }
 
     /// Has a key loaded. `lineage` is that of whoever fetches it.
@@ -166,7 +166,7 @@ impl Loader {
             jobs.into_iter().for_each(|job| job.answer(gone.clone()));
             return;
         };
-        let pool = active.load_full();
+        let pool = active.choose();
         drop(active);
         // The value is written on behalf of the loader, so it needs the grant.
         let policy = &pool.identity().policy;

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -15,6 +14,7 @@ use super::plan;
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::{Behalf, Ended};
+use crate::lineup::Lineup;
 use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
 use crate::store::{
@@ -38,8 +38,8 @@ const STORE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Common {
     /// Where the events live.
     pub(super) store: Arc<dyn Store>,
-    /// The instances of the active version; replaced while events flow.
-    pub(super) pool: Arc<ArcSwap<Pool>>,
+    /// The versions of the plugin; replaced while events flow.
+    pub(super) lineup: Arc<Lineup>,
     /// The plugin's numbers.
     pub(super) metrics: PluginMetrics,
     /// See [`Protocol`].
@@ -201,7 +201,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
     let (mut conflicts, mut reruns) = (0, 0);
     while let Some(part) = parts.pop() {
         // One version handles a part from beginning to end, and its name stands in what comes of it.
-        let pool = common.pool.load_full();
+        let pool = common.lineup.choose();
         let mut judgement = match handle(&origin, &pool, &part).await {
             Ok(judgement) => judgement,
             Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::Ended;
 use crate::bindings::exports::sandbar::plugin::handler::{Content, Event, Outcome};
 use crate::call;
 use crate::guest::{Refusal, commit};
+use crate::lineup::Lineup;
 use crate::manifest::ChannelTrigger;
 use crate::pool::{CallError, Pool};
 use crate::store::{CommitError, Store, Subject};
@@ -38,7 +38,7 @@ pub struct Worker {
     /// The trigger's part of the manifest.
     pub trigger: ChannelTrigger,
     /// The instances of the active version; replaced while messages come.
-    pub pool: Arc<ArcSwap<Pool>>,
+    pub lineup: Arc<Lineup>,
     /// The plugin's numbers.
     pub metrics: PluginMetrics,
 }
@@ -113,7 +113,7 @@ impl Worker {
     async fn handle(&self, messages: &[Message]) {
         let mut reruns = 0;
         loop {
-            let pool = self.pool.load_full();
+            let pool = self.lineup.choose();
             let begun = Instant::now();
             let done = match self.call(&pool, messages).await {
                 Ok((outcomes, ended)) => {

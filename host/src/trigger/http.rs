@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, HOST};
@@ -28,8 +27,9 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::stream::Ended;
 use crate::guest::{Answering, Refusal, commit};
+use crate::lineup::Lineup;
 use crate::manifest::HttpTrigger;
-use crate::pool::{CallError, Pool};
+use crate::pool::CallError;
 use crate::telemetry::PluginMetrics;
 use body::{RequestBody, ResponseBody, Withdrawal};
 use refused::Refused;
@@ -43,7 +43,7 @@ const TURN_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Service {
     trigger: HttpTrigger,
-    pool: Arc<ArcSwap<Pool>>,
+    lineup: Arc<Lineup>,
     metrics: PluginMetrics,
     turns: Arc<Semaphore>,
     /// The requests that are not answered to their end.
@@ -70,11 +70,11 @@ impl Drop for UnderWay {
 
 impl Service {
     /// A service that takes no requests yet.
-    pub fn new(trigger: HttpTrigger, pool: Arc<ArcSwap<Pool>>, metrics: PluginMetrics) -> Self {
+    pub fn new(trigger: HttpTrigger, lineup: Arc<Lineup>, metrics: PluginMetrics) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1))),
             trigger,
-            pool,
+            lineup,
             metrics,
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
@@ -205,7 +205,7 @@ impl Service {
         answer: oneshot::Sender<crate::pool::Answer>,
         turn: OwnedSemaphorePermit,
     ) -> Result<(), Refused> {
-        let (pool, begun) = (self.pool.load_full(), Instant::now());
+        let (pool, begun) = (self.lineup.choose(), Instant::now());
         let served = tokio::select! {
             served = pool.serve(request, answering.clone(), answer, self.trigger.timeout) => served,
             () = self.give_up.cancelled() => return Err(Refused::Draining),

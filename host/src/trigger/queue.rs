@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,8 +26,8 @@ use super::batch::{self, Common, Outcome};
 use super::plan::Pause;
 use super::turns::Turns;
 use super::{Ended, Protocol};
+use crate::lineup::Lineup;
 use crate::manifest::QueueTrigger;
-use crate::pool::Pool;
 use crate::store::{Backlog, Job, JobQueue, Lease, LeaseId, Rate, Store, StoreError, Wake, Want};
 use crate::telemetry::PluginMetrics;
 use handful::{Handful, Held};
@@ -54,7 +53,7 @@ impl Context {
         store: Arc<dyn Store>,
         prefix: &str,
         trigger: QueueTrigger,
-        pool: Arc<ArcSwap<Pool>>,
+        lineup: Arc<Lineup>,
         metrics: PluginMetrics,
         protocol: Protocol,
     ) -> Self {
@@ -62,7 +61,7 @@ impl Context {
             JobQueue::new(prefix, &trigger.queue).with_dead_bounds(trigger.dead_max_len, millis(trigger.dead_max_age));
         let common = Common {
             store,
-            pool,
+            lineup,
             metrics,
             protocol,
             source: trigger.queue.clone(),
@@ -272,7 +271,7 @@ impl Worker {
         let lengths = common.store.lengths(queue).await?;
         let lag = Some(lengths.ready.saturating_add(lengths.delayed));
         common.metrics.backlog(Backlog { pending: lengths.leased, lag, dead: lengths.dead });
-        let (idle, busy) = common.pool.load().counts();
+        let (idle, busy) = common.lineup.active().counts();
         common.metrics.instances(idle, busy);
         Ok(())
     }

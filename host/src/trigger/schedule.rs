@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Pause, jittered};
 use super::stream::Ended;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
+use crate::lineup::Lineup;
 use crate::lock::{HeldLock, release_all};
 use crate::manifest::ScheduleTrigger;
 use crate::pool::{CallError, Pool};
@@ -58,7 +58,7 @@ pub struct Context {
     /// The trigger's part of the manifest.
     pub trigger: ScheduleTrigger,
     /// The instances of the active version; replaced while ticks run.
-    pub pool: Arc<ArcSwap<Pool>>,
+    pub lineup: Arc<Lineup>,
     /// The plugin's numbers.
     pub metrics: PluginMetrics,
 }
@@ -171,7 +171,7 @@ impl Worker {
     /// Runs all ticks that are due.
     async fn run_due(&self, plan: &Plan, stop: &CancellationToken) -> Result<(), StoreError> {
         let Context { store, keys, host, .. } = &self.context;
-        let plugin = self.context.pool.load().identity().plugin.clone();
+        let plugin = self.context.lineup.active().identity().plugin.clone();
         let claim = Claim::new(keys.lock.clone(), host, &plugin, LOCK_TTL_MS);
         let Some(lock) = HeldLock::acquire(store, &claim, Duration::ZERO).await? else {
             sleep(jittered(LOOK_AGAIN), stop).await;
@@ -202,7 +202,7 @@ impl Worker {
         let (mut conflicts, mut reruns) = (0, 0);
         loop {
             // One version runs a tick from beginning to end.
-            let pool = self.context.pool.load_full();
+            let pool = self.context.lineup.choose();
             let (started, begun) = (store.now_ms(), Instant::now());
             let (ended, mut error) = match self.call(&pool, lock, tick, started, &standing).await {
                 Answer::Done(ended) => (ended, None),
@@ -355,7 +355,7 @@ impl Worker {
     }
 
     fn count(&self, outcome: Outcome, left_out: u64, error: Option<&str>, tick: u64) {
-        let (pool, schedule) = (self.context.pool.load(), self.context.trigger.name.clone());
+        let (pool, schedule) = (self.context.lineup.active(), self.context.trigger.name.clone());
         let (tenant, plugin) = (pool.identity().tenant.clone(), pool.identity().plugin.clone());
         if let Some(error) = error {
             tracing::warn!(plugin, schedule, tick, error, "a tick failed");

@@ -14,7 +14,6 @@ mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,8 +24,8 @@ use super::batch::{self, Batches, Common, Outcome, Part};
 use super::plan::{self, Pause};
 use super::turns::Turns;
 pub use super::{Ended, Protocol};
+use crate::lineup::Lineup;
 use crate::manifest::StreamTrigger;
-use crate::pool::Pool;
 use crate::store::{Batch, Consumer, EntryId, GroupStart, Store, StoreError, Wake};
 use crate::telemetry::PluginMetrics;
 use gauge::InFlight;
@@ -58,13 +57,13 @@ impl Context {
         store: Arc<dyn Store>,
         consumer: Consumer,
         trigger: StreamTrigger,
-        pool: Arc<ArcSwap<Pool>>,
+        lineup: Arc<Lineup>,
         metrics: PluginMetrics,
         protocol: Protocol,
     ) -> Self {
         let common = Common {
             store,
-            pool,
+            lineup,
             metrics,
             protocol,
             source: trigger.stream.clone(),
@@ -325,7 +324,7 @@ impl Worker {
     async fn measure(&mut self) -> Result<(), StoreError> {
         let backlog = self.context.common.store.backlog(&self.context.consumer.source).await?;
         self.context.common.metrics.backlog(backlog);
-        let (idle, busy) = self.context.common.pool.load().counts();
+        let (idle, busy) = self.context.common.lineup.active().counts();
         self.context.common.metrics.instances(idle, busy);
         Ok(())
     }

@@ -176,7 +176,7 @@ async fn the_example_asks_its_source_rarely() {
 async fn keys_keep_the_prefix_of_their_tenant() {
     let server = RedisServer::start();
     let mut config = Config::default();
-    config.tenant.prefix = "acme:".to_owned();
+    config.tenants[0].prefix = "acme:".to_owned();
     let stored = store(server.url()).await;
     let host = host_with(config, stored, "").await;
     server.ask(&["SET", "acme:source:k:1", "= v"]);
@@ -196,7 +196,7 @@ async fn keys_keep_the_prefix_of_their_tenant() {
 async fn reads_are_counted_by_tier() {
     let exporter = Exporter::install();
     let mut config = Config::default();
-    config.tenant.name = "counted".to_owned();
+    config.tenants[0].name = "counted".to_owned();
     let host = host_with(config, Arc::new(Embedded::new()), "").await;
     source(&host, "k:1", "= v").await;
     for _ in 0..5 {

@@ -109,7 +109,7 @@ fn policy() -> Policy {
 
 async fn fetch(host: &TestHost, key: &str, policy: &Policy) -> Result<(Option<bytes::Bytes>, Tier)> {
     let (until, lineage) = (Instant::now() + LIMIT, Lineage::default());
-    Ok(host.host.tiers().fetch(Fetch { key, policy, loader: Some("guest"), until, lineage: &lineage }).await?)
+    Ok(host.host.first()?.tiers().fetch(Fetch { key, policy, loader: Some("guest"), until, lineage: &lineage }).await?)
 }
 
 async fn set(host: &TestHost, key: &str, value: &str) -> Result<()> {
@@ -137,7 +137,7 @@ async fn from_memory(host: &TestHost, keys: &[String], reads: u32) -> Result<f64
     let begun = Instant::now();
     for key in keys.iter().cycle().take(reads as usize) {
         let read = Fetch { key, policy: &policy, loader: Some("guest"), until, lineage: &lineage };
-        let (value, tier) = host.host.tiers().fetch(read).await?;
+        let (value, tier) = host.host.first()?.tiers().fetch(read).await?;
         ensure!(tier == Tier::Memory && value.is_some(), "{key} came from {tier:?}");
     }
     Ok(begun.elapsed().as_nanos() as f64 / f64::from(reads))
@@ -192,7 +192,8 @@ async fn one_load(hosts: &[TestHost], round: u32) -> Result<f64> {
     let key: Arc<str> = format!("missing:{round}").into();
     let host = hosts.first().context("a host")?;
     set(host, &format!("source:{key}"), "= v").await?;
-    let tiers: Vec<_> = hosts.iter().map(|host| host.host.tiers().clone()).collect();
+    let tiers: Vec<_> =
+        hosts.iter().flat_map(|host| host.host.tenants()).map(|tenant| tenant.tiers().clone()).collect();
     let begun = Instant::now();
     let callers: Vec<_> = tiers
         .iter()

@@ -45,8 +45,8 @@ struct Interest {
 
 impl Watch {
     /// Watches plugins; they are told by their index.
-    pub(super) fn new(plugins: &[PluginFolder]) -> Result<Self, notify::Error> {
-        let interests: Vec<Interest> = plugins.iter().map(Interest::new).collect();
+    pub(super) fn new<'a>(plugins: impl Iterator<Item = &'a PluginFolder>) -> Result<Self, notify::Error> {
+        let interests: Vec<Interest> = plugins.map(Interest::new).collect();
         let changed = Arc::new(Changed::default());
         let (told, looked) = (changed.clone(), interests.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -172,7 +172,7 @@ mod tests {
     async fn many_changes_are_told_once() {
         let (_quiet, first) = plugin(&["Cargo.toml"], "name = \"a\"");
         let (busy, second) = plugin(&["Cargo.toml"], "name = \"b\"");
-        let watch = Watch::new(&[first, second]).unwrap();
+        let watch = Watch::new([first, second].iter()).unwrap();
         for turn in 0..10 {
             fs::write(busy.path().join("src/lib.rs"), format!("// {turn}")).unwrap();
         }
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_component_that_is_replaced_is_told() {
         let (folder, file) = plugin(&[], "name = \"a\"\ncomponent = \"a.wasm\"");
-        let watch = Watch::new(&[file]).unwrap();
+        let watch = Watch::new([file].iter()).unwrap();
         fs::write(folder.path().join("new"), "x").unwrap();
         fs::rename(folder.path().join("new"), folder.path().join("a.wasm")).unwrap();
         let changed = timeout(DEADLINE, watch.changed()).await.unwrap();

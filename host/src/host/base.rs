@@ -1,0 +1,94 @@
+//! What all tenants of a host share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::HostError;
+use crate::config::{Config, TenantConfig};
+use crate::engine::Engine;
+use crate::manifest::Manifest;
+use crate::outbound::Outbound;
+use crate::store::Store;
+use crate::trigger::Protocol;
+use crate::trigger::http::{Routes, normal};
+
+/// What all tenants of a host share.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) config: Config,
+    pub(super) engine: Engine,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) routes: Routes,
+    /// Names the consumers of this incarnation.
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    /// No more events are taken.
+    pub(super) stop: CancellationToken,
+    /// What is still running is dropped.
+    pub(super) give_up: CancellationToken,
+    consumers: AtomicU64,
+    /// The outgoing requests of tenants that trust the built-in authorities.
+    outbound: Mutex<Option<Outbound>>,
+    /// Which plugin of which tenant has which routes.
+    claims: Mutex<HashMap<String, (String, String)>>,
+}
+
+impl Base {
+    pub(super) fn new(config: Config, engine: Engine, store: Arc<dyn Store>, protocol: Protocol) -> Self {
+        Self {
+            config,
+            engine,
+            store,
+            routes: Routes::default(),
+            name: format!("{:012x}", rand::random::<u64>() >> 16),
+            protocol,
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            consumers: AtomicU64::new(0),
+            outbound: Mutex::default(),
+            claims: Mutex::default(),
+        }
+    }
+
+    /// A name for a new consumer, which no other process and no earlier incarnation of this one has.
+    pub(super) fn consumer_name(&self) -> String {
+        format!("sandbar-{}-{}", self.name, self.consumers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What the requests of a tenant go out through.
+    pub(super) fn outbound(&self, tenant: &TenantConfig) -> Result<Outbound, HostError> {
+        if let Some(file) = &tenant.http_ca_file {
+            return Ok(Outbound::new(Some(file))?);
+        }
+        let mut shared = self.outbound.lock();
+        let outbound = match shared.take() {
+            Some(outbound) => outbound,
+            None => Outbound::new(None)?,
+        };
+        *shared = Some(outbound.clone());
+        Ok(outbound)
+    }
+
+    /// Claims the routes of a plugin, in place of those that it had: two plugins must not answer below the same path.
+    pub(super) fn claim_routes(&self, tenant: &str, manifest: &Manifest) -> Result<(), HostError> {
+        let mut claims = self.claims.lock();
+        let own = (tenant.to_owned(), manifest.name.clone());
+        for route in manifest.routes() {
+            if let Some(other) = claims.get(normal(route)).filter(|other| **other != own) {
+                let name = if other.0 == tenant {
+                    other.1.clone()
+                } else {
+                    format!("{}` of the tenant `{}", other.1, other.0)
+                };
+                return Err(HostError::Route { plugin: manifest.name.clone(), route: route.to_owned(), other: name });
+            }
+        }
+        claims.retain(|_, owner| *owner != own);
+        claims.extend(manifest.routes().map(|route| (normal(route).to_owned(), own.clone())));
+        Ok(())
+    }
+}
