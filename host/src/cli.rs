@@ -23,6 +23,7 @@ mod screen;
 mod serving;
 mod setup;
 mod signals;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +95,8 @@ enum Command {
     Locks(locks::Arguments),
     /// Tell when schedules run, and what became of their last runs
     Schedules(schedules::Arguments),
+    /// Make, list, rotate and revoke tokens of the HTTP API
+    Token(token::Arguments),
 }
 
 impl Command {
@@ -139,6 +142,7 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Queues(arguments) => queues::run(arguments, global, screen).await,
         Command::Locks(arguments) => locks::run(arguments, global, screen).await,
         Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,
+        Command::Token(arguments) => token::run(arguments, global, screen).await,
     }
 }
 

@@ -2,15 +2,20 @@
 //!
 //! Pure: text in, a checked [`Config`] out. Unknown keys are refused. Every default is written at its field.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::secret::{SecretError, Sources};
+
+mod http;
+mod store;
 mod tenant;
 
+pub use http::{HttpConfig, TokenConfig};
+pub use store::StoreConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
 
 /// The configuration of a host.
@@ -35,6 +40,9 @@ pub struct Config {
     pub tenants: Vec<TenantConfig>,
     /// What only `sandbar dev` reads.
     pub dev: DevConfig,
+    /// What the paths of secrets are relative to: the folder of the configuration; by default that in which the process runs.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl Default for Config {
@@ -48,53 +56,8 @@ impl Default for Config {
             engine: EngineConfig::default(),
             tenants: vec![TenantConfig::default()],
             dev: DevConfig::default(),
+            folder: PathBuf::new(),
         }
-    }
-}
-
-/// Where the primitives live.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct StoreConfig {
-    /// `redis://`, `rediss://` (TLS) or `unix://` with user, password and database as usual, or `embedded`; default
-    /// `redis://127.0.0.1:6379`. The flag `--redis-url` and the variable `REDIS_URL` go before it.
-    pub url: String,
-    /// Private connections for commits, 1 to 64; default 4.
-    pub commit_connections: u32,
-    /// Shared connections for everything else that is sent, 1 to 16; default 2.
-    pub shared_connections: u32,
-    /// How long an answer may take before the connection is given up; default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub response_timeout: Duration,
-    /// A file with the certificates of authorities to trust instead of the built-in ones, PEM; default none.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379".to_owned(),
-            commit_connections: 4,
-            shared_connections: 2,
-            response_timeout: Duration::from_secs(5),
-            ca_file: None,
-        }
-    }
-}
-
-/// Where the host answers.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct HttpConfig {
-    /// The address; default 127.0.0.1:7070.
-    pub listen: SocketAddr,
-    /// Connections at one time, 1 to 100,000; default 1,024. The next one waits to be accepted.
-    pub connections: u32,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)), connections: 1024 }
     }
 }
 
@@ -180,9 +143,16 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a configuration.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
         config.check()?;
+        config.store.take_url();
         Ok(config)
+    }
+
+    /// Reads what it refers to, in the environment and in files. Blocks.
+    pub fn resolve(&mut self, sources: &dyn Sources) -> Result<(), SecretError> {
+        self.store.resolve(sources)?;
+        self.http.tokens.iter_mut().try_for_each(|token| token.resolve(sources))
     }
 
     /// The folders of all plugins, with the tenants that they belong to.
@@ -202,7 +172,7 @@ impl Config {
         };
         within("store.commit-connections", self.store.commit_connections, 1, 64)?;
         within("store.shared-connections", self.store.shared_connections, 1, 16)?;
-        within("http.connections", self.http.connections, 1, 100_000)?;
+        self.http.check()?;
         within("engine.instances", self.engine.instances, 1, 10_000)?;
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.store.response_timeout) {
             let reason = "it is not within 100ms to 10m".to_owned();

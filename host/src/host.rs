@@ -5,6 +5,7 @@
 
 mod base;
 mod running;
+mod settings;
 mod tenant;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
+use crate::secret::SecretError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
@@ -79,6 +81,14 @@ pub enum HostError {
         plugin: String,
         /// Why.
         source: CallError,
+    },
+    /// A text of its configuration is not where it should be, or may not be referred to.
+    #[error("the plugin `{plugin}` cannot be configured: {source}")]
+    Secret {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: SecretError,
     },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::ConfigError;
 use crate::address::Block;
 use crate::grants::Grants;
+use crate::pattern::Pattern;
 
 /// The most tenants of a host.
 pub const TENANTS_MAX: usize = 10_000;
@@ -29,6 +30,10 @@ pub struct TenantConfig {
     pub plugins: Vec<PathBuf>,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
     pub grants: Grants,
+    /// Variables of the environment that the configuration of its plugins may refer to, such as `ACME_*`; default none.
+    pub env: Vec<Pattern>,
+    /// Files that it may refer to, such as `secrets/*`, as they are written there: relative to the configuration file; default none.
+    pub secret_files: Vec<Pattern>,
     /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
     pub http_private: Vec<Block>,
     /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
@@ -42,6 +47,8 @@ impl Default for TenantConfig {
             prefix: String::new(),
             plugins: Vec::new(),
             grants: Grants::whole_prefix(),
+            env: Vec::new(),
+            secret_files: Vec::new(),
             http_private: Vec::new(),
             http_ca_file: None,
         }

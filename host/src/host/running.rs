@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PluginStatus, Tenant};
+use super::{HostError, PluginStatus, Tenant, settings};
 use crate::config::TenantConfig;
 use crate::grants::Policy;
 use crate::guest::Identity;
@@ -15,7 +15,7 @@ use crate::http::PluginHealth;
 use crate::lineup::Lineup;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
 use crate::plugin::Version;
-use crate::pool::{CallError, Pool};
+use crate::pool::Pool;
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::channel;
@@ -43,8 +43,9 @@ struct Task {
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, HostError> {
     let Tenant { base, config, .. } = tenant;
+    let settings = settings::read(base, config, manifest).await?;
     let identity = Identity {
         tenant: config.name.clone(),
         prefix: config.prefix.clone(),
@@ -53,7 +54,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
         limits: manifest.limits.clone(),
-        config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
@@ -61,7 +62,8 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
-    pool.warm().await?;
+    let plugin = || manifest.name.clone();
+    pool.warm().await.map_err(|source| HostError::Start { plugin: plugin(), source })?;
     Ok(pool)
 }
 

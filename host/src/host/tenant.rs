@@ -100,9 +100,7 @@ impl Tenant {
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
-        let pool = running::pool(self, &manifest, version)
-            .await
-            .map_err(|source| HostError::Start { plugin: name.clone(), source })?;
+        let pool = running::pool(self, &manifest, version).await?;
         let replaced = self.plugins.lock().remove(&name);
         let version = digest.get(..12).unwrap_or_default().to_owned();
         let running = match replaced {
