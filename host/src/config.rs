@@ -9,8 +9,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+mod fleet;
 mod tenant;
 
+pub use fleet::FleetConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
 
 /// The configuration of a host.
@@ -30,6 +32,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How components run.
     pub engine: EngineConfig,
+    /// Which other hosts it runs the same plugins as.
+    pub fleet: FleetConfig,
     /// On whose behalf plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
     #[serde(rename = "tenant", deserialize_with = "tenant::one_or_many")]
     pub tenants: Vec<TenantConfig>,
@@ -46,6 +50,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             cache: CacheConfig::default(),
             engine: EngineConfig::default(),
+            fleet: FleetConfig::default(),
             tenants: vec![TenantConfig::default()],
             dev: DevConfig::default(),
         }
@@ -216,6 +221,7 @@ impl Config {
             let reason = "it is longer than 1h".to_owned();
             return Err(ConfigError::Value { field: "shutdown-grace", reason });
         }
+        self.fleet.check()?;
         tenant::check(&self.tenants)?;
         for feed in &self.dev.feed {
             within("dev.feed.rate", feed.rate, 1, 1_000_000)?;

@@ -7,13 +7,13 @@
 //! | key | what it holds |
 //! | --- | --- |
 //! | `sandbar:fleet:plugin:{tenant}:{plugin}` | the [`Record`], as JSON |
-//! | `sandbar:fleet:plugins` | a set of `{tenant}:{plugin}` |
+//! | `sandbar:fleet:plugins` | a hash from each `{tenant}:{plugin}` to the generation of its record |
 //! | `sandbar:fleet:component:{digest}` | the bytes of a component |
 //! | `sandbar:fleet:components` | a set of the digests of all components |
 //! | `sandbar:fleet:catalogue` | counts the deploys, so that no component is collected that is just being deployed |
 //! | `sandbar:fleet:nodes` | a hash from each host to its [`Node`], as JSON |
 //! | `sandbar:fleet:report:{tenant}:{plugin}` | a hash from each host to its [`Report`], as JSON |
-//! | `sandbar:fleet:changes` | counts the changes of records and reports; also the channel on which they are announced |
+//! | `sandbar:fleet:changes` | counts the changes of records; also the channel on which changes and reports are announced |
 
 mod collect;
 mod deploy;
@@ -44,6 +44,10 @@ pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
 pub const WORDS_MAX: usize = 500;
 /// How often a change is tried again because somebody else changed the record in between.
 const ATTEMPTS_MAX: u32 = 8;
+/// How many records are read at once.
+const READ_MAX: usize = 100;
+/// The most plugins of all tenants of a fleet, those that were removed included.
+pub const PLUGINS_MAX: u64 = 5000;
 /// How long whoever waits for hosts rests between two looks without an announcement.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -78,11 +82,19 @@ impl Fleet {
 
     /// The plugins of a tenant, or of all, by name; those that were removed too.
     pub async fn plugins(&self, tenant: Option<&str>) -> Result<Vec<Listed>, FleetError> {
-        let mut names: Vec<(String, String)> = self.names().await?;
+        let mut names: Vec<(String, String)> = self.generations().await?.into_iter().map(|(name, _)| name).collect();
         names.retain(|(owner, _)| tenant.is_none_or(|tenant| tenant == owner));
         names.sort_unstable();
+        self.records(names).await
+    }
+
+    /// What is known of these plugins of these tenants; those of which nothing is known are left out.
+    pub async fn records(&self, names: Vec<(String, String)>) -> Result<Vec<Listed>, FleetError> {
         let keys: Vec<String> = names.iter().map(|(tenant, plugin)| self.plugin_key(tenant, plugin)).collect();
-        let values = self.store.get_many(&keys).await?;
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(READ_MAX) {
+            values.append(&mut self.store.get_many(keys).await?);
+        }
         let mut listed = Vec::with_capacity(names.len());
         for (((tenant, plugin), key), value) in names.into_iter().zip(&keys).zip(values) {
             if let Some(value) = value {
@@ -104,7 +116,7 @@ impl Fleet {
         let fields = self.store.hash_get_all(&key).await?;
         let mut nodes: Vec<Node> = fields.iter().map(|field| parse(&key, &field.value)).collect::<Result<_, _>>()?;
         nodes.iter_mut().for_each(|node| node.alive = node.is_alive(now_ms));
-        nodes.retain(|node| node.seen_ms.saturating_add(LISTED_MS) > now_ms);
+        nodes.retain(|node| node.is_listed(now_ms));
         nodes.sort_unstable_by(|a, b| a.host.cmp(&b.host));
         Ok(nodes)
     }
@@ -167,7 +179,20 @@ impl Fleet {
         }
     }
 
-    /// How often records and reports have changed so far.
+    /// All plugins of all tenants that were ever deployed, with the generations of their records.
+    pub async fn generations(&self) -> Result<Vec<((String, String), u64)>, FleetError> {
+        let key = self.key("plugins");
+        let mut found = Vec::new();
+        for field in self.store.hash_get_all(&key).await? {
+            let generation = parse(&key, &field.value)?;
+            if let Some((tenant, plugin)) = field.name.split_once(':') {
+                found.push(((tenant.to_owned(), plugin.to_owned()), generation));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How often records have changed so far.
     pub async fn changes(&self) -> Result<u64, FleetError> {
         let key = self.key("changes");
         let Some(value) = self.store.get(&key).await? else { return Ok(0) };
@@ -179,21 +204,28 @@ impl Fleet {
         self.store.subscribe(Subject::Channel(self.key("changes")), listener)
     }
 
-    /// Tells that a host is alive, and forgets those that have not told so for [`LISTED_MS`].
-    pub async fn beat(&self, node: &Node, forget: Vec<String>) -> Result<(), FleetError> {
-        let key = self.key("nodes");
-        let mut effects =
-            vec![Effect::HashSet { key: key.clone(), fields: vec![Field::new(node.host.as_str(), json(node))] }];
-        if !forget.is_empty() {
-            effects.push(Effect::HashDelete { key, names: forget });
+    /// Tells that a host is alive.
+    pub async fn beat(&self, node: &Node) -> Result<(), FleetError> {
+        let fields = vec![Field::new(node.host.as_str(), json(node))];
+        self.commit(&[Effect::HashSet { key: self.key("nodes"), fields }], &[]).await
+    }
+
+    /// Forgets hosts that have not told for [`LISTED_MS`] that they are alive.
+    pub async fn forget_nodes(&self) -> Result<(), FleetError> {
+        let (key, now_ms) = (self.key("nodes"), self.now_ms());
+        let fields = self.store.hash_get_all(&key).await?;
+        let is_old = |field: &Field| parse::<Node>(&key, &field.value).map_or(true, |node| !node.is_listed(now_ms));
+        let names: Vec<String> = fields.into_iter().filter(is_old).map(|field| field.name).collect();
+        if names.is_empty() {
+            return Ok(());
         }
-        self.commit(&effects, &[]).await
+        self.commit(&[Effect::HashDelete { key, names }], &[]).await
     }
 
     /// Tells that a host is gone.
     pub async fn leave(&self, host: &str) -> Result<(), FleetError> {
-        let mut effects = vec![Effect::HashDelete { key: self.key("nodes"), names: vec![host.to_owned()] }];
-        self.announce(&mut effects);
+        let left = Effect::HashDelete { key: self.key("nodes"), names: vec![host.to_owned()] };
+        let effects = [left, self.announcement()];
         self.commit(&effects, &[]).await
     }
 
@@ -201,7 +233,7 @@ impl Fleet {
     pub async fn report(&self, tenant: &str, plugin: &str, report: &Report) -> Result<(), FleetError> {
         let fields = vec![Field::new(report.host.as_str(), json(report))];
         let mut effects = vec![Effect::HashSet { key: self.report_key(tenant, plugin), fields }];
-        self.announce(&mut effects);
+        effects.push(self.announcement());
         self.commit(&effects, &[]).await
     }
 
@@ -238,8 +270,10 @@ impl Fleet {
             let value = Bytes::from(json(&next));
             let mut effects = more.to_vec();
             effects.push(set(key.clone(), value.clone()));
-            effects.push(Effect::SetAdd { key: self.key("plugins"), members: vec![format!("{tenant}:{plugin}")] });
-            self.announce(&mut effects);
+            let generation = vec![Field::new(format!("{tenant}:{plugin}"), json(&next.generation))];
+            effects.push(Effect::HashSet { key: self.key("plugins"), fields: generation });
+            effects.push(Effect::Add { key: self.key("changes"), by: 1 });
+            effects.push(self.announcement());
             match self.commit(&effects, &[(key.clone(), before)]).await {
                 Ok(()) => return Ok(next),
                 Err(FleetError::Commit(CommitError::Conflict(_))) => {}
@@ -263,16 +297,9 @@ impl Fleet {
         Ok(Some((value, record)))
     }
 
-    /// Tenants and names of all plugins.
-    async fn names(&self) -> Result<Vec<(String, String)>, FleetError> {
-        let members = self.store.set_members(&self.key("plugins")).await?;
-        let pair = |member: &String| member.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned()));
-        Ok(members.iter().filter_map(pair).collect())
-    }
-
-    fn announce(&self, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Add { key: self.key("changes"), by: 1 });
-        effects.push(Effect::Publish { channel: self.key("changes"), payload: Bytes::from_static(b"changed") });
+    /// Tells all who listen that something has changed.
+    fn announcement(&self) -> Effect {
+        Effect::Publish { channel: self.key("changes"), payload: Bytes::new() }
     }
 
     async fn commit(&self, effects: &[Effect], relied_on: &[(String, Option<Bytes>)]) -> Result<(), FleetError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::builder::BuildError;
+use crate::fleet::FleetError;
 use crate::host::HostError;
 use crate::store::StoreError;
 
@@ -68,6 +69,17 @@ impl Failure {
         Self::new(exit, format_args!("cannot {doing}: {error}"))
     }
 
+    /// What the fleet did not do while `doing` something.
+    pub(super) fn fleet(doing: &str, error: &FleetError) -> Self {
+        let exit = match error {
+            FleetError::Manifest(_) | FleetError::ManifestTooLarge(_) => Exit::Config,
+            FleetError::TooLarge(_) => Exit::Input,
+            error if error.is_transient() => Exit::Store,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, format_args!("cannot {doing}: {error}"))
+    }
+
     /// The system gives no threads.
     #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
     pub(super) fn runtime(error: io::Error) -> Self {
@@ -111,6 +123,8 @@ impl From<&HostError> for Failure {
             | HostError::Read { .. }
             | HostError::Load { .. }
             | HostError::Start { .. }
+            | HostError::Component { .. }
+            | HostError::Digest { .. }
             | HostError::Stopping
             | HostError::Compiler { .. } => Exit::Failed,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Fleet, FleetError, parse};
+use super::{Fleet, FleetError};
 use crate::store::{CommitError, Effect};
 
 /// How many components are deleted in one commit.
@@ -15,17 +15,11 @@ impl Fleet {
         // A deploy after this moment changes it, so that what it refers to is not collected.
         let before = self.store.get(&catalogue).await?;
         let components = self.store.set_members(&self.key("components")).await?;
-        let names = self.names().await?;
-        let keys: Vec<String> = names.iter().map(|(tenant, plugin)| self.plugin_key(tenant, plugin)).collect();
-        let mut used: HashSet<String> = HashSet::new();
-        for (key, value) in keys.iter().zip(self.store.get_many(&keys).await?) {
-            // A record that cannot be read may refer to anything.
-            let Some(value) = value else { continue };
-            let record: super::Record = parse(key, &value)?;
-            used.extend(record.digests().map(str::to_owned));
-        }
+        // A record that cannot be read may refer to anything, so nothing is collected then.
+        let listed = self.plugins(None).await?;
+        let used: HashSet<&str> = listed.iter().flat_map(|listed| listed.record.digests()).collect();
         let unused: Vec<String> =
-            components.into_iter().filter(|digest| !used.contains(digest)).take(COLLECTED_MAX).collect();
+            components.into_iter().filter(|digest| !used.contains(digest.as_str())).take(COLLECTED_MAX).collect();
         if unused.is_empty() {
             return Ok(0);
         }

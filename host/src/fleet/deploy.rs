@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, Past, Phase, Record, Release, Report,
+    Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase, Record, Release, Report,
     Stand, Standing, Why, set, words,
 };
 use crate::lineup::Trial;
@@ -124,6 +124,11 @@ impl Fleet {
             let hosts = self.outcomes(tenant, &plugin, active.number).await?;
             let (tenant, number) = (tenant.to_owned(), active.number);
             return Ok(Deployed { tenant, plugin, number, digest, outcome: Outcome::Unchanged, hosts });
+        }
+        if self.store.hash_length(&self.key("plugins")).await? >= PLUGINS_MAX
+            && self.record(tenant, &plugin).await?.is_none()
+        {
+            return Err(FleetError::TooMany);
         }
         let more = [
             set(self.component_key(&digest), component.clone()),

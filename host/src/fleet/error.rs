@@ -31,6 +31,9 @@ pub enum FleetError {
     /// The component is too large.
     #[error("the component has {0} bytes; at most {COMPONENT_BYTES_MAX} are allowed")]
     TooLarge(usize),
+    /// There are too many plugins.
+    #[error("the fleet has {max} plugins, which is all that it may have", max = super::PLUGINS_MAX)]
+    TooMany,
     /// Another deploy is being prepared.
     #[error("release {number} of `{by}` is being prepared by the hosts: try again when it is done, or call it off")]
     Busy {

@@ -81,4 +81,9 @@ impl Node {
     pub fn is_alive(&self, now_ms: u64) -> bool {
         self.seen_ms.saturating_add(ALIVE_MS) > now_ms
     }
+
+    /// Whether it told so within [`LISTED_MS`] before `now_ms`.
+    pub fn is_listed(&self, now_ms: u64) -> bool {
+        self.seen_ms.saturating_add(LISTED_MS) > now_ms
+    }
 }
