@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use crate::secret::{SecretError, Sources};
 
+mod fleet;
 mod http;
 mod store;
 mod tenant;
 
+pub use fleet::FleetConfig;
 pub use http::{HttpConfig, TokenConfig};
 pub use store::StoreConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
@@ -35,6 +37,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How components run.
     pub engine: EngineConfig,
+    /// Which other hosts it runs the same plugins as.
+    pub fleet: FleetConfig,
     /// On whose behalf plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
     #[serde(rename = "tenant", deserialize_with = "tenant::one_or_many")]
     pub tenants: Vec<TenantConfig>,
@@ -54,6 +58,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             cache: CacheConfig::default(),
             engine: EngineConfig::default(),
+            fleet: FleetConfig::default(),
             tenants: vec![TenantConfig::default()],
             dev: DevConfig::default(),
             folder: PathBuf::new(),
@@ -143,7 +148,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a configuration.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(syntax(text, &error)))?;
         config.check()?;
         config.store.take_url();
         Ok(config)
@@ -186,7 +191,8 @@ impl Config {
             let reason = "it is longer than 1h".to_owned();
             return Err(ConfigError::Value { field: "shutdown-grace", reason });
         }
-        tenant::check(&self.tenants)?;
+        self.fleet.check()?;
+        tenant::check(&self.tenants, &self.fleet.prefix)?;
         for feed in &self.dev.feed {
             within("dev.feed.rate", feed.rate, 1, 1_000_000)?;
             if feed.file.is_some() == feed.command.is_some() {
@@ -198,9 +204,35 @@ impl Config {
     }
 }
 
+/// What is wrong, with its place: the line is shown, unless an address or a password may be on it.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let line = text.lines().nth(before.matches('\n').count()).unwrap_or_default();
+    if !line.contains("://") && !line.contains("password") {
+        return error.to_string();
+    }
+    let number = before.matches('\n').count() + 1;
+    format!("TOML parse error at line {number}, which is not shown: it may have a password in it\n{}", error.message())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_with_a_password_is_not_shown() {
+        let error = |text: &str| Config::parse(text).unwrap_err().to_string();
+        for text in [
+            "[store]\nurl = \"redis://u:hunter2@h",
+            "[store]\nurl = \"redis://u:hunter2@h\" x",
+            "[store]\npassword = [\"hunter2\"]",
+            "[store]\nurl = [\"redis://u:hunter2@h\"]",
+        ] {
+            let shown = error(text);
+            assert!(shown.contains("line 2") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
 
     #[test]
     fn an_empty_file_is_the_defaults() {

@@ -49,6 +49,7 @@
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`lineup`] | which versions of a plugin take its calls |
+//! | [`fleet`] | the releases that all hosts of a fleet run: deployed, followed, taken back |
 //! | [`telemetry`] | the numbers that a host tells about itself |
 //! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; what batches have in common, then [`trigger::stream`], [`trigger::queue`] and the others |
@@ -114,6 +115,8 @@ pub mod pool;
 pub mod telemetry;
 
 pub mod lineup;
+
+pub mod fleet;
 
 pub mod tiers;
 

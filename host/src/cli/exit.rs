@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::builder::BuildError;
 use crate::desk::DeskError;
+use crate::fleet::FleetError;
 use crate::host::HostError;
 use crate::store::StoreError;
 
@@ -66,6 +67,17 @@ impl Failure {
     /// A call to the store that failed while `doing` something.
     pub(super) fn store(doing: &str, error: &StoreError) -> Self {
         let exit = if error.is_transient() { Exit::Store } else { Exit::Failed };
+        Self::new(exit, format_args!("cannot {doing}: {error}"))
+    }
+
+    /// What the fleet did not do while `doing` something.
+    pub(super) fn fleet(doing: &str, error: &FleetError) -> Self {
+        let exit = match error {
+            FleetError::Manifest(_) | FleetError::ManifestTooLarge(_) => Exit::Config,
+            FleetError::TooLarge(_) => Exit::Input,
+            error if error.is_transient() => Exit::Store,
+            _ => Exit::Failed,
+        };
         Self::new(exit, format_args!("cannot {doing}: {error}"))
     }
 
@@ -129,6 +141,8 @@ impl From<&HostError> for Failure {
             | HostError::Read { .. }
             | HostError::Load { .. }
             | HostError::Start { .. }
+            | HostError::Component { .. }
+            | HostError::Digest { .. }
             | HostError::Stopping
             | HostError::Compiler { .. } => Exit::Failed,
         };

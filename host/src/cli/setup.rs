@@ -168,12 +168,6 @@ impl Setup {
         &self.tenant.prefix
     }
 
-    /// What the fleet's own keys begin with.
-    #[expect(clippy::unused_self, reason = "[fleet] may come to have a prefix")]
-    pub(super) fn fleet_prefix(&self) -> &str {
-        ""
-    }
-
     /// A key or stream of the tenant, as the store knows it.
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix())

@@ -99,7 +99,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
 }
 
 async fn registry(setup: &Setup) -> Result<Registry, Failure> {
-    Ok(Registry::new(setup.connect_shared("token").await?, setup.fleet_prefix()))
+    Ok(Registry::new(setup.connect_shared("token").await?, &setup.config.fleet.prefix))
 }
 
 /// The only place where a token is printed.
