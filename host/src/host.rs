@@ -210,6 +210,16 @@ impl Host {
         self.tenants.first().ok_or_else(|| HostError::NoTenant(String::new()))
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.base.config
+    }
+
+    /// Where the primitives live.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.base.store
+    }
+
     /// The engine, for looking at components.
     pub fn engine(&self) -> &Engine {
         &self.base.engine

@@ -128,6 +128,8 @@ pub mod host;
 
 pub mod desk;
 
+pub mod api;
+
 pub mod builder;
 
 pub mod cli;

@@ -69,7 +69,9 @@ impl TenantConfig {
             .find(|own| reaches(&self.prefix, own))
         {
             let prefix = &self.prefix;
-            let reason = format!("with `{prefix}` plugins would reach the hosts' own keys, which begin with `{own}`: choose another");
+            let reason = format!(
+                "with `{prefix}` plugins would reach the hosts' own keys, which begin with `{own}`: choose another"
+            );
             return refuse("tenant.prefix", reason);
         }
         if self.prefix.chars().any(char::is_control) || self.prefix.len() > PREFIX_BYTES_MAX {
@@ -159,7 +161,8 @@ mod tests {
             assert!(error.contains("the hosts' own keys"), "{error}");
         }
         assert!(parse("").is_ok() && parse("sandbox:").is_ok() && parse("x").is_ok());
-        let fleet = |prefix: &str| Config::parse(&format!("[fleet]\nprefix = \"ops:\"\n[tenant]\nprefix = \"{prefix}\""));
+        let fleet =
+            |prefix: &str| Config::parse(&format!("[fleet]\nprefix = \"ops:\"\n[tenant]\nprefix = \"{prefix}\""));
         for prefix in ["", "o", "ops:s", "ops:sandbar:", "ops:sandbar:x", "sand"] {
             assert!(fleet(prefix).unwrap_err().to_string().contains("own keys"), "{prefix}");
         }
