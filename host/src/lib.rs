@@ -135,4 +135,6 @@ pub mod builder;
 pub mod cli;
 
 #[cfg(test)]
+mod hammer;
+#[cfg(test)]
 mod readme;

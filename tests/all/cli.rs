@@ -9,6 +9,7 @@ mod logs;
 mod queues;
 mod run;
 mod schedules;
+mod token;
 
 use sandbar_tests::RedisServer;
 use sandbar_tests::program::Folder;

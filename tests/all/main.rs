@@ -9,6 +9,7 @@
     reason = "all of it is tests, also the functions that they share"
 )]
 
+mod api;
 mod channel;
 mod cli;
 mod conformance;
@@ -19,6 +20,7 @@ mod drain;
 mod exactly_once;
 mod examples;
 mod guests;
+mod hammer;
 mod http_in;
 mod http_out;
 mod journal;
@@ -30,6 +32,7 @@ mod queue;
 mod replace;
 mod retry;
 mod schedule;
+mod secrets;
 mod tiers;
 mod traffic;
 mod wit;
