@@ -84,6 +84,22 @@ async fn locks_are_listed_and_broken() {
     assert_eq!(site.post("/locks/lock:b/break", &operate, "").await.status, 404, "another tenant's is not there");
 }
 
+/// Below an empty prefix lie the hosts' own keys too.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_own_keys_are_nobodys() {
+    let site = Site::with("", std::sync::Arc::new(sandbar::store::embedded::Embedded::new())).await;
+    let victim = site.token("default", Role::Read).await;
+    let operate = site.key("default", Role::Operate).await;
+    let key = format!("sandbar:fleet:token:{}", victim.id);
+    let listed = site.get("/locks?match=*", &operate).await.json();
+    assert_eq!(listed["locks"], serde_json::json!([]), "{listed}");
+    assert_eq!(site.post(&format!("/locks/{key}/break"), &operate, "").await.status, 400);
+    assert_eq!(site.post("/queues/sandbar:x/pause", &operate, "").await.status, 400);
+    let body = "{\"stream\": \"sandbar:x\", \"all\": true}";
+    assert_eq!(site.post("/dead/drop", &operate, body).await.status, 400);
+    assert!(site.store.get(&key).await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_and_the_document_are_told() {
     let site = Site::start().await;
