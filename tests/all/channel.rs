@@ -1,5 +1,7 @@
 //! The channel trigger: what is heard, what is dropped and counted, and what becomes of lost connections.
 
+mod faults;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,6 +159,36 @@ async fn lost_connections_are_made_anew() {
     assert_eq!(server.get::<u64>(&["PUBLISH", "news", "after"]), 2);
     let all = heard(&test, "heard", 2).await;
     assert_eq!(all, ["news=after", "news=after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_committed_is_counted() {
+    let server = Options::new().port().start();
+    let name = "channel-not-committed";
+    let test = start(redis(&server).await, "", &manifest(name, &["channel = \"news\"\nbatch = 1"])).await;
+    publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
+    heard(&test, "heard", 1).await;
+    // The first is committed and being handled, the others wait.
+    server.kill();
+    poll_until(PATIENCE, "both are counted", async || dropped(name, "not-committed") == 2).await;
+    assert_eq!((dropped(name, "failed"), dropped(name, "not-done"), dropped(name, "buffer")), (0, 0, 0));
+    server.restart();
+    poll_until(PATIENCE, "it listens again", async || test.host.health().is_ready()).await;
+    assert_eq!(server.get::<u64>(&["PUBLISH", "news", "3"]), 1);
+    assert_eq!(heard(&test, "heard", 1).await, ["news=3"], "the others are gone for good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_handled_before_the_end_is_counted() {
+    Exporter::install();
+    let config = Config { shutdown_grace: Duration::from_millis(100), ..Config::default() };
+    let manifest = manifest("channel-ended", &["channel = \"news\"\nbatch = 1"]);
+    let test = TestHost::with(config, Arc::new(Embedded::new()), components::CHANNEL_RECORD, &manifest).await;
+    poll_until(PATIENCE, "it listens", async || test.host.health().is_ready()).await;
+    publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
+    heard(&test, "heard", 1).await;
+    assert!(matches!(test.host.shutdown().await, sandbar::host::Drained::GraceElapsed { .. }));
+    poll_until(PATIENCE, "it is counted", async || dropped("channel-ended", "shutdown") == 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

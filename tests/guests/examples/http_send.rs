@@ -37,6 +37,10 @@ fn checks(event: &Event) -> Result<(), Failure> {
             check_error!(send(&Outgoing::get(format!("http://granted@{}/", event.text("at")?))), Denied);
         }
         "silent" => check_error!(send(&quick("/silent")?), TimedOut),
+        "no-handshake" => {
+            let request = Outgoing::get(format!("https://{}/", event.text("at")?));
+            check_error!(send(&request.with_timeout(Duration::from_millis(300))), TimedOut);
+        }
         "stalls" => check_error!(send(&quick("/stalls")?), Unavailable),
         "forever" => drop(send(&Outgoing::get(url("/silent")?))),
         "large" => {
