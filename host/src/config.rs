@@ -9,8 +9,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+mod quota;
 mod tenant;
 
+pub use quota::QuotaConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
 
 /// The configuration of a host.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
-use super::ConfigError;
+use super::{ConfigError, QuotaConfig};
 use crate::address::Block;
-use crate::grants::Grants;
+use crate::grants::TenantGrants;
 
 /// The most tenants of a host.
 pub const TENANTS_MAX: usize = 10_000;
@@ -28,7 +28,12 @@ pub struct TenantConfig {
     /// first tenant's.
     pub plugins: Vec<PathBuf>,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
-    pub grants: Grants,
+    pub grants: TenantGrants,
+    /// What its plugins together may use on one host.
+    pub quota: QuotaConfig,
+    /// Whether the store itself keeps the tenant below its prefix, by an ACL user of its own and connections of its own; default false.
+    /// Needs a prefix, and a user of the host that may change users.
+    pub acl: bool,
     /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
     pub http_private: Vec<Block>,
     /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
@@ -41,7 +46,9 @@ impl Default for TenantConfig {
             name: "default".to_owned(),
             prefix: String::new(),
             plugins: Vec::new(),
-            grants: Grants::whole_prefix(),
+            grants: TenantGrants::default(),
+            quota: QuotaConfig::default(),
+            acl: false,
             http_private: Vec::new(),
             http_ca_file: None,
         }
@@ -60,7 +67,11 @@ impl TenantConfig {
             let reason = format!("it is longer than {PREFIX_BYTES_MAX} bytes or has a control character");
             return refuse("tenant.prefix", reason);
         }
-        Ok(())
+        if self.acl && self.prefix.is_empty() {
+            let reason = format!("`{}` has `acl = true`, but no prefix to be kept below", self.name);
+            return refuse("tenant.acl", reason);
+        }
+        self.quota.check()
     }
 }
 

@@ -45,14 +45,17 @@ struct Task {
 /// The instances of a version, one of them warm.
 pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
     let Tenant { base, config, .. } = tenant;
+    let limits = config.quota.bound(manifest.limits.clone());
     let identity = Identity {
         tenant: config.name.clone(),
         prefix: config.prefix.clone(),
         host: base.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
-        limits: manifest.limits.clone(),
+        policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
+            .with_private(config.http_private.clone()),
+        limits: limits.clone(),
+        quota: tenant.quota.plugin(&manifest.name, &limits),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),

@@ -14,7 +14,8 @@ use crate::http::PluginHealth;
 use crate::manifest::Manifest;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::plugin;
+use crate::plugin::{self, LoadError, Version};
+use crate::quota::TenantQuota;
 use crate::store::Store;
 use crate::tiers::Tiers;
 
@@ -27,6 +28,8 @@ pub struct Tenant {
     pub(super) store: Arc<dyn Store>,
     pub(super) tiers: Arc<Tiers>,
     pub(super) outbound: Outbound,
+    /// What its plugins have used of this host.
+    pub(super) quota: Arc<TenantQuota>,
     outage: OnceLock<Arc<Outage>>,
     plugins: Mutex<BTreeMap<String, Running>>,
     /// One plugin is loaded or replaced at a time.
@@ -40,6 +43,7 @@ impl Tenant {
         Ok(Self {
             tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
             outbound: base.outbound(config)?,
+            quota: base.quota(config),
             config: config.clone(),
             base: base.clone(),
             store,
@@ -98,6 +102,10 @@ impl Tenant {
         let version = tokio::task::spawn_blocking(move || plugin::load(&engine, &bytes, &for_check))
             .await
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
+            .and_then(|version| {
+                self.check(&name, &manifest, &version)?;
+                Ok(version)
+            })
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         let digest = version.digest.to_string();
         let pool = running::pool(self, &manifest, version)
@@ -117,6 +125,24 @@ impl Tenant {
         };
         self.plugins.lock().insert(name, running);
         Ok(())
+    }
+
+    /// Checks that the tenant grants what a version needs, and has room for it.
+    fn check(&self, name: &str, manifest: &Manifest, version: &Version) -> Result<(), LoadError> {
+        plugin::check_grants(version, manifest, &self.config.grants)?;
+        let quota = &self.config.quota;
+        if let Some(max) = quota.memory.filter(|max| manifest.limits.memory > *max) {
+            let asked = manifest.limits.memory.as_u64();
+            let text = format!("its `limits.memory` ({asked}) is more than the tenant's `quota.memory` ({})", max.as_u64());
+            return Err(LoadError::NotGranted(text));
+        }
+        let others = self.plugins.lock().keys().filter(|other| *other != name).count();
+        match quota.plugins {
+            Some(max) if others >= usize::try_from(max).unwrap_or(usize::MAX) => {
+                Err(LoadError::NotGranted(format!("the tenant has {others} plugins, which is all that its `quota.plugins` allows")))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Its plugins that are loaded, by name.

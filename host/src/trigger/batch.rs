@@ -224,7 +224,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
         };
-        match commit(&origin, &judgement).await {
+        match commit(&origin, &pool, &judgement).await {
             Ok(committed) => {
                 judgement.taken.settled();
                 origin.settled(&part.events);
@@ -280,6 +280,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Re
     let answer = {
         let permit = origin.common().handling.acquire().await;
         let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        pool.admit(events.len()).await;
         call(origin, pool, events).await
     };
     match answer {
@@ -290,7 +291,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Re
             }
             Ok(verdict::judge(origin, pool, events, verdicts, ended))
         }
-        Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
+        Err((error, _)) if error.is_busy() => Err(Unhandled::NoInstance(error.to_string())),
         Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
         Err((error, false)) => Err(Unhandled::Fault(error)),
     }
@@ -330,7 +331,8 @@ async fn call<O: Origin>(
 }
 
 /// Commits what came of a part.
-async fn commit<O: Origin>(origin: &O, judgement: &Judgement) -> Result<Committed, CommitError> {
+async fn commit<O: Origin>(origin: &O, pool: &Pool, judgement: &Judgement) -> Result<Committed, CommitError> {
+    let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
     let (common, begun) = (origin.common(), Instant::now());
     let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
     let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {

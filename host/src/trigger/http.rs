@@ -162,6 +162,7 @@ impl Service {
         if hyper::body::Body::size_hint(request.body()).lower() > max {
             return Err(Refused::Withheld(Refusal::TooLarge));
         }
+        self.lineup.active().try_admit(1).map_err(Refused::TooMany)?;
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
         let is_head = request.method() == Method::HEAD;
