@@ -152,8 +152,7 @@ impl Turn<'_> {
         if plan.begin(*tenant, now) {
             return true;
         }
-        let waiter =
-            Arc::new(Waiter { granted: AtomicBool::new(false), waker: Mutex::new(context.waker().clone()) });
+        let waiter = Arc::new(Waiter { granted: AtomicBool::new(false), waker: Mutex::new(context.waker().clone()) });
         plan.wait(*tenant, waiter.clone());
         self.waiter = Some(waiter);
         false

@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::grants::{Grants, check_name};
+use crate::secret::Setting;
 
 mod cache;
 mod channel;
@@ -54,9 +55,9 @@ pub struct Manifest {
     /// How its tiered reads go.
     #[serde(default)]
     pub cache: CacheSection,
-    /// What it reads through `wasi:config/store`.
+    /// What it reads through `wasi:config/store`: texts, or where they stand.
     #[serde(default)]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<String, Setting>,
 }
 
 /// What becomes of a plugin's calls while the store is away. Deliveries of streams and queues wait for the store in any case.

@@ -167,7 +167,7 @@ fn look(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, wasmtime::componen
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge(bytes.len()));
     }
-    let digest = hex(&Sha256::digest(bytes));
+    let digest = digest(bytes);
     let component = engine.compile(bytes, &digest).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;
     let shape = component.component_type();
     let imports = shape
@@ -207,6 +207,7 @@ fn judge(name: &str, item: &ComponentItem) -> Verdict {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of bytes, in hexadecimal: the name of a version.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

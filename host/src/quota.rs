@@ -366,7 +366,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_in_flight_are_counted_for_the_plugin_and_for_the_tenant() {
-        let quota = quota(&QuotaConfig { calls: Some(2), ..QuotaConfig::default() }, &Limits { calls: 1, ..Limits::default() });
+        let quota =
+            quota(&QuotaConfig { calls: Some(2), ..QuotaConfig::default() }, &Limits { calls: 1, ..Limits::default() });
         let first = quota.call().await.unwrap();
         assert_eq!(quota.call().await.unwrap_err().to_string(), "`limits.calls` (1) is used up");
         drop(first);

@@ -21,6 +21,7 @@ use crate::manifest::Limits;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
 use crate::quota::{InstancePlace, MemoryCharge, PluginQuota};
+use crate::secret::Secret;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
 use crate::tiers::Tiers;
 
@@ -55,7 +56,7 @@ pub struct Identity {
     /// What it may use.
     pub limits: Limits,
     /// What it reads through `wasi:config/store`.
-    pub config: Vec<(String, String)>,
+    pub config: Vec<(String, Secret)>,
     /// Where its primitives live.
     pub store: Arc<dyn Store>,
     /// What its HTTP requests go out through.
@@ -182,7 +183,7 @@ impl State {
             .trap_on_grow_failure(true)
             .build();
         Self {
-            config: identity.config.iter().cloned().collect(),
+            config: identity.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
             http: Outgoing::new(identity.clone()),
             answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), Budget::none()),

@@ -97,6 +97,8 @@ impl Service {
     ) -> Ended {
         ready.store(true, Ordering::Relaxed);
         stop.cancelled().await;
+        // Where no other service has taken the route over there is none from now on.
+        drop(registration);
         self.under_way.close();
         let ended = tokio::select! {
             () = self.under_way.wait() => Ended::Drained,
@@ -106,7 +108,6 @@ impl Service {
                 Ended::Dropped(dropped)
             }
         };
-        drop(registration);
         ready.store(false, Ordering::Relaxed);
         ended
     }
