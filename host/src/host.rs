@@ -6,6 +6,7 @@
 mod base;
 mod running;
 mod tenant;
+mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
+use crate::lineup::Lineup;
 use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
@@ -80,6 +82,12 @@ pub enum HostError {
         /// Why.
         source: CallError,
     },
+    /// There is no such plugin.
+    #[error("the plugin `{plugin}` is not loaded")]
+    NotLoaded {
+        /// The plugin.
+        plugin: String,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
     NoTenant(String),
@@ -117,6 +125,8 @@ pub struct PluginStatus {
     pub version: String,
     /// Its numbers.
     pub metrics: PluginMetrics,
+    /// Its versions.
+    pub lineup: Arc<Lineup>,
 }
 
 /// How a shutdown ended.

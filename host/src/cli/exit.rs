@@ -112,6 +112,7 @@ impl From<&HostError> for Failure {
             | HostError::Load { .. }
             | HostError::Start { .. }
             | HostError::Stopping
+            | HostError::NotLoaded { .. }
             | HostError::Compiler { .. } => Exit::Failed,
         };
         Self::new(exit, error)

@@ -15,7 +15,7 @@ use super::logging::{Occasion, Output};
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Call, Takes};
 use crate::grants::Policy;
-use crate::manifest::Limits;
+use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
@@ -51,6 +51,8 @@ pub struct Identity {
     pub policy: Policy,
     /// What it may use.
     pub limits: Limits,
+    /// What it must keep to as a new version.
+    pub health: HealthSection,
     /// What it reads through `wasi:config/store`.
     pub config: Vec<(String, String)>,
     /// Where its primitives live.

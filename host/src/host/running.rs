@@ -53,6 +53,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         version: version.digest.to_string(),
         policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
         limits: manifest.limits.clone(),
+        health: manifest.health.clone(),
         config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
@@ -103,6 +104,7 @@ impl Running {
             tenant: pool.identity().tenant.clone(),
             version: pool.identity().version.clone(),
             metrics: self.metrics.clone(),
+            lineup: self.lineup.clone(),
         }
     }
 
