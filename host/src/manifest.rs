@@ -14,6 +14,7 @@ use crate::secret::Setting;
 
 mod cache;
 mod channel;
+mod health;
 mod http;
 mod queue;
 mod schedule;
@@ -22,6 +23,7 @@ mod trigger;
 
 pub use cache::CacheSection;
 pub use channel::{ChannelTrigger, Drop};
+pub use health::HealthSection;
 pub use http::HttpTrigger;
 pub use queue::QueueTrigger;
 pub use schedule::{Missed, Overlap, ScheduleTrigger, Times};
@@ -55,6 +57,9 @@ pub struct Manifest {
     /// How its tiered reads go.
     #[serde(default)]
     pub cache: CacheSection,
+    /// What a new version of it must keep to.
+    #[serde(default)]
+    pub health: HealthSection,
     /// What it reads through `wasi:config/store`: texts, or where they stand.
     #[serde(default)]
     pub config: BTreeMap<String, Setting>,
@@ -189,6 +194,7 @@ impl Manifest {
         if let Some([route, _]) = routes.windows(2).find(|pair| pair.first() == pair.last()) {
             return refuse("trigger.route", format!("two triggers have the route `{route}`"));
         }
+        self.health.check()?;
         let limits = &self.limits;
         within("limits.memory (bytes)", limits.memory.as_u64(), 64 << 10, 4 << 30)?;
         within("limits.deadline (ms)", millis(limits.deadline), 1, 3_600_000)?;

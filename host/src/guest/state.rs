@@ -17,7 +17,7 @@ use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
 use crate::fair::Meter;
 use crate::grants::Policy;
-use crate::manifest::Limits;
+use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
 use crate::quota::{InstancePlace, MemoryCharge, PluginQuota};
@@ -55,6 +55,8 @@ pub struct Identity {
     pub policy: Policy,
     /// What it may use.
     pub limits: Limits,
+    /// What it must keep to as a new version.
+    pub health: HealthSection,
     /// What it reads through `wasi:config/store`.
     pub config: Vec<(String, Secret)>,
     /// Where its primitives live.

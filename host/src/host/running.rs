@@ -61,6 +61,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
             .with_private(config.http_private.clone()),
         limits: limits.clone(),
         quota: tenant.quota.plugin(&manifest.name, &limits),
+        health: manifest.health.clone(),
         config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),

@@ -108,14 +108,7 @@ impl Tenant {
     async fn put_own(self: &Arc<Self>, manifest: Manifest, text: String, bytes: Vec<u8>) -> Result<(), HostError> {
         let slot = self.slot(&manifest.name);
         let _turn = slot.turn.lock().await;
-        let release = Release {
-            number: 0,
-            digest: String::new(),
-            manifest: text,
-            size_bytes: bytes.len() as u64,
-            time_ms: self.store.now_ms(),
-            by: FILE.to_owned(),
-        };
+        let release = own_release(text, bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
         let deployed = slot.state.lock().wanted().map(|release| release.number);
         if let Some(number) = deployed {
@@ -263,4 +256,10 @@ impl Tenant {
     pub(super) fn stop(&self) {
         self.tiers.stop();
     }
+}
+
+/// A version of the host's own; its digest is found out when it is compiled.
+pub(super) fn own_release(manifest: String, size_bytes: usize, time_ms: u64) -> Release {
+    let (digest, size_bytes) = (String::new(), u64::try_from(size_bytes).unwrap_or(u64::MAX));
+    Release { number: 0, digest, manifest, size_bytes, time_ms, by: FILE.to_owned() }
 }
