@@ -12,11 +12,13 @@ use crate::secret::{SecretError, Sources};
 
 mod fleet;
 mod http;
+mod quota;
 mod store;
 mod tenant;
 
 pub use fleet::FleetConfig;
 pub use http::{HttpConfig, TokenConfig};
+pub use quota::QuotaConfig;
 pub use store::StoreConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
 

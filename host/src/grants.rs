@@ -9,6 +9,10 @@ use serde::Deserialize;
 use crate::address::{self, Block};
 use crate::pattern::Pattern;
 
+mod tenant;
+
+pub use tenant::{Primitive, TenantGrants};
+
 /// The most bytes in a key, a channel or a stream's name.
 pub const NAME_BYTES_MAX: usize = 1024;
 

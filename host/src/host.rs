@@ -11,6 +11,7 @@ mod settings;
 mod slot;
 mod switch;
 mod tenant;
+mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::{Fleet, FleetError, Past, Release};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
+use crate::lineup::Lineup;
 use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
@@ -101,6 +103,12 @@ pub enum HostError {
         /// Why.
         source: SecretError,
     },
+    /// There is no such plugin.
+    #[error("the plugin `{plugin}` is not loaded")]
+    NotLoaded {
+        /// The plugin.
+        plugin: String,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
     NoTenant(String),
@@ -164,6 +172,8 @@ pub struct PluginStatus {
     pub fault: Option<String>,
     /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
     pub history: Vec<Past>,
+    /// Its versions.
+    pub lineup: Arc<Lineup>,
 }
 
 /// How a shutdown ended.

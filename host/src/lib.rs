@@ -46,6 +46,7 @@
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`lock`] | a lock that this host holds, and renews |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
+//! | [`fair`], [`quota`] | whose turn it is to run, and what tenants and plugins have used of a host |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`lineup`] | which versions of a plugin take its calls |
@@ -104,6 +105,9 @@ pub mod outbound;
 pub mod call;
 pub mod lock;
 pub mod overlay;
+
+pub mod fair;
+pub mod quota;
 
 pub mod bindings;
 pub mod guest;

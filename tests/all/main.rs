@@ -35,4 +35,5 @@ mod schedule;
 mod secrets;
 mod tiers;
 mod traffic;
+mod trial;
 mod wit;

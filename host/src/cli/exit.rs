@@ -144,6 +144,7 @@ impl From<&HostError> for Failure {
             | HostError::Component { .. }
             | HostError::Digest { .. }
             | HostError::Stopping
+            | HostError::NotLoaded { .. }
             | HostError::Compiler { .. } => Exit::Failed,
         };
         Self::new(exit, error)

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
-use super::ConfigError;
+use super::{ConfigError, QuotaConfig};
 use crate::address::Block;
-use crate::grants::{Grants, RESERVED_PREFIX};
+use crate::grants::{RESERVED_PREFIX, TenantGrants};
 use crate::pattern::Pattern;
 
 /// The most tenants of a host.
@@ -29,7 +29,12 @@ pub struct TenantConfig {
     /// first tenant's.
     pub plugins: Vec<PathBuf>,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
-    pub grants: Grants,
+    pub grants: TenantGrants,
+    /// What its plugins together may use on one host.
+    pub quota: QuotaConfig,
+    /// Whether the store itself keeps the tenant below its prefix, by an ACL user of its own and connections of its own; default false.
+    /// Needs a prefix, and a user of the host that may change users.
+    pub acl: bool,
     /// Variables of the environment that the configuration of its plugins may refer to, such as `ACME_*`; default none.
     pub env: Vec<Pattern>,
     /// Files that it may refer to, such as `secrets/*`, as they are written there: relative to the configuration file; default none.
@@ -46,7 +51,9 @@ impl Default for TenantConfig {
             name: "default".to_owned(),
             prefix: String::new(),
             plugins: Vec::new(),
-            grants: Grants::whole_prefix(),
+            grants: TenantGrants::default(),
+            quota: QuotaConfig::default(),
+            acl: false,
             env: Vec::new(),
             secret_files: Vec::new(),
             http_private: Vec::new(),
@@ -78,7 +85,11 @@ impl TenantConfig {
             let reason = format!("it is longer than {PREFIX_BYTES_MAX} bytes or has a control character");
             return refuse("tenant.prefix", reason);
         }
-        Ok(())
+        if self.acl && self.prefix.is_empty() {
+            let reason = format!("`{}` has `acl = true`, but no prefix to be kept below", self.name);
+            return refuse("tenant.acl", reason);
+        }
+        self.quota.check()
     }
 }
 

@@ -49,6 +49,7 @@ struct Task {
 /// The instances of a version, one of them warm.
 pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, HostError> {
     let Tenant { base, config, .. } = tenant;
+    let limits = config.quota.bound(manifest.limits.clone());
     let settings = settings::read(base, config, manifest).await?;
     let identity = Identity {
         tenant: config.name.clone(),
@@ -56,8 +57,11 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         host: base.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
-        limits: manifest.limits.clone(),
+        policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
+            .with_private(config.http_private.clone()),
+        limits: limits.clone(),
+        quota: tenant.quota.plugin(&manifest.name, &limits),
+        health: manifest.health.clone(),
         config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
