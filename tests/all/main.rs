@@ -18,6 +18,7 @@ mod dead_letters;
 mod drain;
 mod exactly_once;
 mod examples;
+mod fleet;
 mod guests;
 mod http_in;
 mod http_out;

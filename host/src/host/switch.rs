@@ -40,6 +40,7 @@ impl Tenant {
                 {
                     let mut state = slot.state.lock();
                     state.before = state.active.replace(loaded);
+                    state.fault = None;
                 }
                 running.replace(self, &manifest, pool).await;
             }
@@ -51,6 +52,7 @@ impl Tenant {
                 tokio::spawn(watch(self.clone(), slot.clone(), running.clone()));
                 state.running = Some(running);
                 state.active = Some(loaded);
+                state.fault = None;
             }
         }
         Ok(())
