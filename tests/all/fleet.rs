@@ -58,8 +58,7 @@ fn cache() -> tempfile::TempDir {
 
 /// A host in a process of its own, and its id.
 fn process(server: &RedisServer, cache: &tempfile::TempDir, instances: u32) -> (HostProcess, String) {
-    let mut process =
-        HostProcess::join(env!("CARGO_BIN_EXE_host-under-test"), &server.url(), cache.path(), instances);
+    let mut process = HostProcess::join(env!("CARGO_BIN_EXE_host-under-test"), &server.url(), cache.path(), instances);
     let id = process.joined();
     (process, id)
 }

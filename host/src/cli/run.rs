@@ -27,7 +27,8 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let plugins = setup.plugins()?;
     plugins.iter().try_for_each(check_built)?;
     if plugins.is_empty() {
-        let what = if setup.config.fleet.join { "what is deployed is all that runs" } else { "there is nothing to run" };
+        let what =
+            if setup.config.fleet.join { "what is deployed is all that runs" } else { "there is nothing to run" };
         tracing::warn!("{} names no `plugins`: {what}", setup.called);
     }
     let stop = signals::stop(screen)?;

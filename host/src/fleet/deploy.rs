@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase, Record, Release, Report,
-    Stand, Standing, Why, set, words,
+    Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase, Record,
+    Release, Report, Stand, Standing, Why, set, words,
 };
 use crate::lineup::Trial;
 use crate::manifest::Manifest;

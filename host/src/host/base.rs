@@ -1,8 +1,8 @@
 //! What all tenants of a host share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -110,12 +110,12 @@ type Claims = HashMap<String, (String, String)>;
 
 /// Checks that no other plugin has one of the routes.
 fn free(claims: &Claims, own: &(String, String), manifest: &Manifest) -> Result<(), HostError> {
-        for route in manifest.routes() {
-            if let Some(other) = claims.get(normal(route)).filter(|other| *other != own) {
-                let name =
-                    if other.0 == own.0 { other.1.clone() } else { format!("{}` of the tenant `{}", other.1, other.0) };
-                return Err(HostError::Route { plugin: manifest.name.clone(), route: route.to_owned(), other: name });
-            }
+    for route in manifest.routes() {
+        if let Some(other) = claims.get(normal(route)).filter(|other| *other != own) {
+            let name =
+                if other.0 == own.0 { other.1.clone() } else { format!("{}` of the tenant `{}", other.1, other.0) };
+            return Err(HostError::Route { plugin: manifest.name.clone(), route: route.to_owned(), other: name });
         }
-        Ok(())
+    }
+    Ok(())
 }

@@ -22,7 +22,12 @@ impl Tenant {
         let followed = self.follow_active(fleet, &slot, &record).await;
         let fault = followed.err().map(|error| error.to_string());
         if let Some(reason) = &fault {
-            tracing::error!(tenant = self.config.name, plugin, reason, "the release that is deployed does not run here");
+            tracing::error!(
+                tenant = self.config.name,
+                plugin,
+                reason,
+                "the release that is deployed does not run here"
+            );
         }
         slot.state.lock().fault = fault;
         self.follow_candidate(fleet, &slot, &record).await;

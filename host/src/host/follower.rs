@@ -14,9 +14,7 @@ use tokio::time::Instant;
 
 use super::Tenant;
 use super::base::Base;
-use crate::fleet::{
-    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, Listed, Node, Phase, Record, Report, Stand, Standing,
-};
+use crate::fleet::{FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, Listed, Node, Phase, Record, Report, Stand, Standing};
 use crate::store::{Subscriber, Subscription};
 
 /// How often a host tells that it is alive, and looks without an announcement.
@@ -252,8 +250,12 @@ async fn elsewhere(fleet: &Fleet, name: &Name, host: &str, record: &Record) -> R
     let (Phase::Preparing { .. }, Some(candidate)) = (record.phase, &record.candidate) else { return Ok(()) };
     let (number, digest) = (candidate.release.number, candidate.release.digest.clone());
     let stand = Stand { number, digest, state: Standing::Elsewhere };
-    let report =
-        Report { host: host.to_owned(), candidate: Some(stand.clone()), trial: Some(stand.clone()), active: Some(stand) };
+    let report = Report {
+        host: host.to_owned(),
+        candidate: Some(stand.clone()),
+        trial: Some(stand.clone()),
+        active: Some(stand),
+    };
     fleet.report(&name.0, &name.1, &report).await
 }
 

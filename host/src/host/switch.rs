@@ -84,7 +84,14 @@ impl Tenant {
             let found = state.tried.iter().chain(&state.active).find(is_it);
             (found.is_some_and(|loaded| !loaded.is_own()), found.is_some_and(Loaded::is_own))
         };
-        tracing::warn!(tenant = self.config.name, plugin = slot.name, version, reason, ?events, "a version is taken back");
+        tracing::warn!(
+            tenant = self.config.name,
+            plugin = slot.name,
+            version,
+            reason,
+            ?events,
+            "a version is taken back"
+        );
         if is_deployed {
             let Some(fleet) = self.base.fleet.get() else { return Err("the host is in no fleet".to_owned()) };
             let host = &self.base.name;

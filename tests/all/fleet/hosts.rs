@@ -35,7 +35,12 @@ async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
 
     let begun = Instant::now();
     let deployed = fleet.deploy(TENANT, deploy(2)).await.unwrap();
-    println!("3 hosts loaded a release that none had compiled and switched in {:?}", begun.elapsed());
+    let took = begun.elapsed();
+    let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+    let switched = fleet.now_ms().saturating_sub(record.history[0].ended_ms);
+    println!(
+        "3 hosts loaded a release that none had compiled in {took:?}; all had switched {switched} ms after the decision"
+    );
     assert_eq!(deployed.outcome, Outcome::Active);
     assert_eq!(deployed.hosts.len(), 3);
     assert!(deployed.hosts.iter().all(|host| host.standing == Some(Standing::Good)), "{deployed:?}");
