@@ -28,6 +28,7 @@ mod screen;
 mod serving;
 mod setup;
 mod signals;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,8 @@ enum Command {
     Locks(locks::Arguments),
     /// Tell when schedules run, and what became of their last runs
     Schedules(schedules::Arguments),
+    /// Make, list, rotate and revoke tokens of the HTTP API
+    Token(token::Arguments),
     /// Have all hosts of the fleet run a plugin
     Deploy(deploy::Arguments),
     /// Tell which versions of plugins the fleet runs, has run and tries
@@ -152,6 +155,7 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Queues(arguments) => queues::run(arguments, global, screen).await,
         Command::Locks(arguments) => locks::run(arguments, global, screen).await,
         Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,
+        Command::Token(arguments) => token::run(arguments, global, screen).await,
         Command::Deploy(arguments) => deploy::run(arguments, global, screen).await,
         Command::Plugins(arguments) => plugins::run(arguments, global, screen).await,
         Command::Rollback(arguments) => rollback::run(arguments, global, screen).await,

@@ -7,9 +7,11 @@ mod base;
 mod follow;
 mod follower;
 mod running;
+mod settings;
 mod slot;
 mod switch;
 mod tenant;
+mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +24,12 @@ use crate::config::Config;
 use crate::engine::{Engine, EngineError};
 use crate::fleet::{Fleet, FleetError, Past, Release};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
+use crate::lineup::Lineup;
 use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
+use crate::secret::SecretError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
@@ -91,6 +95,20 @@ pub enum HostError {
         /// Why.
         source: CallError,
     },
+    /// A text of its configuration is not where it should be, or may not be referred to.
+    #[error("the plugin `{plugin}` cannot be configured: {source}")]
+    Secret {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: SecretError,
+    },
+    /// There is no such plugin.
+    #[error("the plugin `{plugin}` is not loaded")]
+    NotLoaded {
+        /// The plugin.
+        plugin: String,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
     NoTenant(String),
@@ -154,6 +172,8 @@ pub struct PluginStatus {
     pub fault: Option<String>,
     /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
     pub history: Vec<Past>,
+    /// Its versions.
+    pub lineup: Arc<Lineup>,
 }
 
 /// How a shutdown ended.

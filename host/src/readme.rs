@@ -72,7 +72,8 @@ fn a_manifest_has_every_key_with_its_default() {
     let all = Manifest::parse(&with_optional_keys(block)).unwrap();
     let Trigger::Stream(trigger) = &all.triggers[0] else { panic!("a stream trigger") };
     assert!(all.component.is_some() && trigger.group.is_some() && all.cache.loader.is_some());
-    for table in ["name = \"a\"", "name = \"a\"\n[grants]", "name = \"a\"\n[limits]", "name = \"a\"\n[cache]", short] {
+    let sections = ["grants", "limits", "cache", "health"].map(|section| format!("name = \"a\"\n[{section}]"));
+    for table in sections.iter().map(String::as_str).chain(["name = \"a\"", short]) {
         assert_all_named(block, &Manifest::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());
     }
 }

@@ -33,4 +33,5 @@ mod retry;
 mod schedule;
 mod tiers;
 mod traffic;
+mod trial;
 mod wit;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::builder::BuildError;
+use crate::desk::DeskError;
 use crate::fleet::FleetError;
 use crate::host::HostError;
 use crate::store::StoreError;
@@ -95,6 +96,21 @@ impl Failure {
     }
 }
 
+impl From<&DeskError> for Failure {
+    fn from(error: &DeskError) -> Self {
+        let exit = match error {
+            DeskError::Name(_) => Exit::Usage,
+            DeskError::Store { error, .. } if error.is_transient() => Exit::Store,
+            DeskError::Store { .. }
+            | DeskError::NoLetter { .. }
+            | DeskError::Stopped { .. }
+            | DeskError::Refused { .. }
+            | DeskError::NotHeld(_) => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
 impl From<&BuildError> for Failure {
     fn from(error: &BuildError) -> Self {
         let exit = match error {
@@ -115,9 +131,11 @@ impl From<&BuildError> for Failure {
 impl From<&HostError> for Failure {
     fn from(error: &HostError) -> Self {
         let exit = match error {
-            HostError::Manifest { .. } | HostError::Route { .. } | HostError::Outbound(_) | HostError::NoTenant(_) => {
-                Exit::Config
-            }
+            HostError::Manifest { .. }
+            | HostError::Route { .. }
+            | HostError::Outbound(_)
+            | HostError::NoTenant(_)
+            | HostError::Secret { .. } => Exit::Config,
             HostError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::Config,
             HostError::Engine(_)
             | HostError::Read { .. }
@@ -126,6 +144,7 @@ impl From<&HostError> for Failure {
             | HostError::Component { .. }
             | HostError::Digest { .. }
             | HostError::Stopping
+            | HostError::NotLoaded { .. }
             | HostError::Compiler { .. } => Exit::Failed,
         };
         Self::new(exit, error)

@@ -43,6 +43,7 @@ struct Noted {
     /// The body of the request did not come whole.
     broken: Option<Refusal>,
     is_answered: bool,
+    is_server_error: bool,
     refusal: Option<Refusal>,
     committed_in: Option<Duration>,
 }
@@ -93,6 +94,11 @@ impl Answering {
     /// Whether the plugin has answered, and the answer was not withheld.
     pub fn is_answered(&self) -> bool {
         self.noted.lock().is_answered
+    }
+
+    /// Whether the plugin has answered that it failed, with a status of 500 or more.
+    pub fn is_server_error(&self) -> bool {
+        self.noted.lock().is_server_error
     }
 
     /// How long the commit before the answer took, if there was one.
@@ -148,6 +154,7 @@ impl State {
                 Ok(took) => {
                     let mut noted = answering.noted.lock();
                     (noted.is_answered, noted.committed_in) = (true, took);
+                    noted.is_server_error = status >= 500;
                     None
                 }
                 Err(refusal) => Some(refusal),

@@ -45,7 +45,7 @@ impl Host for State {
         self.writable(&name)?;
         let count = state::count(&name, count, TAKE_MAX)?;
         if self.call.taken.len() >= TAKES_MAX {
-            return Err(CallLimit::Takes.into());
+            return Err(self.limited(CallLimit::Takes));
         }
         let (store, lease) = (self.shared_store(&name)?, Lease::new(self.queue(&name)));
         let rest = self.call.deadline.saturating_duration_since(Instant::now()) + LEASE_SLACK;
@@ -98,6 +98,7 @@ impl State {
         let settlement =
             LeaseSettlement { dead: dead.collect(), is_last, ..LeaseSettlement::new(lease.clone(), Loss::Conflict) };
         let commit = Commit { leases: &[settlement], ..Commit::plain(&[], &[]) };
+        let _turn = identity.quota.commit(0).await;
         store.commit(commit).await.map(drop).map_err(|error| match error {
             CommitError::Fenced | CommitError::Conflict(_) => Error::Conflict(error.to_string()),
             CommitError::Unacceptable(error) => error.into(),

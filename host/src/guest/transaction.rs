@@ -28,6 +28,7 @@ impl Host for State {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
+        self.counted()?;
         let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
         let (identity, taken) = (self.identity.clone(), &mut ended.taken);
@@ -40,6 +41,7 @@ impl Host for State {
                 };
                 let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
                 let plain = Commit::plain(&effects, &ended.relied_on);
+                let _turn = identity.quota.commit(effects.len()).await;
                 identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
             }
         };
@@ -65,6 +67,7 @@ impl Host for State {
     }
 
     async fn discard(&mut self) -> Result<(), Error> {
+        self.counted()?;
         self.call.take();
         release_all(&self.call.locks.settled()).await;
         Ok(())

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::fleet::Fleet;
 use crate::manifest::Manifest;
 use crate::outbound::Outbound;
+use crate::quota::{HostTotals, TenantQuota};
 use crate::store::Store;
 use crate::trigger::Protocol;
 use crate::trigger::http::{Routes, normal};
@@ -36,6 +37,8 @@ pub(super) struct Base {
     /// What is still running is dropped.
     pub(super) give_up: CancellationToken,
     consumers: AtomicU64,
+    /// What all tenants together have used.
+    totals: Arc<HostTotals>,
     /// The outgoing requests of tenants that trust the built-in authorities.
     outbound: Mutex<Option<Outbound>>,
     /// Which plugin of which tenant has which routes.
@@ -49,6 +52,7 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn new(config: Config, engine: Engine, store: Arc<dyn Store>, protocol: Protocol) -> Self {
         Self {
+            totals: HostTotals::new(config.engine.instances),
             config,
             engine,
             store,
@@ -68,6 +72,14 @@ impl Base {
     /// A name for a new consumer, which no other process and no earlier incarnation of this one has.
     pub(super) fn consumer_name(&self) -> String {
         format!("sandbar-{}-{}", self.name, self.consumers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What a tenant may use of this host. One of several never has all connections for commits.
+    pub(super) fn quota(&self, tenant: &TenantConfig) -> Arc<TenantQuota> {
+        let is_alone = self.config.tenants.len() == 1;
+        let shares = !is_alone && !tenant.acl;
+        let commits = shares.then(|| self.config.store.commit_connections.saturating_sub(1).max(1));
+        TenantQuota::new(&tenant.name, &tenant.quota, &self.totals, commits, is_alone)
     }
 
     /// What the requests of a tenant go out through.

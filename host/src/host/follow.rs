@@ -86,7 +86,8 @@ impl Tenant {
             let (tried, _) = {
                 let mut state = slot.state.lock();
                 state.refused = None;
-                (state.tried.take(), state.prepared.take())
+                // A trial of this host alone goes on.
+                (state.tried.take_if(|tried| !tried.is_own()), state.prepared.take())
             };
             if let (Some(running), Some(_)) = (running, tried) {
                 running.lineup().end_trial();

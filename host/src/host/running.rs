@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Tenant;
+use super::{HostError, Tenant, settings};
 use crate::config::TenantConfig;
 use crate::grants::Policy;
 use crate::guest::Identity;
 use crate::lineup::Lineup;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
 use crate::plugin::Version;
-use crate::pool::{CallError, Pool};
+use crate::pool::Pool;
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::channel;
@@ -47,17 +47,22 @@ struct Task {
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, HostError> {
     let Tenant { base, config, .. } = tenant;
+    let limits = config.quota.bound(manifest.limits.clone());
+    let settings = settings::read(base, config, manifest).await?;
     let identity = Identity {
         tenant: config.name.clone(),
         prefix: config.prefix.clone(),
         host: base.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
-        limits: manifest.limits.clone(),
-        config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
+            .with_private(config.http_private.clone()),
+        limits: limits.clone(),
+        quota: tenant.quota.plugin(&manifest.name, &limits),
+        health: manifest.health.clone(),
+        config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
@@ -65,7 +70,8 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
     };
     let pool = Pool::new(Arc::new(identity), version);
-    pool.warm().await?;
+    let plugin = || manifest.name.clone();
+    pool.warm().await.map_err(|source| HostError::Start { plugin: plugin(), source })?;
     Ok(pool)
 }
 

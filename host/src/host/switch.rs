@@ -19,8 +19,7 @@ const CONDEMNED_REST: Duration = Duration::from_secs(1);
 impl Tenant {
     /// The instances of a version, one of them warm.
     pub(super) async fn warm(&self, loaded: &Loaded) -> Result<Pool, HostError> {
-        let pool = running::pool(self, &loaded.manifest, loaded.version.clone()).await;
-        pool.map_err(|source| HostError::Start { plugin: loaded.manifest.name.clone(), source })
+        running::pool(self, &loaded.manifest, loaded.version.clone()).await
     }
 
     /// Puts a version in place. New calls go to it from one instant on; those under way finish on the one before. Whoever calls it has the

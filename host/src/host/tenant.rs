@@ -15,7 +15,8 @@ use crate::http::PluginHealth;
 use crate::manifest::Manifest;
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::plugin;
+use crate::plugin::{self, LoadError, Version};
+use crate::quota::TenantQuota;
 use crate::store::Store;
 use crate::tiers::Tiers;
 
@@ -31,6 +32,8 @@ pub struct Tenant {
     pub(super) store: Arc<dyn Store>,
     pub(super) tiers: Arc<Tiers>,
     pub(super) outbound: Outbound,
+    /// What its plugins have used of this host.
+    pub(super) quota: Arc<TenantQuota>,
     outage: OnceLock<Arc<Outage>>,
     /// One for each plugin that was ever to run.
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
@@ -43,6 +46,7 @@ impl Tenant {
         Ok(Self {
             tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
             outbound: base.outbound(config)?,
+            quota: base.quota(config),
             config: config.clone(),
             base: base.clone(),
             store,
@@ -104,14 +108,7 @@ impl Tenant {
     async fn put_own(self: &Arc<Self>, manifest: Manifest, text: String, bytes: Vec<u8>) -> Result<(), HostError> {
         let slot = self.slot(&manifest.name);
         let _turn = slot.turn.lock().await;
-        let release = Release {
-            number: 0,
-            digest: String::new(),
-            manifest: text,
-            size_bytes: bytes.len() as u64,
-            time_ms: self.store.now_ms(),
-            by: FILE.to_owned(),
-        };
+        let release = own_release(text, bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
         let deployed = slot.state.lock().wanted().map(|release| release.number);
         if let Some(number) = deployed {
@@ -189,6 +186,10 @@ impl Tenant {
         let version = tokio::task::spawn_blocking(move || plugin::load(&engine, bytes.as_ref(), &for_check))
             .await
             .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
+            .and_then(|version| {
+                self.check(&name, &manifest, &version)?;
+                Ok(version)
+            })
             .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
         if release.digest.is_empty() {
             release.digest = version.digest.to_string();
@@ -197,6 +198,25 @@ impl Tenant {
             return Err(HostError::Digest { plugin: name, wanted: release.digest, found: version.digest.to_string() });
         }
         Ok(Loaded { manifest, version, release: Arc::new(release) })
+    }
+
+    /// Checks that the tenant grants what a version needs, and has room for it.
+    fn check(&self, name: &str, manifest: &Manifest, version: &Version) -> Result<(), LoadError> {
+        plugin::check_grants(version, manifest, &self.config.grants)?;
+        let quota = &self.config.quota;
+        if let Some(max) = quota.memory.filter(|max| manifest.limits.memory > *max) {
+            let asked = manifest.limits.memory.as_u64();
+            let text =
+                format!("its `limits.memory` ({asked}) is more than the tenant's `quota.memory` ({})", max.as_u64());
+            return Err(LoadError::NotGranted(text));
+        }
+        let others = self.slots().iter().filter(|slot| slot.name != name && slot.status(self).is_some()).count();
+        match quota.plugins {
+            Some(max) if others >= usize::try_from(max).unwrap_or(usize::MAX) => Err(LoadError::NotGranted(format!(
+                "the tenant has {others} plugins, which is all that its `quota.plugins` allows"
+            ))),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Its plugins that run, by name.
@@ -236,4 +256,10 @@ impl Tenant {
     pub(super) fn stop(&self) {
         self.tiers.stop();
     }
+}
+
+/// A version of the host's own; its digest is found out when it is compiled.
+pub(super) fn own_release(manifest: String, size_bytes: usize, time_ms: u64) -> Release {
+    let (digest, size_bytes) = (String::new(), u64::try_from(size_bytes).unwrap_or(u64::MAX));
+    Release { number: 0, digest, manifest, size_bytes, time_ms, by: FILE.to_owned() }
 }

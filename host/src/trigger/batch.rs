@@ -14,7 +14,7 @@ use super::plan;
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::{Behalf, Ended};
-use crate::lineup::Lineup;
+use crate::lineup::{Chosen, Lineup};
 use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
 use crate::store::{
@@ -184,13 +184,16 @@ impl<E> Part<E> {
 }
 
 /// Why a part cannot be judged.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Unhandled {
     /// The store failed while the plugin used it: it is to be run again.
+    #[error("{0}")]
     StoreFailed(String),
     /// The host has no instance for it now: it is to be run again.
+    #[error("{0}")]
     NoInstance(String),
     /// The plugin failed over some event of it.
+    #[error("{0}")]
     Fault(CallError),
 }
 
@@ -199,9 +202,9 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
     let common = origin.common();
     let mut retry_in: Option<Duration> = None;
     let (mut conflicts, mut reruns) = (0, 0);
+    // One version handles a batch from beginning to end, in halves as well, and its name stands in what comes of it.
+    let mut pool = common.lineup.choose();
     while let Some(part) = parts.pop() {
-        // One version handles a part from beginning to end, and its name stands in what comes of it.
-        let pool = common.lineup.choose();
         let mut judgement = match handle(&origin, &pool, &part).await {
             Ok(judgement) => judgement,
             Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {
@@ -211,11 +214,15 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 split(part, reason, &mut parts);
                 continue;
             }
-            Err(Unhandled::StoreFailed(reason) | Unhandled::NoInstance(reason)) => {
-                tracing::debug!(plugin = pool.identity().plugin, reason, "a batch is run again");
+            Err(fault @ (Unhandled::StoreFailed(_) | Unhandled::NoInstance(_))) => {
+                tracing::debug!(plugin = pool.identity().plugin, %fault, "a batch is run again");
                 wait_for_store().await;
                 reruns += 1;
                 parts.push(part);
+                if matches!(fault, Unhandled::NoInstance(_)) {
+                    // It has not handled the part yet; another version may be in place meanwhile that can.
+                    pool = common.lineup.choose();
+                }
                 continue;
             }
             Err(Unhandled::Fault(error)) => {
@@ -224,12 +231,13 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
         };
-        match commit(&origin, &judgement).await {
+        match commit(&origin, &pool, &judgement).await {
             Ok(committed) => {
                 judgement.taken.settled();
                 origin.settled(&part.events);
                 retry_in = retry_in.into_iter().chain(judgement.retry_in).min();
                 count::<O>(common, &part.events, &judgement);
+                tell::<O>(common, &pool, &part, &judgement);
                 if !committed.refused.is_empty() {
                     bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
                 }
@@ -271,7 +279,7 @@ fn split<E>(mut part: Part<E>, fault: String, parts: &mut Vec<Part<E>>) {
 }
 
 /// Has the plugin handle a part, and judges what it answers.
-async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Result<Judgement, Unhandled> {
+async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &Part<O::Event>) -> Result<Judgement, Unhandled> {
     let events = &part.events;
     if let Some(verdict) = &part.verdict {
         let verdicts = vec![verdict.clone(); events.len()];
@@ -280,6 +288,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Re
     let answer = {
         let permit = origin.common().handling.acquire().await;
         let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        pool.admit(events.len()).await;
         call(origin, pool, events).await
     };
     match answer {
@@ -290,7 +299,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Pool, part: &Part<O::Event>) -> Re
             }
             Ok(verdict::judge(origin, pool, events, verdicts, ended))
         }
-        Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
+        Err((error, _)) if error.is_busy() => Err(Unhandled::NoInstance(error.to_string())),
         Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
         Err((error, false)) => Err(Unhandled::Fault(error)),
     }
@@ -303,7 +312,7 @@ async fn wait_for_store() {
 /// Has the plugin handle events.
 async fn call<O: Origin>(
     origin: &O,
-    pool: &Pool,
+    pool: &Chosen,
     part: &[O::Event],
 ) -> Result<(Vec<handler::Outcome>, Ended), (CallError, bool)> {
     let common = origin.common();
@@ -324,13 +333,16 @@ async fn call<O: Origin>(
     let begun = Instant::now();
     let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events).await;
     if answer.is_ok() {
-        common.metrics.handled(events.len(), begun.elapsed());
+        let took = begun.elapsed();
+        common.metrics.handled(events.len(), took);
+        pool.answered(events.len(), took);
     }
     answer
 }
 
 /// Commits what came of a part.
-async fn commit<O: Origin>(origin: &O, judgement: &Judgement) -> Result<Committed, CommitError> {
+async fn commit<O: Origin>(origin: &O, pool: &Pool, judgement: &Judgement) -> Result<Committed, CommitError> {
+    let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
     let (common, begun) = (origin.common(), Instant::now());
     let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
     let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
@@ -365,6 +377,18 @@ fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
     if judgement.dead > 0 {
         common.metrics.dead(judgement.dead);
     }
+}
+
+/// Tells the version how it did. Each event counts once, however often it is tried.
+fn tell<O: Origin>(common: &Common, pool: &Chosen, part: &Part<O::Event>, judgement: &Judgement) {
+    if let Some(Verdict::Reject(_)) = part.verdict {
+        // It was never handed to the plugin.
+        return;
+    }
+    let is_first = |event: &&O::Event| O::attempt(event) <= 1;
+    let failed = judgement.not_done.iter().filter_map(|at| part.events.get(*at)).filter(is_first);
+    let name = |event: &O::Event| format!("{} {}", common.source, O::id(event));
+    pool.settled(part.events.iter().filter(is_first).count(), failed.map(name));
 }
 
 /// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this

@@ -16,7 +16,7 @@ use super::stream::Ended;
 use crate::bindings::exports::sandbar::plugin::handler::{Content, Event, Outcome};
 use crate::call;
 use crate::guest::{Refusal, commit};
-use crate::lineup::Lineup;
+use crate::lineup::{Chosen, Lineup};
 use crate::manifest::ChannelTrigger;
 use crate::pool::{CallError, Pool};
 use crate::store::{CommitError, Store, Subject};
@@ -48,6 +48,8 @@ pub struct Worker {
 enum Lost {
     /// There was no room for them.
     Buffer,
+    /// There were more of them than the plugin or its tenant may handle in a second.
+    Rate,
     /// The plugin failed over them.
     Failed,
     /// The plugin's outcome was another than `done`.
@@ -63,6 +65,7 @@ impl Lost {
     fn reason(self) -> &'static str {
         match self {
             Self::Buffer => "buffer",
+            Self::Rate => "rate",
             Self::Failed => "failed",
             Self::NotDone => "not-done",
             Self::NotCommitted => "not-committed",
@@ -112,22 +115,30 @@ impl Worker {
 
     async fn handle(&self, messages: &[Message]) {
         let mut reruns = 0;
+        let mut pool = self.lineup.choose();
         loop {
-            let pool = self.lineup.choose();
+            if reruns == 0 && pool.try_admit(messages.len()).is_err() {
+                return self.lost(Lost::Rate, messages.len());
+            }
             let begun = Instant::now();
             let done = match self.call(&pool, messages).await {
                 Ok((outcomes, ended)) => {
-                    self.metrics.handled(messages.len(), begun.elapsed());
+                    let took = begun.elapsed();
+                    self.metrics.handled(messages.len(), took);
+                    pool.answered(messages.len(), took);
                     self.settle(&pool, messages, &outcomes, ended).await
                 }
-                Err(CallError::NoInstance(_)) if reruns < RERUNS_MAX => {
+                Err(error) if error.is_busy() && reruns < RERUNS_MAX => {
                     tokio::time::sleep(INSTANCE_PAUSE).await;
+                    pool = self.lineup.choose();
                     Err(Again)
                 }
                 Err(error) => {
                     self.metrics.failed(error.kind());
                     tracing::warn!(plugin = pool.identity().plugin, %error, messages = messages.len(), "messages are lost");
                     self.lost(Lost::Failed, messages.len());
+                    // One of them is at fault, whichever.
+                    pool.settled(1, messages.first().map(named));
                     Ok(())
                 }
             };
@@ -161,7 +172,7 @@ impl Worker {
     /// Commits the writes for those messages that are done.
     async fn settle(
         &self,
-        pool: &Pool,
+        pool: &Chosen,
         messages: &[Message],
         outcomes: &[Outcome],
         mut ended: call::Ended,
@@ -190,6 +201,8 @@ impl Worker {
                 return Ok(());
             }
         }
+        let others = messages.iter().enumerate().filter(|(at, _)| !is_done(*at));
+        pool.settled(messages.len(), others.map(|(_, message)| named(message)));
         self.metrics.latencies(messages.iter().map(|message| message.came.elapsed()));
         if done < messages.len() {
             let (plugin, lost) = (&pool.identity().plugin, messages.len() - done);
@@ -204,6 +217,11 @@ impl Worker {
             self.metrics.dropped(why.reason()).increment(messages as u64);
         }
     }
+}
+
+/// What tells a message from others.
+fn named(message: &Message) -> String {
+    format!("{} {}", message.channel, message.number)
 }
 
 /// Nothing was written: the batch is run again.

@@ -163,6 +163,7 @@ impl Service {
         if hyper::body::Body::size_hint(request.body()).lower() > max {
             return Err(Refused::Withheld(Refusal::TooLarge));
         }
+        self.lineup.active().try_admit(1).map_err(Refused::TooMany)?;
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
         let is_head = request.method() == Method::HEAD;
@@ -207,6 +208,7 @@ impl Service {
         turn: OwnedSemaphorePermit,
     ) -> Result<(), Refused> {
         let (pool, begun) = (self.lineup.choose(), Instant::now());
+        let name = format!("{} {}", request.method(), request.uri().path());
         let served = tokio::select! {
             served = pool.serve(request, answering.clone(), answer, self.trigger.timeout) => served,
             () = self.give_up.cancelled() => return Err(Refused::Draining),
@@ -215,10 +217,18 @@ impl Service {
         if let Some(took) = answering.committed_in() {
             self.metrics.committed(0, took);
         }
+        let is_fault = match &served {
+            Ok(_) => answering.refusal().is_none() && (answering.is_server_error() || !answering.is_answered()),
+            // What it did after its answer was withheld is not its fault.
+            Err(_) => answering.refusal().is_none(),
+        };
+        pool.settled(1, is_fault.then_some(name));
         let refused = match (served, answering.refusal()) {
             (_, Some(refusal)) => Err(refusal),
             (Ok(ended), None) if answering.is_answered() => {
-                self.metrics.handled(0, begun.elapsed());
+                let took = begun.elapsed();
+                self.metrics.handled(0, took);
+                pool.answered(1, took);
                 commit(pool.identity(), ended).await.map(|took| took.map_or((), |took| self.metrics.committed(0, took)))
             }
             // What a plugin has written that did not answer counts for nothing.

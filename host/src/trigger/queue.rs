@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::batch::{self, Common, Outcome};
-use super::plan::Pause;
+use super::plan::{Measuring, Pause, look_after};
 use super::turns::Turns;
 use super::{Ended, Protocol};
 use crate::lineup::Lineup;
@@ -36,8 +36,6 @@ use handful::{Handful, Held};
 const SWEEP_MAX: Duration = Duration::from_secs(5);
 /// How long a worker rests at least where it was told that there may be more soon.
 const LOOK_MIN: Duration = Duration::from_millis(1);
-/// How often the backlog is measured.
-const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a worker and its batches share.
 #[derive(Debug)]
@@ -100,7 +98,7 @@ pub struct Worker {
     more: bool,
     /// When there may be more without a wake-up.
     look_at: Instant,
-    backlog_at: Instant,
+    measuring: Measuring,
     heartbeat_at: Instant,
     pause: Pause,
 }
@@ -119,7 +117,7 @@ impl Worker {
             ready,
             more: true,
             look_at: now,
-            backlog_at: now,
+            measuring: Measuring::new(),
             heartbeat_at: now,
             pause: Pause::default(),
         }
@@ -177,8 +175,7 @@ impl Worker {
         if !self.lost.is_empty() {
             return self.recover().await;
         }
-        if now >= self.backlog_at {
-            self.backlog_at = now + BACKLOG_INTERVAL;
+        if now >= self.measuring.at() {
             self.measure().await?;
         }
         let capacity = self.context.trigger.concurrency.saturating_add(self.context.trigger.prefetch);
@@ -197,7 +194,7 @@ impl Worker {
 
     /// Waits until a batch ends, a timer is due, or (with `idle`) there may be something to take.
     async fn wait(&mut self, stop: &CancellationToken, idle: bool) {
-        let mut until = self.heartbeat_at.min(self.backlog_at);
+        let mut until = self.heartbeat_at.min(self.measuring.at());
         if idle {
             until = until.min(self.look_at);
         }
@@ -230,8 +227,9 @@ impl Worker {
             common.metrics.taken_over(usize::try_from(took.returned).unwrap_or(usize::MAX));
         }
         self.more = u32::try_from(took.jobs.len()).unwrap_or(u32::MAX) >= trigger.batch;
-        let next = took.next_in_ms.map_or(SWEEP_MAX, Duration::from_millis).clamp(LOOK_MIN, SWEEP_MAX);
-        self.look_at = Instant::now() + next;
+        let next = took.next_in_ms.map(|ms| Instant::now() + Duration::from_millis(ms).max(LOOK_MIN));
+        let look_at = look_after(SWEEP_MAX);
+        self.look_at = next.map_or(look_at, |next| next.min(look_at));
         self.dispatch(lease, took.jobs);
         Ok(())
     }
@@ -268,9 +266,12 @@ impl Worker {
 
     async fn measure(&mut self) -> Result<(), StoreError> {
         let Context { queue, common, .. } = &*self.context;
+        self.measuring.begin();
         let lengths = common.store.lengths(queue).await?;
         let lag = Some(lengths.ready.saturating_add(lengths.delayed));
-        common.metrics.backlog(Backlog { pending: lengths.leased, lag, dead: lengths.dead });
+        let backlog = Backlog { pending: lengths.leased, lag, dead: lengths.dead };
+        self.measuring.end(&backlog);
+        common.metrics.backlog(backlog);
         let (idle, busy) = common.lineup.active().counts();
         common.metrics.instances(idle, busy);
         Ok(())
@@ -281,6 +282,7 @@ impl Worker {
         if jobs.is_empty() {
             return;
         }
+        self.measuring.touch();
         let id = lease.id;
         let ticket = self.held.add(id);
         let origin = Handful::new(self.context.clone(), lease, jobs.len(), ticket);

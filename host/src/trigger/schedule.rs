@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{Pause, jittered};
 use super::stream::Ended;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use crate::lineup::Lineup;
+use crate::lineup::{Chosen, Lineup};
 use crate::lock::{HeldLock, release_all};
 use crate::manifest::ScheduleTrigger;
-use crate::pool::{CallError, Pool};
+use crate::pool::CallError;
 use crate::store::combine::combine;
 use crate::store::{
     Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, LeaseSettlement, Store, StoreError,
@@ -200,9 +200,9 @@ impl Worker {
         let standing = vec![lock.relied_on(), (keys.last.clone(), Some(Bytes::from(last.to_string())))];
         let left_out = plan.between(last, tick, LEFT_OUT_MAX);
         let (mut conflicts, mut reruns) = (0, 0);
+        // One version runs a tick from beginning to end.
+        let mut pool = self.context.lineup.choose();
         loop {
-            // One version runs a tick from beginning to end.
-            let pool = self.context.lineup.choose();
             let (started, begun) = (store.now_ms(), Instant::now());
             let (ended, mut error) = match self.call(&pool, lock, tick, started, &standing).await {
                 Answer::Done(ended) => (ended, None),
@@ -215,6 +215,7 @@ impl Worker {
                     tracing::debug!(schedule = keys.last, reason, "a tick is run again");
                     reruns += 1;
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
+                    pool = self.context.lineup.choose();
                     continue;
                 }
                 Answer::Again(reason) => {
@@ -254,6 +255,7 @@ impl Worker {
                             taken.settled();
                         }
                         release_all(&locks).await;
+                        pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
                         let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
                         self.count(outcome, left_out + overlapping, error.as_deref(), tick);
                         if let Some(refusal) = committed.refused.iter().find(|refusal| refusal.effect < writes) {
@@ -299,7 +301,7 @@ impl Worker {
     /// Has the plugin run a tick, as long as the lock is held.
     async fn call(
         &self,
-        pool: &Pool,
+        pool: &Chosen,
         lock: &HeldLock,
         due_ms: u64,
         now_ms: u64,
@@ -310,15 +312,20 @@ impl Worker {
         let deadline = trigger.deadline.unwrap_or(pool.identity().limits.deadline);
         let begun = Instant::now();
         let answer = tokio::select! {
-            answer = pool.tick(tick, deadline, standing.to_vec()) => answer,
+            answer = async {
+                pool.admit(1).await;
+                pool.tick(tick, deadline, standing.to_vec()).await
+            } => answer,
             () = lock.lost() => return Answer::LockLost,
         };
         match answer {
             Ok(ended) => {
-                self.context.metrics.handled(1, begun.elapsed());
+                let took = begun.elapsed();
+                self.context.metrics.handled(1, took);
+                pool.answered(1, took);
                 Answer::Done(ended)
             }
-            Err((CallError::NoInstance(reason), _)) => Answer::Again(reason),
+            Err((error, _)) if error.is_busy() => Answer::Again(error.to_string()),
             Err((error, true)) => Answer::Again(error.to_string()),
             Err((error, false)) => Answer::Failed(error),
         }
@@ -330,6 +337,8 @@ impl Worker {
         effects: &[Effect],
         leases: &[LeaseSettlement],
     ) -> Result<Committed, CommitError> {
+        let pool = self.context.lineup.active();
+        let _turn = pool.identity().quota.commit(effects.len()).await;
         self.context.store.commit(Commit { leases, ..Commit::plain(effects, relied_on) }).await
     }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::batch::{self, Batches, Common, Outcome, Part};
-use super::plan::{self, Pause};
+use super::plan::{self, Measuring, Pause};
 use super::turns::Turns;
 pub use super::{Ended, Protocol};
 use crate::lineup::Lineup;
@@ -37,8 +37,6 @@ const SWEEP_MAX: Duration = Duration::from_secs(5);
 const TAKE_OVER_SPAN: u32 = 1000;
 /// How long that look rests after a span in which nothing was abandoned.
 const TAKE_OVER_REST: Duration = Duration::from_millis(20);
-/// How often the backlog is measured.
-const BACKLOG_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a worker and its batches share.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ pub struct Worker {
     sweep_after: EntryId,
     sweep_at: Instant,
     due_at: Instant,
-    backlog_at: Instant,
+    measuring: Measuring,
     heartbeat_at: Instant,
     pause: Pause,
 }
@@ -127,7 +125,7 @@ impl Worker {
             sweep_after: EntryId::ZERO,
             sweep_at: now,
             due_at: now,
-            backlog_at: now,
+            measuring: Measuring::new(),
             heartbeat_at: now,
             pause: Pause::default(),
         }
@@ -177,8 +175,7 @@ impl Worker {
         if self.lost {
             return self.recover(stop).await;
         }
-        if now >= self.backlog_at {
-            self.backlog_at = now + BACKLOG_INTERVAL;
+        if now >= self.measuring.at() {
             self.measure().await?;
         }
         if self.batches.0.len() >= self.capacity() {
@@ -207,7 +204,7 @@ impl Worker {
 
     /// Waits until a batch ends, a timer is due, or (with `idle`) the stream may have grown.
     async fn wait(&mut self, stop: &CancellationToken, idle: bool) {
-        let mut until = self.heartbeat_at.min(self.backlog_at);
+        let mut until = self.heartbeat_at.min(self.measuring.at());
         if idle {
             until = until.min(self.due_at).min(self.sweep_at);
         }
@@ -271,9 +268,10 @@ impl Worker {
         let store = &self.context.common.store;
         let due = store.due(&self.context.consumer, self.context.trigger.batch).await?;
         let now_ms = store.now_ms();
-        let next = due.next_ms.map_or(SWEEP_MAX, |next| Duration::from_millis(next.saturating_sub(now_ms)));
+        let next = due.next_ms.map(|next| Instant::now() + Duration::from_millis(next.saturating_sub(now_ms)));
         // Another host may list an event that is due earlier than all that are known here.
-        self.due_at = Instant::now() + next.min(SWEEP_MAX);
+        let look_at = plan::look_after(SWEEP_MAX);
+        self.due_at = next.map_or(look_at, |next| next.min(look_at));
         self.context.common.metrics.vanished(due.vanished);
         self.dispatch(due.batch);
         Ok(())
@@ -291,7 +289,7 @@ impl Worker {
         if taken.next.is_some() && taken.batch.events.is_empty() {
             self.sweep_at = Instant::now() + TAKE_OVER_REST;
         } else if taken.next.is_none() {
-            self.sweep_at = Instant::now() + plan::jittered(SWEEP_MAX.min(idle / 2));
+            self.sweep_at = plan::look_after(SWEEP_MAX.min(idle / 2));
             // Wake-ups can be lost with their connection, so the stream itself is looked at as well.
             self.more = true;
         }
@@ -322,7 +320,9 @@ impl Worker {
     }
 
     async fn measure(&mut self) -> Result<(), StoreError> {
+        self.measuring.begin();
         let backlog = self.context.common.store.backlog(&self.context.consumer.source).await?;
+        self.measuring.end(&backlog);
         self.context.common.metrics.backlog(backlog);
         let (idle, busy) = self.context.common.lineup.active().counts();
         self.context.common.metrics.instances(idle, busy);
@@ -335,6 +335,7 @@ impl Worker {
         if events.is_empty() {
             return;
         }
+        self.measuring.touch();
         let Some(epoch) = epoch else {
             // The fence key has expired: the entries are pending, and come back once there is a new epoch.
             self.lost = true;

@@ -1,6 +1,6 @@
 //! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
 //!
-//! `cargo run --release -p sandbar-bench -- stream` (or `queue`, `cache`, `idle`) measures and prints a table, a note of what limits it, and as its last
+//! `cargo run --release -p sandbar-bench -- stream` (or `queue`, `lock`, `cache`, `idle`) measures and prints a table, a note of what limits it, and as its last
 //! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
@@ -9,6 +9,7 @@ mod child;
 mod cpu;
 mod idle;
 mod latency;
+mod lock;
 mod native;
 mod plugin;
 mod queue;
@@ -59,6 +60,8 @@ enum Command {
     /// The queue trigger, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     QueueWork(queue::Work),
+    /// Locks: how soon the next waiter has a lock that was given back, and what waiting costs
+    Lock(lock::Lock),
     /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another host is seen
     Cache(cache::Cache),
     /// One variant, in a process of its own; the benchmark starts it
@@ -100,6 +103,7 @@ fn main() -> Result<()> {
         Command::IdleWork { url, plugins } => idle::work(&url, plugins),
         Command::Queue(queue) => queue.measure(),
         Command::QueueWork(work) => work.run(),
+        Command::Lock(lock) => lock.measure(),
         Command::Cache(cache) => cache::measure(cache),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }

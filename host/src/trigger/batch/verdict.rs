@@ -57,6 +57,8 @@ pub(super) struct Judgement {
     pub(super) settled: Settled,
     /// Jobs that the plugin took on its way.
     pub(super) taken: Takes,
+    /// Which events are not done, by their place in the part.
+    pub(super) not_done: Vec<usize>,
     /// How many events are done.
     pub(super) done: usize,
     /// How many come back.
@@ -91,6 +93,8 @@ pub(super) fn judge<O: Origin>(
         taken.retain(counts);
     }
     let (effects, owners) = combine(writes).into_iter().map(|combined| (combined.effect, combined.events)).unzip();
+    let undone = verdicts.iter().enumerate().filter(|(_, verdict)| **verdict != Verdict::Done);
+    let not_done = undone.map(|(at, _)| at).collect();
     let (mut done, mut retried, mut dead, mut retry_in) = (0, 0, 0, None);
     let decided = part.iter().zip(verdicts).map(|(event, verdict)| {
         let decision = decide::<O>(origin.common(), pool, event, verdict);
@@ -106,7 +110,7 @@ pub(super) fn judge<O: Origin>(
     });
     let settled = origin.settle(decided);
     let (relied_on, locks) = (ended.relied_on, ended.locks);
-    Judgement { effects, owners, relied_on, settled, taken, done, retried, dead, retry_in, locks }
+    Judgement { effects, owners, relied_on, settled, taken, not_done, done, retried, dead, retry_in, locks }
 }
 
 fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {

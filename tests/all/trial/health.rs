@@ -1,0 +1,118 @@
+//! A version that is worse than the one before it is found out within its probation, and one that is as good is not.
+
+use std::sync::Arc;
+
+use sandbar::lineup::{Condemned, Lineup, Trial};
+use sandbar_tests::host::PATIENCE;
+use sandbar_tests::{TestHost, components, poll_until};
+
+use super::{differing, parsed, plain, version};
+
+const TRIGGER: &str = "batch = 10\nmax-attempts = 2\nretry-min = \"10ms\"\nretry-max = \"20ms\"";
+
+/// Appends the events of these numbers.
+async fn feed(test: &TestHost, numbers: std::ops::Range<u64>) {
+    let numbers: Vec<String> = numbers.map(|n| n.to_string()).collect();
+    let events: Vec<[(&str, &str); 2]> = numbers.iter().map(|n| [("key", "a"), ("n", n.as_str())]).collect();
+    test.feed(&events.iter().map(|event| &event[..]).collect::<Vec<_>>()).await;
+}
+
+/// A host on which a first version has handled 300 events, and what watches it.
+async fn host(trigger: &str) -> (TestHost, Arc<Lineup>) {
+    let test = TestHost::embedded(components::HANDLE_TRIAL, &plain(trigger, "")).await;
+    feed(&test, 1..301).await;
+    test.settled(300).await;
+    let lineup = test.host.plugins()[0].lineup.clone();
+    assert_eq!(lineup.probation(), None, "the first version is not judged");
+    let watched = lineup.clone();
+    // The host may watch it as well; one of the two is told.
+    tokio::spawn(async move { watched.condemned().await });
+    (test, lineup)
+}
+
+async fn condemned(lineup: &Lineup) -> Condemned {
+    poll_until(PATIENCE, "the version is condemned", async || lineup.last_condemned().is_some()).await;
+    lineup.last_condemned().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_traps_on_one_event_in_twenty_is_condemned() {
+    let (test, lineup) = host(TRIGGER).await;
+    test.host.load_bytes(parsed(&differing("trap", 20, TRIGGER, "")), version(1)).await.unwrap();
+    let bad = test.host.plugins()[0].version.clone();
+    feed(&test, 301..601).await;
+    let condemned = condemned(&lineup).await;
+    assert_eq!(condemned.version, bad);
+    assert!(condemned.reason.contains("`health.max-failure-rate` allows 1.0 % more"), "{}", condemned.reason);
+    assert!((1..=8).contains(&condemned.events.len()), "{:?}", condemned.events);
+    for event in &condemned.events {
+        let id = event.strip_prefix("events ").unwrap();
+        let entries = test.store.range("events", id.parse().unwrap(), id.parse().unwrap(), 1, false).await.unwrap();
+        let n: u64 = sandbar_tests::host::text(&entries[0], "n").parse().unwrap();
+        assert!(n.is_multiple_of(20), "{n} is not one that traps");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_and_retries_count_and_a_slow_version_is_condemned() {
+    let trigger = "batch = 1\nmax-attempts = 2\nretry-min = \"10ms\"\nretry-max = \"20ms\"";
+    for (differs, every) in [("reject", 10), ("retry", 10), ("slow", 20)] {
+        let (test, lineup) = host(trigger).await;
+        test.host.load_bytes(parsed(&differing(differs, every, trigger, "")), version(1)).await.unwrap();
+        feed(&test, 301..501).await;
+        let condemned = condemned(&lineup).await;
+        let limit = if differs == "slow" { "health.max-latency-ratio" } else { "health.max-failure-rate" };
+        assert!(condemned.reason.contains(limit), "{differs}: {}", condemned.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_as_good_ends_its_probation() {
+    let (test, lineup) = host(TRIGGER).await;
+    let short = plain(TRIGGER, "[health]\nprobation = \"2s\"");
+    test.host.load_bytes(parsed(&short), version(1)).await.unwrap();
+    // One that fails in one of 200, which the limit allows.
+    feed(&test, 301..801).await;
+    test.settled(800).await;
+    let standing = lineup.probation().unwrap();
+    assert_eq!((standing.events, standing.failed, standing.failure_rate_before), (500, 0, 0.0));
+    poll_until(PATIENCE, "its probation ends", async || lineup.probation().is_none()).await;
+    assert_eq!(lineup.last_condemned(), None);
+    // Afterwards it is judged by nobody but those who read dead letters.
+    test.host.load_bytes(parsed(&plain(TRIGGER, "[health]\nprobation = \"0s\"")), version(2)).await.unwrap();
+    assert_eq!(lineup.probation(), None, "the plugin wants no probation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_gets_its_share_and_is_condemned_alone() {
+    let (test, lineup) = host(TRIGGER).await;
+    let tenant = test.host.first().unwrap();
+    tenant.begin_trial(parsed(&plain(TRIGGER, "")), version(1), Trial::Canary { percent: 25 }).await.unwrap();
+    let active = test.host.plugins()[0].version.clone();
+    for n in 0..100 {
+        // One batch each, so that calls are counted and not events.
+        feed(&test, 301 + n..302 + n).await;
+        test.settled(301 + n).await;
+    }
+    let (candidate, trial, standing) = lineup.trial().unwrap();
+    assert_eq!(trial, Trial::Canary { percent: 25 });
+    assert_eq!(standing.unwrap().events, 25, "a quarter of a hundred batches");
+    assert_ne!(candidate.identity().version, active);
+
+    let half = Trial::Canary { percent: 50 };
+    tenant.begin_trial(parsed(&differing("reject", 2, TRIGGER, "")), version(2), half).await.unwrap();
+    feed(&test, 401..1401).await;
+    let condemned = condemned(&lineup).await;
+    assert_eq!(condemned.version, lineup.trial().unwrap().0.identity().version);
+    tenant.end_trial("guest").await.unwrap();
+    assert_eq!(test.host.plugins()[0].version, active);
+    test.settled(1400).await;
+    // Each event was handled by one version, once; the letters carry the one that rejected them.
+    let letters = test.dead().await;
+    let count: u64 = test.value("count:a").await.unwrap().parse().unwrap();
+    assert_eq!(count + letters.len() as u64, 1400);
+    assert!(letters.iter().all(|letter| sandbar_tests::host::text(letter, "version") == condemned.version));
+    feed(&test, 1401..1501).await;
+    test.settled(1500).await;
+    assert_eq!(test.dead().await.len(), letters.len(), "the trial is over");
+}
