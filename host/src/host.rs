@@ -330,12 +330,21 @@ impl Health for Host {
                 "plugins with `on-outage = \"fallback\"` go on in memory; {journal} commits wait to be replayed"
             ));
         }
-        let waiting = plugins.iter().filter(|plugin| !plugin.running);
-        degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
-        let faults = self.tenants.iter().flat_map(|tenant| tenant.faults());
+        let faults = |tenant: &Arc<Tenant>| {
+            let fault = |(plugin, fault)| (tenant.name().to_owned(), plugin, fault);
+            tenant.faults().into_iter().map(fault).collect::<Vec<_>>()
+        };
+        let faults: Vec<(String, String, String)> = self.tenants.iter().flat_map(faults).collect();
         degraded.extend(
-            faults.map(|(plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
+            faults
+                .iter()
+                .map(|(_, plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
         );
+        let told = |plugin: &PluginHealth| {
+            faults.iter().any(|(tenant, name, _)| (tenant, name) == (&plugin.tenant, &plugin.name))
+        };
+        let waiting = plugins.iter().filter(|plugin| !plugin.running && !told(plugin));
+        degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
         let phase = if self.base.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
         HealthReport { phase, store_up, plugins, degraded }
     }

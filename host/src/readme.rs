@@ -49,9 +49,19 @@ fn a_configuration_has_every_key_with_its_default() {
     assert!(all.store.ca_file.is_some() && all.engine.cache_dir.is_some() && all.tenants[0].http_ca_file.is_some());
     assert_eq!((all.dev.feed.len(), all.dev.feed[0].rate), (1, 100));
     assert!(all.store.password.is_some() && all.http.tokens[0].record().is_some());
-    for table in
-        ["", "[store]", "[http]", "[cache]", "[engine]", "[tenant]", "[tenant.grants]", "[dev]", "[[dev.feed]]"]
-    {
+    for table in [
+        "",
+        "[store]",
+        "[http]",
+        "[[http.token]]",
+        "[cache]",
+        "[engine]",
+        "[fleet]",
+        "[tenant]",
+        "[tenant.grants]",
+        "[dev]",
+        "[[dev.feed]]",
+    ] {
         assert_all_named(block, &Config::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());
     }
 }

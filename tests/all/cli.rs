@@ -4,6 +4,7 @@ mod build;
 mod dead;
 mod dev;
 mod feed;
+mod fleet;
 mod locks;
 mod logs;
 mod queues;

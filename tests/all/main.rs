@@ -19,6 +19,7 @@ mod dead_letters;
 mod drain;
 mod exactly_once;
 mod examples;
+mod fleet;
 mod guests;
 mod hammer;
 mod http_in;

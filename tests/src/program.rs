@@ -127,6 +127,11 @@ impl Folder {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed to standard output so far.
     pub fn out(&self) -> String {
         fs::read_to_string(&self.out).expect("what was printed")

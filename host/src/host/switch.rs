@@ -39,6 +39,7 @@ impl Tenant {
                 {
                     let mut state = slot.state.lock();
                     state.before = state.active.replace(loaded);
+                    state.fault = None;
                 }
                 running.replace(self, &manifest, pool).await;
             }
@@ -50,6 +51,7 @@ impl Tenant {
                 tokio::spawn(watch(self.clone(), slot.clone(), running.clone()));
                 state.running = Some(running);
                 state.active = Some(loaded);
+                state.fault = None;
             }
         }
         Ok(())

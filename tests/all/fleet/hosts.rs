@@ -1,0 +1,144 @@
+//! Hosts in processes of their own, which are stopped and killed while something is deployed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandbar::fleet::{Fleet, FleetError, Outcome, Phase, Standing};
+use sandbar_tests::host::PATIENCE;
+use sandbar_tests::{Counted, Group, RedisServer, poll_until};
+
+use super::{PLUGIN, TENANT, cache, deploy, process, runs};
+use crate::replace::{CAMERAS, Feed, redis};
+
+/// Enough instances for all versions of a test.
+const MANY: u32 = 32;
+
+async fn all_run(fleet: &Fleet, number: u64, hosts: &[&String]) {
+    poll_until(PATIENCE, &format!("release {number} runs on all hosts"), async || {
+        let runs = runs(fleet).await;
+        hosts.iter().all(|host| runs.contains(&((*host).clone(), number)))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
+    let server = Arc::new(RedisServer::start());
+    let fleet = Fleet::new(redis(&server).await, "");
+    let cache = cache();
+    let (first, a) = process(&server, &cache, MANY);
+    let (second, b) = process(&server, &cache, MANY);
+    let (third, c) = process(&server, &cache, MANY);
+    fleet.deploy(TENANT, deploy(1)).await.unwrap();
+    all_run(&fleet, 1, &[&a, &b, &c]).await;
+    let feed = Feed::start(&server, 1000);
+
+    let begun = Instant::now();
+    let deployed = fleet.deploy(TENANT, deploy(2)).await.unwrap();
+    let took = begun.elapsed();
+    let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+    let switched = fleet.now_ms().saturating_sub(record.history[0].ended_ms);
+    println!(
+        "3 hosts loaded a release that none had compiled in {took:?}; all had switched {switched} ms after the decision"
+    );
+    assert_eq!(deployed.outcome, Outcome::Active);
+    assert_eq!(deployed.hosts.len(), 3);
+    assert!(deployed.hosts.iter().all(|host| host.standing == Some(Standing::Good)), "{deployed:?}");
+    let begun = Instant::now();
+    fleet.rollback(TENANT, PLUGIN, None, "bob", "").await.unwrap();
+    all_run(&fleet, 1, &[&a, &b, &c]).await;
+    println!("3 hosts went back in {:?}", begun.elapsed());
+
+    // One that is stopped is not waited for, and follows when it goes on.
+    second.pause();
+    poll_until(PATIENCE, "it counts as stopped", async || {
+        fleet.nodes().await.unwrap().iter().any(|node| node.host == b && !node.alive)
+    })
+    .await;
+    let deployed = fleet.deploy(TENANT, deploy(3)).await.unwrap();
+    let stopped = deployed.hosts.iter().filter(|host| !host.alive || host.standing.is_none()).count();
+    assert!(stopped <= 1 && deployed.outcome == Outcome::Active, "{deployed:?}");
+    all_run(&fleet, 3, &[&a, &c]).await;
+    second.resume();
+    let begun = Instant::now();
+    all_run(&fleet, 3, &[&b]).await;
+    println!("a host that was stopped switched {:?} after it went on", begun.elapsed());
+
+    // One that is killed in the middle of a deploy does not hold it up for long.
+    drop(third);
+    let begun = Instant::now();
+    let deployed = fleet.deploy(TENANT, deploy(4)).await.unwrap();
+    println!("a deploy with a host that was just killed took {:?}", begun.elapsed());
+    assert_eq!(deployed.outcome, Outcome::Active);
+    all_run(&fleet, 4, &[&a, &b]).await;
+
+    // One that comes later runs the same.
+    let (fourth, d) = process(&server, &cache, MANY);
+    all_run(&fleet, 4, &[&d]).await;
+
+    let fed = feed.end();
+    Group::new(&server, "events", PLUGIN).settled(PATIENCE * 2);
+    assert_eq!(Counted::of(&server, CAMERAS, 0..fed), Counted::EXACT, "of {fed} events");
+    for host in [first, second, fourth] {
+        assert!(host.terminate());
+    }
+    let alive = fleet.nodes().await.unwrap().into_iter().filter(|node| node.alive).count();
+    assert_eq!(alive, 0, "those that ended have said so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_too_small_is_named() {
+    let server = RedisServer::start();
+    let fleet = Fleet::new(redis(&server).await, "");
+    let cache = cache();
+    let (_large, a) = process(&server, &cache, MANY);
+    let (_small, b) = process(&server, &cache, 1);
+    fleet.deploy(TENANT, deploy(1)).await.unwrap();
+    all_run(&fleet, 1, &[&a, &b]).await;
+    // There is no room for a second version beside the first.
+    let error = fleet.deploy(TENANT, deploy(2)).await.unwrap_err();
+    let FleetError::Refused { hosts, .. } = &error else { panic!("{error}") };
+    assert_eq!(hosts.iter().map(|failure| &failure.host).collect::<Vec<_>>(), [&b]);
+    assert!(error.to_string().contains(&format!("host {b}: the plugin `guest` cannot be started")), "{error}");
+    assert!(runs(&fleet).await.iter().all(|(_, number)| *number == 1));
+    let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+    assert_eq!((record.phase, record.active.unwrap().number), (Phase::Settled, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployer_that_dies_in_the_middle_leaves_the_rest_to_the_hosts() {
+    let server = RedisServer::start();
+    let fleet = Fleet::new(redis(&server).await, "");
+    let cache = cache();
+    let (_first, a) = process(&server, &cache, MANY);
+    let (second, b) = process(&server, &cache, MANY);
+    fleet.deploy(TENANT, deploy(1)).await.unwrap();
+    all_run(&fleet, 1, &[&a, &b]).await;
+    // With a host that does not answer, the deploy waits; and then whoever deploys is gone.
+    second.pause();
+    let dropped = tokio::time::timeout(Duration::from_millis(500), fleet.deploy(TENANT, deploy(2))).await;
+    assert!(dropped.is_err(), "it was waiting");
+    let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+    assert!(matches!(record.phase, Phase::Preparing { .. }), "{record:?}");
+    let busy = fleet.deploy(TENANT, deploy(3)).await.unwrap_err();
+    assert_eq!(busy, FleetError::Busy { number: 2, by: "ada".to_owned() });
+    all_run(&fleet, 2, &[&a]).await;
+    second.resume();
+    all_run(&fleet, 2, &[&b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_hangs_is_ended() {
+    let server = RedisServer::start();
+    let fleet = Fleet::new(redis(&server).await, "");
+    let cache = cache();
+    let (host, id) = process(&server, &cache, MANY);
+    host.pause();
+    // It counts as alive for longer than this waits.
+    let hasty = sandbar::fleet::Deploy { wait: Duration::from_millis(300), ..deploy(1) };
+    let error = fleet.deploy(TENANT, hasty).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("host {id}: it did not answer in time")), "{error}");
+    host.resume();
+    fleet.deploy(TENANT, deploy(2)).await.unwrap();
+    all_run(&fleet, 2, &[&id]).await;
+}
