@@ -91,6 +91,7 @@ impl Policy {
     /// Checks a channel that is to be published to.
     pub fn publish(&self, channel: &str) -> Result<(), NameError> {
         check_name("channel", channel)?;
+        not_reserved(channel)?;
         self.check(channel, "publish to channel", "`publish`", |grants| any(&grants.publish, channel))
     }
 
@@ -155,9 +156,14 @@ fn any(patterns: &[Pattern], name: &str) -> bool {
 /// Checks a key's name, and that it is not one of the host's own.
 fn check_key(key: &str) -> Result<(), NameError> {
     check_name("key", key)?;
-    if key.starts_with(RESERVED_PREFIX) {
+    not_reserved(key)
+}
+
+/// Checks that a name is not one of the host's own.
+fn not_reserved(name: &str) -> Result<(), NameError> {
+    if name.starts_with(RESERVED_PREFIX) {
         return Err(NameError::Denied(format!(
-            "`{key}` is one of the host's own: so is all that begins with `{RESERVED_PREFIX}`"
+            "`{name}` is one of the host's own: so is all that begins with `{RESERVED_PREFIX}`"
         )));
     }
     Ok(())

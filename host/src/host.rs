@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
 use crate::trigger::stream::Protocol;
@@ -80,6 +80,14 @@ pub enum HostError {
         /// Why.
         source: CallError,
     },
+    /// The store cannot keep a tenant below its prefix, as its configuration asks.
+    #[error("the tenant `{tenant}` cannot be given a user of its own: {source}")]
+    Confine {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        source: StoreError,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
     NoTenant(String),
@@ -138,11 +146,13 @@ impl Host {
     }
 
     /// The same with another protocol; only for tests that show what the protocol is for.
-    #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
         let base = Arc::new(Base::new(config, engine, store, protocol));
-        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant)).collect::<Result<_, _>>()?;
+        let mut tenants = Vec::with_capacity(base.config.tenants.len());
+        for tenant in &base.config.tenants {
+            tenants.push(Tenant::new(&base, tenant).await?);
+        }
         Ok(Self { base, tenants })
     }
 
@@ -205,6 +215,10 @@ impl Host {
             tracing::warn!("some locks were not given back; they will expire");
         }
         self.tenants.iter().for_each(Tenant::stop);
+        let leave = futures_util::future::join_all(self.tenants.iter().map(Tenant::leave));
+        if tokio::time::timeout(RELEASE_LIMIT, leave).await.is_err() {
+            tracing::warn!("users of tenants stay in the store, which does not answer");
+        }
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
