@@ -41,8 +41,15 @@ pub struct Tenant {
 
 impl Tenant {
     /// A tenant without plugins.
-    pub(super) fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
-        let store = base.store.clone();
+    pub(super) async fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
+        let store = match config.acl {
+            true => base
+                .store
+                .confine(&config.name, &config.prefix)
+                .await
+                .map_err(|source| HostError::Confine { tenant: config.name.clone(), source })?,
+            false => base.store.clone(),
+        };
         Ok(Self {
             tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
             outbound: base.outbound(config)?,
@@ -250,6 +257,16 @@ impl Tenant {
             }
         };
         futures_util::future::join_all(self.slots().into_iter().map(drained)).await.into_iter().sum()
+    }
+
+    /// Takes back what the store has made for it alone.
+    pub(super) async fn leave(&self) {
+        if !self.config.acl {
+            return;
+        }
+        if let Err(error) = self.store.unconfine().await {
+            tracing::warn!(tenant = self.config.name, %error, "the tenant's user stays in the store");
+        }
     }
 
     /// Ends what is still being loaded into its cache.

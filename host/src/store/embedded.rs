@@ -10,6 +10,7 @@ mod cache;
 mod channels;
 mod collections;
 mod commit;
+mod confine;
 mod delivery;
 mod fences;
 mod glob;
