@@ -44,9 +44,11 @@
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`lock`] | a lock that this host holds, and renews |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
+//! | [`tape`] | what a call read, kept so that it can be run again without a store |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
 //! | [`lineup`] | which versions of a plugin take its calls |
+//! | [`rehearsal`] | a version run over events without effect, and what two versions did differently |
 //! | [`telemetry`] | the numbers that a host tells about itself |
 //! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; what batches have in common, then [`trigger::stream`], [`trigger::queue`] and the others |
@@ -100,10 +102,13 @@ pub mod overlay;
 
 pub mod bindings;
 pub mod guest;
+pub mod tape;
 
 pub mod engine;
 pub mod plugin;
 pub mod pool;
+
+pub mod rehearsal;
 
 pub mod telemetry;
 

@@ -51,6 +51,8 @@ struct Lines {
     last: Vec<String>,
     left: u32,
     left_out: u64,
+    /// Nothing is logged of a call that plays a tape.
+    is_silent: bool,
 }
 
 impl Output {
@@ -63,17 +65,19 @@ impl Output {
             partial: Vec::new(),
             last: Vec::new(),
             left_out: 0,
+            is_silent: false,
         };
         Self(Arc::new(Shared { current: AtomicU32::new(NONE), lines: Mutex::new(lines) }))
     }
 
     /// Begins a call for events with these ids, which may write so many lines.
-    pub(super) fn begin(&self, lines: u32, events: Arc<[String]>) {
+    pub(super) fn begin(&self, lines: u32, events: Arc<[String]>, is_silent: bool) {
         // A single event is the one that is handled, also where the plugin does not say so.
         self.0.current.store(if events.len() == 1 { 0 } else { NONE }, Ordering::Relaxed);
         let mut state = self.0.lines.lock();
         state.left = lines;
         state.left_out = 0;
+        state.is_silent = is_silent;
         state.events = events;
         state.partial.clear();
         state.last.clear();
@@ -116,6 +120,9 @@ impl Output {
 
     fn log(&self, level: Level, context: &str, message: &str) {
         let mut state = self.0.lines.lock();
+        if state.is_silent {
+            return;
+        }
         if state.left == 0 {
             state.left_out = state.left_out.saturating_add(1);
             return;

@@ -9,7 +9,7 @@ impl Host for State {
     async fn subscribers(&mut self, channel: String) -> Result<u64, Error> {
         self.identity.policy.publish(&channel)?;
         let (store, full) = (self.store(), self.prefixed(&channel));
-        let answer = store.subscribers(&full).await;
+        let answer = self.deck.ask(|| format!("pubsub.subscribers {full}"), store.subscribers(&full)).await;
         self.answered(answer)
     }
 

@@ -19,6 +19,7 @@ use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
+use crate::tape::{Chance, Deck, Monotonic, Reel, Wall};
 use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
@@ -35,7 +36,7 @@ const TTL_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 const PARTS_MAX: usize = 1000;
 
 /// Who a plugin is and what it may do; shared by all its instances.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// The tenant's name.
     pub tenant: String,
@@ -65,6 +66,8 @@ pub struct Identity {
     pub tiers: Arc<Tiers>,
     /// The plugin that loads what they miss.
     pub loader: Option<String>,
+    /// What its instances order their tables by; at random where none.
+    pub seed: Option<u128>,
 }
 
 impl Identity {
@@ -94,6 +97,8 @@ pub struct State {
     pub(super) output: Output,
     pub(super) config: WasiConfigVariables,
     pub(super) http: Outgoing,
+    /// Where the tape of the call lies, if there is one.
+    pub(super) deck: Deck,
     /// The request that the call answers; none where it is another call.
     pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
@@ -121,7 +126,15 @@ impl State {
     /// The state of a new instance: no files, no environment, no arguments, no sockets.
     pub fn new(identity: Arc<Identity>) -> Self {
         let output = Output::new(identity.clone());
-        let wasi = WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build();
+        let deck = Deck::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone()).stderr(output.clone());
+        wasi.wall_clock(Wall(deck.clone())).monotonic_clock(Monotonic::new(deck.clone()));
+        wasi.secure_random(Chance(deck.clone())).insecure_random(Chance(deck.clone()));
+        if let Some(seed) = identity.seed {
+            wasi.insecure_random_seed(seed);
+        }
+        let wasi = wasi.build();
         let memory = usize::try_from(identity.limits.memory.as_u64()).unwrap_or(usize::MAX);
         let limits = StoreLimitsBuilder::new()
             .memory_size(memory)
@@ -133,7 +146,8 @@ impl State {
             .build();
         Self {
             config: identity.config.iter().cloned().collect(),
-            http: Outgoing::new(identity.clone()),
+            http: Outgoing::new(identity.clone(), deck.clone()),
+            deck,
             answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), 0, 0),
             identity,
@@ -145,9 +159,14 @@ impl State {
         }
     }
 
-    /// Begins a call.
-    pub fn begin(&mut self, call: Call) {
-        self.output.begin(self.identity.limits.log_lines, call.events.clone());
+    /// Begins a call, which records what it reads, or plays what was recorded, where there is a reel.
+    pub fn begin(&mut self, mut call: Call, reel: Option<Arc<Reel>>) {
+        let playing = reel.as_ref().filter(|reel| reel.is_playing());
+        self.output.begin(self.identity.limits.log_lines, call.events.clone(), playing.is_some());
+        if let Some(reel) = playing {
+            call.go_on_from(reel.before());
+        }
+        self.deck.put(reel);
         self.http.begin(call.deadline);
         self.answering = None;
         self.call = call;

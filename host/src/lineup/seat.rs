@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::conduct::Conduct;
 use super::gate::{self, Fault, Tally};
+use super::shadow::Shadow;
 use super::{Condemned, Trial};
 use crate::manifest::HealthSection;
 use crate::pool::Pool;
+use crate::rehearsal::Side;
+use crate::tape::Tape;
 
 /// A version that is in place, or is tried.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Seat {
     pub(super) probation: Option<Probation>,
     /// How it is tried; none for the active version.
     pub(super) trial: Option<Trial>,
+    /// What compares it, where it is a shadow.
+    pub(super) shadow: Option<Shadow>,
 }
 
 /// A version is being compared.
@@ -58,7 +63,9 @@ impl Seat {
     /// A version that nothing is known of.
     pub(super) fn new(pool: Pool, before: Option<&Arc<Conduct>>, trial: Option<Trial>) -> Self {
         let probation = before.and_then(|before| Probation::of(&pool, before, trial));
-        Self { pool: Arc::new(pool), conduct: Arc::default(), probation, trial }
+        let pool = Arc::new(pool);
+        let shadow = (trial == Some(Trial::Shadow)).then(|| Shadow::begin(pool.clone()));
+        Self { pool, conduct: Arc::default(), probation, trial, shadow }
     }
 
     /// Its probation, while it lasts.
@@ -103,6 +110,8 @@ pub struct Chosen {
     pub(super) seat: Arc<Seat>,
     /// Another version is tried with a share of the calls.
     pub(super) is_shared: bool,
+    /// A version that follows this one without effect.
+    pub(super) shadow: Option<Arc<Seat>>,
 }
 
 impl Deref for Chosen {
@@ -114,6 +123,18 @@ impl Deref for Chosen {
 }
 
 impl Chosen {
+    /// Whether another version follows this one: what it reads is to be recorded then.
+    pub fn is_followed(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Tells the version that follows what this one has committed. Never waits.
+    pub fn lead(&self, tape: Tape, side: Side) {
+        if let Some(shadow) = self.shadow.as_ref().and_then(|seat| seat.shadow.as_ref()) {
+            shadow.offer(tape, side);
+        }
+    }
+
     /// The version answered a call with so many events, or none where it was called for something else.
     pub fn answered(&self, events: usize, took: Duration) {
         self.seat.conduct.answered(events, took);
