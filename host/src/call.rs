@@ -3,8 +3,8 @@
 //! Bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
 //! relied on, with the locks that it holds and the jobs that it took; whether and how they are committed is decided elsewhere.
 
+mod budget;
 mod locks;
-
 mod takes;
 
 use std::collections::HashMap;
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::lock::HeldLock;
 use crate::store::combine::Gathered;
 use crate::store::{Consumer, Effect, Epoch, Lease};
+pub use budget::{Budget, CallLimit};
 pub use takes::{TAKES_MAX, Takes};
 
 pub use locks::{GUARDS_MAX, GivenBack, LOCKS_MAX, Locks, Untakable};
@@ -71,25 +72,19 @@ pub struct Call {
     relied_on: Vec<(String, Option<Bytes>)>,
     /// Jobs taken so far.
     pub taken: Takes,
-    effects_max: u32,
-    effect_bytes_max: u64,
+    /// What it may still use.
+    pub budget: Budget,
+    /// Why it was interrupted; none where it was not.
+    pub interrupted: Option<Interrupted>,
 }
 
-/// A call gathered more than its plugin may.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallLimit {
-    /// Too many writes.
-    #[error("the call has made {0} writes, which is all that `limits.effects` allows")]
-    Effects(u32),
-    /// Too many bytes of writes.
-    #[error("the writes of the call would exceed `limits.effect-bytes` ({0} bytes)")]
-    EffectBytes(u64),
-    /// Too many values relied on.
-    #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
-    ReliedOn,
-    /// Too many takes.
-    #[error("the call has taken jobs {TAKES_MAX} times, which is all that `queue.take` allows")]
-    Takes,
+/// Why a call was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupted {
+    /// Its deadline has passed.
+    Deadline,
+    /// It has held a thread for as long as it may.
+    Cpu,
 }
 
 /// What a call has gathered when it ends.
@@ -109,7 +104,7 @@ pub struct Ended {
 
 impl Call {
     /// A call that begins.
-    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Arc<[String]>, effects: u32, bytes: u64) -> Self {
+    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Arc<[String]>, budget: Budget) -> Self {
         Self {
             deadline,
             behalf,
@@ -126,19 +121,19 @@ impl Call {
             by_key: HashMap::new(),
             relied_on: Vec::new(),
             taken: Takes::default(),
-            effects_max: effects,
-            effect_bytes_max: bytes,
+            budget,
+            interrupted: None,
         }
     }
 
     /// Gathers a write of about so many bytes.
     pub fn write(&mut self, effect: Effect, bytes: usize) -> Result<(), CallLimit> {
-        if self.writes.len() >= usize::try_from(self.effects_max).unwrap_or(usize::MAX) {
-            return Err(CallLimit::Effects(self.effects_max));
+        if self.writes.len() >= usize::try_from(self.budget.effects).unwrap_or(usize::MAX) {
+            return Err(CallLimit::Effects(self.budget.effects));
         }
         let total = self.write_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        if total > self.effect_bytes_max {
-            return Err(CallLimit::EffectBytes(self.effect_bytes_max));
+        if total > self.budget.effect_bytes {
+            return Err(CallLimit::EffectBytes(self.budget.effect_bytes));
         }
         self.write_bytes = total;
         if !self.by_key.is_empty() {
@@ -229,9 +224,11 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Limits;
 
     fn call() -> Call {
-        Call::new(Instant::now(), None, Arc::default(), 3, 100)
+        let limits = Limits { effects: 3, effect_bytes: bytesize::ByteSize(100), ..Limits::default() };
+        Call::new(Instant::now(), None, Arc::default(), Budget::new(&limits))
     }
 
     fn add(key: &str) -> Effect {

@@ -11,18 +11,24 @@
 mod build;
 mod check;
 mod dead;
+mod deploy;
 mod dev;
 mod exit;
 mod feed;
+mod fleet;
 mod locks;
 mod logs;
+mod nodes;
+mod plugins;
 mod queues;
+mod rollback;
 mod run;
 mod schedules;
 mod screen;
 mod serving;
 mod setup;
 mod signals;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +100,16 @@ enum Command {
     Locks(locks::Arguments),
     /// Tell when schedules run, and what became of their last runs
     Schedules(schedules::Arguments),
+    /// Make, list, rotate and revoke tokens of the HTTP API
+    Token(token::Arguments),
+    /// Have all hosts of the fleet run a plugin
+    Deploy(deploy::Arguments),
+    /// Tell which versions of plugins the fleet runs, has run and tries
+    Plugins(plugins::Arguments),
+    /// Have all hosts of the fleet run an older version of a plugin again
+    Rollback(rollback::Arguments),
+    /// Tell which hosts the fleet has, and what they cannot run
+    Nodes(nodes::Arguments),
 }
 
 impl Command {
@@ -139,6 +155,11 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Queues(arguments) => queues::run(arguments, global, screen).await,
         Command::Locks(arguments) => locks::run(arguments, global, screen).await,
         Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,
+        Command::Token(arguments) => token::run(arguments, global, screen).await,
+        Command::Deploy(arguments) => deploy::run(arguments, global, screen).await,
+        Command::Plugins(arguments) => plugins::run(arguments, global, screen).await,
+        Command::Rollback(arguments) => rollback::run(arguments, global, screen).await,
+        Command::Nodes(arguments) => nodes::run(&arguments, global, screen).await,
     }
 }
 

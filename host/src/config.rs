@@ -2,15 +2,24 @@
 //!
 //! Pure: text in, a checked [`Config`] out. Unknown keys are refused. Every default is written at its field.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 
+use crate::secret::{SecretError, Sources};
+
+mod fleet;
+mod http;
+mod quota;
+mod store;
 mod tenant;
 
+pub use fleet::FleetConfig;
+pub use http::{HttpConfig, TokenConfig};
+pub use quota::QuotaConfig;
+pub use store::StoreConfig;
 pub use tenant::{TENANTS_MAX, TenantConfig};
 
 /// The configuration of a host.
@@ -30,11 +39,16 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How components run.
     pub engine: EngineConfig,
+    /// Which other hosts it runs the same plugins as.
+    pub fleet: FleetConfig,
     /// On whose behalf plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
     #[serde(rename = "tenant", deserialize_with = "tenant::one_or_many")]
     pub tenants: Vec<TenantConfig>,
     /// What only `sandbar dev` reads.
     pub dev: DevConfig,
+    /// What the paths of secrets are relative to: the folder of the configuration; by default that in which the process runs.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl Default for Config {
@@ -46,55 +60,11 @@ impl Default for Config {
             http: HttpConfig::default(),
             cache: CacheConfig::default(),
             engine: EngineConfig::default(),
+            fleet: FleetConfig::default(),
             tenants: vec![TenantConfig::default()],
             dev: DevConfig::default(),
+            folder: PathBuf::new(),
         }
-    }
-}
-
-/// Where the primitives live.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct StoreConfig {
-    /// `redis://`, `rediss://` (TLS) or `unix://` with user, password and database as usual, or `embedded`; default
-    /// `redis://127.0.0.1:6379`. The flag `--redis-url` and the variable `REDIS_URL` go before it.
-    pub url: String,
-    /// Private connections for commits, 1 to 64; default 4.
-    pub commit_connections: u32,
-    /// Shared connections for everything else that is sent, 1 to 16; default 2.
-    pub shared_connections: u32,
-    /// How long an answer may take before the connection is given up; default 5 s.
-    #[serde(with = "humantime_serde")]
-    pub response_timeout: Duration,
-    /// A file with the certificates of authorities to trust instead of the built-in ones, PEM; default none.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379".to_owned(),
-            commit_connections: 4,
-            shared_connections: 2,
-            response_timeout: Duration::from_secs(5),
-            ca_file: None,
-        }
-    }
-}
-
-/// Where the host answers.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct HttpConfig {
-    /// The address; default 127.0.0.1:7070.
-    pub listen: SocketAddr,
-    /// Connections at one time, 1 to 100,000; default 1,024. The next one waits to be accepted.
-    pub connections: u32,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)), connections: 1024 }
     }
 }
 
@@ -180,9 +150,16 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a configuration.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Syntax(syntax(text, &error)))?;
         config.check()?;
+        config.store.take_url();
         Ok(config)
+    }
+
+    /// Reads what it refers to, in the environment and in files. Blocks.
+    pub fn resolve(&mut self, sources: &dyn Sources) -> Result<(), SecretError> {
+        self.store.resolve(sources)?;
+        self.http.tokens.iter_mut().try_for_each(|token| token.resolve(sources))
     }
 
     /// The folders of all plugins, with the tenants that they belong to.
@@ -202,7 +179,7 @@ impl Config {
         };
         within("store.commit-connections", self.store.commit_connections, 1, 64)?;
         within("store.shared-connections", self.store.shared_connections, 1, 16)?;
-        within("http.connections", self.http.connections, 1, 100_000)?;
+        self.http.check()?;
         within("engine.instances", self.engine.instances, 1, 10_000)?;
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.store.response_timeout) {
             let reason = "it is not within 100ms to 10m".to_owned();
@@ -216,7 +193,8 @@ impl Config {
             let reason = "it is longer than 1h".to_owned();
             return Err(ConfigError::Value { field: "shutdown-grace", reason });
         }
-        tenant::check(&self.tenants)?;
+        self.fleet.check()?;
+        tenant::check(&self.tenants, &self.fleet.prefix)?;
         for feed in &self.dev.feed {
             within("dev.feed.rate", feed.rate, 1, 1_000_000)?;
             if feed.file.is_some() == feed.command.is_some() {
@@ -228,9 +206,35 @@ impl Config {
     }
 }
 
+/// What is wrong, with its place: the line is shown, unless an address or a password may be on it.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let line = text.lines().nth(before.matches('\n').count()).unwrap_or_default();
+    if !line.contains("://") && !line.contains("password") {
+        return error.to_string();
+    }
+    let number = before.matches('\n').count() + 1;
+    format!("TOML parse error at line {number}, which is not shown: it may have a password in it\n{}", error.message())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_with_a_password_is_not_shown() {
+        let error = |text: &str| Config::parse(text).unwrap_err().to_string();
+        for text in [
+            "[store]\nurl = \"redis://u:hunter2@h",
+            "[store]\nurl = \"redis://u:hunter2@h\" x",
+            "[store]\npassword = [\"hunter2\"]",
+            "[store]\nurl = [\"redis://u:hunter2@h\"]",
+        ] {
+            let shown = error(text);
+            assert!(shown.contains("line 2") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
 
     #[test]
     fn an_empty_file_is_the_defaults() {

@@ -9,6 +9,10 @@ use serde::Deserialize;
 use crate::address::{self, Block};
 use crate::pattern::Pattern;
 
+mod tenant;
+
+pub use tenant::{Primitive, TenantGrants};
+
 /// The most bytes in a key, a channel or a stream's name.
 pub const NAME_BYTES_MAX: usize = 1024;
 
@@ -87,6 +91,7 @@ impl Policy {
     /// Checks a channel that is to be published to.
     pub fn publish(&self, channel: &str) -> Result<(), NameError> {
         check_name("channel", channel)?;
+        check_reserved(channel)?;
         self.check(channel, "publish to channel", "`publish`", |grants| any(&grants.publish, channel))
     }
 
@@ -151,9 +156,14 @@ fn any(patterns: &[Pattern], name: &str) -> bool {
 /// Checks a key's name, and that it is not one of the host's own.
 fn check_key(key: &str) -> Result<(), NameError> {
     check_name("key", key)?;
-    if key.starts_with(RESERVED_PREFIX) {
+    check_reserved(key)
+}
+
+/// Checks that a name is not one of the host's own, on whose channels hosts hear of each other.
+fn check_reserved(name: &str) -> Result<(), NameError> {
+    if name.starts_with(RESERVED_PREFIX) {
         return Err(NameError::Denied(format!(
-            "`{key}` is one of the host's own: so is all that begins with `{RESERVED_PREFIX}`"
+            "`{name}` is one of the host's own: so is all that begins with `{RESERVED_PREFIX}`"
         )));
     }
     Ok(())
@@ -222,6 +232,7 @@ mod tests {
         for key in ["sandbar:fence:s:g:c", "sandbar:"] {
             assert!(matches!(all.read(key), Err(NameError::Denied(_))), "{key}");
             assert!(matches!(all.write(key), Err(NameError::Denied(_))), "{key}");
+            assert!(matches!(all.publish(key), Err(NameError::Denied(_))), "{key}");
         }
         assert!(all.write("sandbarring").is_ok());
     }

@@ -16,6 +16,7 @@ mod state;
 mod stream;
 mod taped;
 mod transaction;
+mod weight;
 
 pub(crate) use incoming::add_to_linker;
 pub use incoming::{Answering, Refusal, commit};
@@ -24,7 +25,6 @@ pub(crate) use logging::Occasion;
 pub use state::{Identity, State};
 
 use crate::bindings::sandbar::plugin::types::Error;
-use crate::call::CallLimit;
 use crate::grants::NameError;
 use crate::store::StoreError;
 
@@ -34,12 +34,6 @@ impl From<NameError> for Error {
             NameError::Invalid(text) => Self::Invalid(text),
             NameError::Denied(text) => Self::Denied(text),
         }
-    }
-}
-
-impl From<CallLimit> for Error {
-    fn from(limit: CallLimit) -> Self {
-        Self::Limit(limit.to_string())
     }
 }
 

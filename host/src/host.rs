@@ -4,7 +4,12 @@
 //! one instant on, and the old one goes when its last batch is done. It does not know how events are delivered.
 
 mod base;
+mod follow;
+mod follower;
 mod running;
+mod settings;
+mod slot;
+mod switch;
 mod tenant;
 mod trial;
 
@@ -12,19 +17,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
 use crate::config::Config;
 use crate::engine::{Engine, EngineError};
+use crate::fleet::{Fleet, FleetError, Past, Release};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
 use crate::lineup::Lineup;
 use crate::manifest::{Manifest, ManifestError};
 use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
+use crate::secret::SecretError;
 use crate::store::Store;
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
 use crate::trigger::stream::Protocol;
 use base::Base;
+use follower::Follower;
 pub use tenant::Tenant;
 
 /// What a plugin's manifest is called.
@@ -38,7 +49,9 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 pub struct Host {
     base: Arc<Base>,
     /// In the order of the configuration; at least one.
-    tenants: Vec<Tenant>,
+    tenants: Vec<Arc<Tenant>>,
+    /// What follows the fleet, once the host has joined.
+    follower: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why a host could not start, or could not load a plugin.
@@ -88,6 +101,14 @@ pub enum HostError {
         /// The plugin.
         plugin: String,
     },
+    /// A text of its configuration is not where it should be, or may not be referred to.
+    #[error("the plugin `{plugin}` cannot be configured: {source}")]
+    Secret {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        source: SecretError,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
     NoTenant(String),
@@ -100,6 +121,24 @@ pub enum HostError {
         route: String,
         /// Who has it.
         other: String,
+    },
+    /// The store has no bytes of a release.
+    #[error("the component of the plugin `{plugin}` cannot be had: {reason}")]
+    Component {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store has other bytes than those that were deployed.
+    #[error("the component of the plugin `{plugin}` is damaged: its digest is `{found}`, and not `{wanted}`")]
+    Digest {
+        /// The plugin.
+        plugin: String,
+        /// What was deployed.
+        wanted: String,
+        /// What there is.
+        found: String,
     },
     /// The host is shutting down.
     #[error("the host is shutting down")]
@@ -114,7 +153,7 @@ pub enum HostError {
     },
 }
 
-/// A plugin that is loaded.
+/// A plugin that runs.
 #[derive(Debug, Clone)]
 pub struct PluginStatus {
     /// Its name.
@@ -127,6 +166,14 @@ pub struct PluginStatus {
     pub metrics: PluginMetrics,
     /// Its versions.
     pub lineup: Arc<Lineup>,
+    /// The release that is its active version; number 0 for a version of the host's own, from a folder or from memory.
+    pub release: Arc<Release>,
+    /// The release that is tried beside it.
+    pub tried: Option<Arc<Release>>,
+    /// Why it does not run what is deployed, where it does not.
+    pub fault: Option<String>,
+    /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
+    pub history: Vec<Past>,
 }
 
 /// How a shutdown ended.
@@ -152,29 +199,52 @@ impl Host {
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
         let base = Arc::new(Base::new(config, engine, store, protocol));
-        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant)).collect::<Result<_, _>>()?;
-        Ok(Self { base, tenants })
+        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant).map(Arc::new));
+        let tenants = tenants.collect::<Result<_, _>>()?;
+        Ok(Self { base, tenants, follower: Mutex::default() })
     }
 
     /// Its tenants, in the order of the configuration.
-    pub fn tenants(&self) -> &[Tenant] {
+    pub fn tenants(&self) -> &[Arc<Tenant>] {
         &self.tenants
     }
 
     /// The tenant of a name.
-    pub fn tenant(&self, name: &str) -> Result<&Tenant, HostError> {
+    pub fn tenant(&self, name: &str) -> Result<&Arc<Tenant>, HostError> {
         let found = self.tenants.iter().find(|tenant| tenant.name() == name);
         found.ok_or_else(|| HostError::NoTenant(name.to_owned()))
     }
 
     /// The first tenant, which most hosts have alone.
-    pub fn first(&self) -> Result<&Tenant, HostError> {
+    pub fn first(&self) -> Result<&Arc<Tenant>, HostError> {
         self.tenants.first().ok_or_else(|| HostError::NoTenant(String::new()))
     }
 
     /// The engine, for looking at components.
     pub fn engine(&self) -> &Engine {
         &self.base.engine
+    }
+
+    /// Joins the fleet of its store: loads what is deployed there, and follows from then on. `listen` is where the host answers over HTTP.
+    /// Fails where the store cannot be asked. Join before folders are loaded, so that no event meets a version that is not the fleet's.
+    pub async fn join_fleet(&self, listen: Option<String>) -> Result<(), FleetError> {
+        let fleet = Fleet::new(self.base.store.clone(), &self.base.config.fleet.prefix);
+        if self.base.fleet.set(fleet.clone()).is_err() {
+            return Ok(());
+        }
+        let follower = Follower::join(&self.base, &self.tenants, fleet, listen).await?;
+        *self.follower.lock() = Some(tokio::spawn(follower.run()));
+        Ok(())
+    }
+
+    /// The fleet that it has joined.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.base.fleet.get()
+    }
+
+    /// The id by which the fleet knows it.
+    pub fn id(&self) -> &str {
+        &self.base.name
     }
 
     /// Loads the plugin of a folder for the first tenant; see [`Tenant::load`].
@@ -194,14 +264,14 @@ impl Host {
 
     /// The plugins of all tenants that are loaded, by name.
     pub fn plugins(&self) -> Vec<PluginStatus> {
-        self.tenants.iter().flat_map(Tenant::plugins).collect()
+        self.tenants.iter().flat_map(|tenant| tenant.plugins()).collect()
     }
 
     /// Takes no more events, finishes what was taken within the grace time, and ends.
     pub async fn shutdown(&self) -> Drained {
         self.base.routes.close();
         self.base.stop.cancel();
-        let drain = futures_util::future::join_all(self.tenants.iter().map(Tenant::drained));
+        let drain = futures_util::future::join_all(self.tenants.iter().map(|tenant| tenant.drained()));
         tokio::pin!(drain);
         let ended = tokio::select! {
             ended = &mut drain => ended,
@@ -214,7 +284,11 @@ impl Host {
         if tokio::time::timeout(RELEASE_LIMIT, self.base.store.released()).await.is_err() {
             tracing::warn!("some locks were not given back; they will expire");
         }
-        self.tenants.iter().for_each(Tenant::stop);
+        self.tenants.iter().for_each(|tenant| tenant.stop());
+        let follower = self.follower.lock().take();
+        if let Some(Err(error)) = async { Some(follower?.await) }.await {
+            tracing::error!(%error, "the task that follows the fleet failed");
+        }
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
@@ -227,19 +301,19 @@ impl Drop for Host {
         // A host that is dropped without a shutdown leaves its batches to be redelivered.
         self.base.stop.cancel();
         self.base.give_up.cancel();
-        self.tenants.iter().for_each(Tenant::stop);
+        self.tenants.iter().for_each(|tenant| tenant.stop());
     }
 }
 
 impl Health for Host {
     fn health(&self) -> HealthReport {
-        let plugins: Vec<PluginHealth> = self.tenants.iter().flat_map(Tenant::health).collect();
+        let plugins: Vec<PluginHealth> = self.tenants.iter().flat_map(|tenant| tenant.health()).collect();
         let store_up = self.base.store.is_available();
         let mut degraded = Vec::new();
         if !store_up {
             degraded.push("the store does not answer: triggers wait".to_owned());
         }
-        let journals: Vec<usize> = self.tenants.iter().filter_map(Tenant::journal).collect();
+        let journals: Vec<usize> = self.tenants.iter().filter_map(|tenant| tenant.journal()).collect();
         if !journals.is_empty() {
             let journal: usize = journals.iter().sum();
             degraded.push(format!(
@@ -248,6 +322,10 @@ impl Health for Host {
         }
         let waiting = plugins.iter().filter(|plugin| !plugin.running);
         degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
+        let faults = self.tenants.iter().flat_map(|tenant| tenant.faults());
+        degraded.extend(
+            faults.map(|(plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
+        );
         let phase = if self.base.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
         HealthReport { phase, store_up, plugins, degraded }
     }

@@ -39,21 +39,27 @@
 //! | --- | --- |
 //! | [`config`], [`manifest`] | `sandbar.toml` and `plugin.toml`: text in, checked values with documented defaults out |
 //! | [`grants`], [`pattern`], [`address`] | what a plugin may touch |
+//! | [`secret`] | texts that are not to be seen, and where they stand |
+//! | [`token`] | who may use the API, and for what |
 //! | [`store`] | the contract of a store: keys, streams, queues, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
 //! | [`lock`] | a lock that this host holds, and renews |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
+//! | [`fair`], [`quota`] | whose turn it is to run, and what tenants and plugins have used of a host |
 //! | [`tape`] | what a call read, kept so that it can be run again without a store |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
-//! | [`lineup`] | which versions of a plugin take its calls |
 //! | [`rehearsal`] | a version run over events without effect, and what two versions did differently |
+//! | [`lineup`] | which versions of a plugin take its calls |
+//! | [`fleet`] | the releases that all hosts of a fleet run: deployed, followed, taken back |
 //! | [`telemetry`] | the numbers that a host tells about itself |
 //! | [`tiers`] | values read through memory, the store and a plugin that loads them |
 //! | [`trigger`] | events from their source to the plugin to the commit; what batches have in common, then [`trigger::stream`], [`trigger::queue`] and the others |
 //! | [`http`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`host`] | composes all of these, and owns their lives: load, replace, drain |
+//! | [`desk`] | what operators do: dead letters, queues, locks, schedules |
+//! | [`api`] | the HTTP API below `/api/v1`: who may do what, and how it is told |
 //! | [`builder`] | makes components with cargo; nothing of a host depends on it |
 //! | [`cli`] | the commands: arguments, environment, output, exit codes |
 //!
@@ -74,7 +80,7 @@
 //! - **`config`, `manifest`, `grants`, `pattern`, `overlay`, `store::combine`, `trigger::backoff`, `trigger::dead_letter` are pure**: no I/O, no
 //!   clock, no tokio.
 //! - **Only `store::redis` knows the `redis` crate**, only `engine` and `engine/cache.rs` make code out of bytes, only `bindings` is generated, only
-//!   `engine/cache.rs` has `unsafe` (one line), only `cli` reads arguments or the environment, prints, or ends the process.
+//!   `engine/cache.rs` has `unsafe` (one line), only `cli` reads arguments, only `cli` and `secret::machine` the environment, only `cli` prints or ends the process.
 //! - **No host knows another.** There is no leader and no membership; hosts meet in consumer groups, fences and nothing else, and their clocks
 //!   need not agree.
 //! - **Absent on purpose**: files, sockets and the environment for plugins; a lock around a plugin's instance; a global but the recorder of
@@ -88,6 +94,8 @@ pub mod manifest;
 pub mod address;
 pub mod grants;
 pub mod pattern;
+pub mod secret;
+pub mod token;
 
 pub mod store;
 
@@ -99,6 +107,9 @@ pub mod outbound;
 pub mod call;
 pub mod lock;
 pub mod overlay;
+
+pub mod fair;
+pub mod quota;
 
 pub mod bindings;
 pub mod guest;
@@ -114,6 +125,8 @@ pub mod telemetry;
 
 pub mod lineup;
 
+pub mod fleet;
+
 pub mod tiers;
 
 pub mod trigger;
@@ -121,6 +134,8 @@ pub mod trigger;
 pub mod http;
 
 pub mod host;
+
+pub mod desk;
 
 pub mod builder;
 

@@ -166,8 +166,8 @@ impl Lineup {
         self.last_condemned.lock().clone()
     }
 
-    /// Waits until a version on probation (the active one, or a candidate) is found not good enough, and tells it once. Nothing is looked
-    /// at while no version is on probation. Cancel-safe.
+    /// Waits until a version on probation (the active one, or a candidate) is found not good enough; at once while such a version is in
+    /// place or tried. Nothing is looked at while no version is on probation. Cancel-safe.
     pub async fn condemned(&self) -> Condemned {
         loop {
             let changed = self.changed.notified();
@@ -178,6 +178,9 @@ impl Lineup {
                     count_condemned(seat, fault.kind());
                     *self.last_condemned.lock() = Some(condemned.clone());
                     return condemned;
+                }
+                if let Some(condemned) = seat.condemned() {
+                    return condemned.clone();
                 }
                 is_quiet &= !note(seat);
             }

@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::grants::{Grants, check_name};
+use crate::secret::Setting;
 
 mod cache;
 mod channel;
@@ -59,9 +60,9 @@ pub struct Manifest {
     /// What a new version of it must keep to.
     #[serde(default)]
     pub health: HealthSection,
-    /// What it reads through `wasi:config/store`.
+    /// What it reads through `wasi:config/store`: texts, or where they stand.
     #[serde(default)]
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<String, Setting>,
 }
 
 /// What becomes of a plugin's calls while the store is away. Deliveries of streams and queues wait for the store in any case.
@@ -98,6 +99,22 @@ pub struct Limits {
     pub http_request_bytes: ByteSize,
     /// Bytes of the body that answers it, up to 1 GiB; default 16 MiB.
     pub http_response_bytes: ByteSize,
+    /// CPU time of one call, 1 ms to 1 h; by default as long as its deadline.
+    #[serde(with = "humantime_serde")]
+    pub cpu: Option<Duration>,
+    /// Calls of one call to the host, 1 to 100,000,000; default 100,000. Each key of a call that names many counts as one.
+    pub host_calls: u32,
+    /// Keys and channels that one call names, each counted once, 1 to 1,000,000; default 10,000.
+    pub keys: u32,
+    /// Bytes that the store answers to one call, up to 4 GiB; default 64 MiB.
+    pub read_bytes: ByteSize,
+    /// Calls in flight on one host, 1 to 10,000; default 64.
+    pub calls: u32,
+    /// Events that the plugin is called for in a second on one host, 1 to 10,000,000; default no limit. Streams, queues and schedules wait,
+    /// requests are answered 429, messages of channels are dropped.
+    pub events_per_second: Option<u32>,
+    /// Bytes of the log lines of one call; default 256 KiB. A line is cut to 4 KiB, and what comes after that is left out.
+    pub log_bytes: ByteSize,
     /// Outgoing requests that one instance has under way at a time, 1 to 1,000; default 16.
     pub http_requests: u32,
 }
@@ -112,6 +129,13 @@ impl Default for Limits {
             effect_bytes: ByteSize::mib(64),
             calls_per_instance: 10_000,
             log_lines: 100,
+            cpu: None,
+            host_calls: 100_000,
+            keys: 10_000,
+            read_bytes: ByteSize::mib(64),
+            calls: 64,
+            events_per_second: None,
+            log_bytes: ByteSize::kib(256),
             http_request_bytes: ByteSize::mib(16),
             http_response_bytes: ByteSize::mib(16),
             http_requests: 16,
@@ -178,6 +202,15 @@ impl Manifest {
         within("limits.effects", limits.effects.into(), 1, 1_000_000)?;
         within("limits.effect-bytes", limits.effect_bytes.as_u64(), 1, 1 << 30)?;
         within("limits.calls-per-instance", limits.calls_per_instance.into(), 1, u32::MAX.into())?;
+        limits.cpu.map_or(Ok(()), |cpu| within("limits.cpu (ms)", millis(cpu), 1, 3_600_000))?;
+        within("limits.host-calls", limits.host_calls.into(), 1, 100_000_000)?;
+        within("limits.keys", limits.keys.into(), 1, 1_000_000)?;
+        within("limits.read-bytes", limits.read_bytes.as_u64(), 1, 4 << 30)?;
+        within("limits.calls", limits.calls.into(), 1, 10_000)?;
+        limits
+            .events_per_second
+            .map_or(Ok(()), |rate| within("limits.events-per-second", rate.into(), 1, 10_000_000))?;
+        within("limits.log-bytes", limits.log_bytes.as_u64(), 0, 1 << 30)?;
         within("limits.http-request-bytes", limits.http_request_bytes.as_u64(), 0, 1 << 30)?;
         within("limits.http-response-bytes", limits.http_response_bytes.as_u64(), 0, 1 << 30)?;
         within("limits.http-requests", limits.http_requests.into(), 1, 1000)

@@ -6,12 +6,15 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{InstancePre, types::ComponentItem};
 
 use crate::engine::Engine;
+use crate::grants::Primitive;
 use crate::guest::State;
 use crate::manifest::Manifest;
 
 mod exports;
+mod granted;
 
 pub(crate) use exports::{Exported, Exports};
+pub use granted::check_grants;
 
 /// The largest component.
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
@@ -40,6 +43,8 @@ pub struct Version {
     pub digest: Arc<str>,
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
+    /// What it imports of what a tenant may refuse.
+    imported: Arc<[(Primitive, String)]>,
 }
 
 impl std::fmt::Debug for Version {
@@ -65,6 +70,9 @@ pub enum LoadError {
         /// Why it does not get it, and what to do.
         reason: String,
     },
+    /// The tenant does not grant what it needs.
+    #[error("{0}")]
+    NotGranted(String),
     /// A trigger needs an export that the component does not have.
     #[error("the manifest has a {trigger} trigger, but the component does not export `{export}`")]
     Export {
@@ -151,14 +159,15 @@ pub fn load(engine: &Engine, bytes: &[u8], manifest: &Manifest) -> Result<Versio
     if manifest.cache.loader.as_ref() == Some(&manifest.name) && !exports.has_loader() {
         return Err(LoadError::Loader { export: exports::LOADER });
     }
-    Ok(Version { digest: inspection.digest.into(), pre, exports })
+    let imported = granted::imported(&inspection).into();
+    Ok(Version { digest: inspection.digest.into(), pre, exports, imported })
 }
 
 fn look(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, wasmtime::component::Component), LoadError> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge(bytes.len()));
     }
-    let digest = hex(&Sha256::digest(bytes));
+    let digest = digest(bytes);
     let component = engine.compile(bytes, &digest).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))?;
     let shape = component.component_type();
     let imports = shape
@@ -198,6 +207,7 @@ fn judge(name: &str, item: &ComponentItem) -> Verdict {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of bytes, in hexadecimal: the name of a version.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

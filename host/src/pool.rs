@@ -4,6 +4,7 @@
 //! ends in any other way than well: then its store is thrown away, because nothing in it can be relied on. How many calls run at
 //! the same time is the caller's bound; idle instances are never more than have run at once.
 
+mod idle;
 mod incoming;
 
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use wasmtime::{Store, Trap, UpdateDeadline};
@@ -19,17 +19,19 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use crate::call::{Behalf, Call, Ended, Lineage};
-use crate::engine::EPOCH_TICK;
+use crate::call::{Behalf, Budget, Call, Ended, Interrupted, Lineage};
+use crate::fair::Meter;
 use crate::guest::{Identity, Occasion, State};
 use crate::plugin::{Exported, Version};
+use crate::quota::{CallTurn, Exhausted};
 use crate::tape::Reel;
 
+use idle::Idle;
 pub use incoming::Answer;
 
 /// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then, where
 /// epochs do not reach it.
-const DEADLINE_SLACK: Duration = EPOCH_TICK.saturating_mul(3);
+const DEADLINE_SLACK: Duration = Duration::from_millis(30);
 /// What one call to the host may carry beside the largest value: names, and the lists around them.
 const HOSTCALL_SLACK_BYTES: u64 = 4 << 20;
 
@@ -38,13 +40,14 @@ const HOSTCALL_SLACK_BYTES: u64 = 4 << 20;
 pub struct Pool {
     identity: Arc<Identity>,
     version: Version,
-    idle: Mutex<Vec<Instance>>,
+    idle: Arc<Idle>,
     busy: AtomicUsize,
 }
 
 struct Instance {
     store: Store<State>,
     exports: Exported,
+    meter: Arc<Meter>,
     calls: u32,
 }
 
@@ -63,6 +66,9 @@ pub enum CallError {
     /// The call took longer than `limits.deadline`.
     #[error("the call took longer than `limits.deadline` ({0:?})")]
     Deadline(Duration),
+    /// The call held a thread for longer than `limits.cpu`.
+    #[error("the call used more CPU time than `limits.cpu` ({0:?})")]
+    Cpu(Duration),
     /// The instance grew beyond `limits.memory`.
     #[error("the instance grew beyond `limits.memory` ({0} bytes)")]
     Memory(u64),
@@ -80,6 +86,9 @@ pub enum CallError {
     /// No instance could be made; says nothing about the events.
     #[error("no instance could be made: {0}")]
     NoInstance(String),
+    /// The plugin or its tenant has no more of something; says nothing about the events.
+    #[error(transparent)]
+    Exhausted(Exhausted),
 }
 
 impl CallError {
@@ -92,6 +101,23 @@ impl CallError {
             Self::Failed(_) => "error",
             Self::Malformed { .. } => "malformed",
             Self::NoInstance(_) => "no-instance",
+            Self::Cpu(_) => "cpu",
+            Self::Exhausted(_) => "exhausted",
+        }
+    }
+
+    /// Whether it says nothing about the events: the call may be made again.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::NoInstance(_) | Self::Exhausted(_))
+    }
+
+    /// The limit of the call that it met.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Deadline(_) => Some("limits.deadline"),
+            Self::Cpu(_) => Some("limits.cpu"),
+            Self::Memory(_) => Some("limits.memory"),
+            _ => None,
         }
     }
 }
@@ -99,7 +125,8 @@ impl CallError {
 impl Pool {
     /// A pool without instances.
     pub fn new(identity: Arc<Identity>, version: Version) -> Self {
-        Self { identity, version, idle: Mutex::default(), busy: AtomicUsize::new(0) }
+        let idle = Idle::new(identity.quota.clone());
+        Self { identity, version, idle, busy: AtomicUsize::new(0) }
     }
 
     /// The same version with instances that are each new, and alike: what they do is the same each time.
@@ -123,14 +150,24 @@ impl Pool {
 
     /// How many instances are idle, and how many are serving a call.
     pub fn counts(&self) -> (usize, usize) {
-        (self.idle.lock().len(), self.busy.load(Ordering::Relaxed))
+        (self.idle.len(), self.busy.load(Ordering::Relaxed))
     }
 
     /// Makes one instance, so that a plugin that cannot even start is found before it gets events.
     pub async fn warm(&self) -> Result<(), CallError> {
         let instance = self.instantiate().await?;
-        self.idle.lock().push(instance);
+        self.idle.keep(instance);
         Ok(())
+    }
+
+    /// Waits until so many events may be handled.
+    pub async fn admit(&self, events: usize) {
+        self.identity.quota.admit(events).await;
+    }
+
+    /// Whether so many events may be handled now; if so they count.
+    pub fn try_admit(&self, events: usize) -> Result<(), Exhausted> {
+        self.identity.quota.try_admit(events)
     }
 
     /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
@@ -150,8 +187,9 @@ impl Pool {
         };
         let mut running = self.begin(behalf, ids, self.identity.limits.deadline, reel).await?;
         running.occasion(kind, events.first().map_or("", |event| event.source));
-        let (store, exports, limit) = running.parts();
-        let answer = timeout(limit, async { export(exports.handler.as_ref())?.call_handle(store, events).await }).await;
+        let (store, exports, meter, limit) = running.parts();
+        let call = async { export(exports.handler.as_ref())?.call_handle(store, events).await };
+        let answer = timeout(limit, self.run(meter, call)).await;
         let (outcomes, ended) = self.end(running, answer)?;
         fits(outcomes.len(), events.len(), &ended)?;
         Ok((outcomes, ended))
@@ -167,19 +205,22 @@ impl Pool {
         let mut running = self.begin(None, Arc::default(), deadline, None).await?;
         running.occasion("schedule", tick.trigger);
         running.instance.store.data_mut().call().rely_always_on(relied_on);
-        let (store, exports, limit) = running.parts();
-        let answer = timeout(limit, async { export(exports.schedule.as_ref())?.call_tick(store, tick).await }).await;
+        let (store, exports, meter, limit) = running.parts();
+        let call = async { export(exports.schedule.as_ref())?.call_tick(store, tick).await };
+        let answer = timeout(limit, self.run(meter, call)).await;
         let ((), ended) = self.end(running, answer)?;
         Ok(ended)
     }
 
     /// Has the plugin load keys for `cache.fetch`.
     pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
-        let mut running = self.begin(None, Arc::default(), self.identity.limits.deadline, None).await?;
+        // A call that waits for this one has a turn, so this one must not wait for another.
+        let mut running = self.begin_in(None, None, Arc::default(), self.identity.limits.deadline, None).await?;
         running.occasion("loader", "");
         running.instance.store.data_mut().call().lineage = lineage;
-        let (store, exports, limit) = running.parts();
-        let answer = timeout(limit, async { export(exports.loader.as_ref())?.call_load(store, keys).await }).await;
+        let (store, exports, meter, limit) = running.parts();
+        let call = async { export(exports.loader.as_ref())?.call_load(store, keys).await };
+        let answer = timeout(limit, self.run(meter, call)).await;
         let (loaded, ended) = self.end(running, answer)?;
         fits(loaded.len(), keys.len(), &ended)?;
         Ok((loaded, ended))
@@ -193,21 +234,40 @@ impl Pool {
         deadline: Duration,
         reel: Option<Arc<Reel>>,
     ) -> Result<Running<'_>, (CallError, bool)> {
+        let turn = self.identity.quota.call().await.map_err(|exhausted| (CallError::Exhausted(exhausted), false))?;
+        self.begin_in(Some(turn), behalf, events, deadline, reel).await
+    }
+
+    async fn begin_in<'a>(
+        &'a self,
+        turn: Option<CallTurn<'a>>,
+        behalf: Option<Behalf>,
+        events: Arc<[String]>,
+        deadline: Duration,
+        reel: Option<Arc<Reel>>,
+    ) -> Result<Running<'a>, (CallError, bool)> {
         let busy = Busy::new(&self.busy);
-        let idle = self.idle.lock().pop();
-        let mut instance = match idle {
+        let mut instance = match self.idle.take() {
             Some(instance) => instance,
             None => self.instantiate().await.map_err(|error| (error, false))?,
         };
-        let limits = &self.identity.limits;
-        let call = Call::new(Instant::now() + deadline, behalf, events, limits.effects, limits.effect_bytes.as_u64());
+        let budget = Budget::new(&self.identity.limits);
+        let call = Call::new(Instant::now() + deadline, behalf, events, budget);
         instance.store.data_mut().begin(call, reel);
         instance.store.set_epoch_deadline(1);
-        Ok(Running { instance, deadline, _busy: busy })
+        Ok(Running { instance, deadline, _busy: busy, _turn: turn })
     }
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
-    fn end<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
+    fn end<T>(&self, running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
+        let ended = self.close(running, answer);
+        if let Some(limit) = ended.as_ref().err().and_then(|(error, _)| error.limit()) {
+            self.identity.quota.hit(limit);
+        }
+        ended
+    }
+
+    fn close<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
         let ended = running.instance.store.data_mut().call().end();
         running.instance.store.data().end_output();
         match answer {
@@ -228,41 +288,55 @@ impl Pool {
     }
 
     async fn instantiate(&self) -> Result<Instance, CallError> {
-        let none = |error: wasmtime::Error| CallError::NoInstance(format!("{error:#}"));
-        let mut store = Store::new(self.version.pre.engine(), State::new(self.identity.clone()));
-        store.limiter(|state| state.limits());
+        let none = |error: wasmtime::Error| match error.downcast_ref::<Exhausted>() {
+            Some(exhausted) => CallError::Exhausted(exhausted.clone()),
+            None => CallError::NoInstance(format!("{error:#}")),
+        };
+        let place = self.identity.quota.instance().map_err(CallError::Exhausted)?;
+        let mut store = Store::new(self.version.pre.engine(), State::new(self.identity.clone(), place));
+        store.limiter(|state| state.growth());
         let hostcall = self.identity.limits.value_bytes.as_u64().max(self.identity.limits.effect_bytes.as_u64());
         let fuel = hostcall.saturating_add(HOSTCALL_SLACK_BYTES);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(|mut context| {
-            let late = Instant::now() >= context.data_mut().call().deadline;
-            Ok(if late { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+            Ok(if context.data_mut().interrupts() { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
         });
         store.set_epoch_deadline(1);
         // What runs while a component is instantiated is bounded like a call.
         let deadline = self.identity.limits.deadline;
         store.data_mut().call().deadline = Instant::now() + deadline;
-        let making = self.version.pre.instantiate_async(&mut store);
+        let meter = store.data().meter.clone();
+        let making = self.run(&meter, self.version.pre.instantiate_async(&mut store));
         let instance = timeout(deadline + DEADLINE_SLACK, making)
             .await
             .map_err(|_| CallError::NoInstance(format!("its start took longer than {deadline:?}")))?
             .map_err(none)?;
         let exports = self.version.exports.load(&mut store, &instance).map_err(none)?;
-        Ok(Instance { store, exports, calls: 0 })
+        Ok(Instance { store, exports, meter, calls: 0 })
     }
 
     fn give_back(&self, mut instance: Instance) {
         instance.calls = instance.calls.saturating_add(1);
         if instance.calls < self.identity.limits.calls_per_instance {
-            self.idle.lock().push(instance);
+            self.idle.keep(instance);
         }
+    }
+
+    /// Runs code of the plugin when its tenant's turn has come.
+    async fn run<F: Future>(&self, meter: &Meter, code: F) -> F::Output {
+        let quota = &self.identity.quota;
+        quota.share().run(meter, quota.cpu_ns(), code).await
     }
 
     /// What a trap was.
     fn fault(&self, error: &wasmtime::Error, deadline: Duration, state: &State) -> CallError {
         let limits = &self.identity.limits;
+        if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
+            return CallError::Exhausted(exhausted.clone());
+        }
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-            return CallError::Deadline(deadline);
+            let cpu = limits.cpu.filter(|_| state.interrupted() == Some(Interrupted::Cpu));
+            return cpu.map_or(CallError::Deadline(deadline), CallError::Cpu);
         }
         let root = error.root_cause().to_string();
         if root.contains("growing memory") {
@@ -288,6 +362,8 @@ struct Running<'a> {
     instance: Instance,
     deadline: Duration,
     _busy: Busy<'a>,
+    /// None where another call has one and waits for this one.
+    _turn: Option<CallTurn<'a>>,
 }
 
 impl Running<'_> {
@@ -296,9 +372,10 @@ impl Running<'_> {
         self.instance.store.data().occasion(Occasion { kind, subject });
     }
 
-    /// What the call needs: the store, the exports, and how long it may take from outside.
-    fn parts(&mut self) -> (&mut Store<State>, &Exported, Duration) {
-        (&mut self.instance.store, &self.instance.exports, self.deadline + DEADLINE_SLACK)
+    /// What the call needs: the store, the exports, what measures its time, and how long it may take from outside.
+    fn parts(&mut self) -> (&mut Store<State>, &Exported, &Meter, Duration) {
+        let Instance { store, exports, meter, .. } = &mut self.instance;
+        (store, exports, meter, self.deadline + DEADLINE_SLACK)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Knows no plugin, no store and no server: whoever has something to tell calls in. Bounded by the number of plugins.
 
 mod cache;
+mod cpu;
 mod export;
 mod histogram;
 mod outage;
@@ -12,6 +13,7 @@ mod plugin;
 mod store;
 
 pub use cache::CacheMetrics;
+pub use cpu::CpuTime;
 pub use export::Exporter;
 pub use histogram::{Histogram, Spread};
 pub use outage::OutageMetrics;

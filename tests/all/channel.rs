@@ -1,5 +1,7 @@
 //! The channel trigger: what is heard, what is dropped and counted, and what becomes of lost connections.
 
+mod faults;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use sandbar::store::embedded::Embedded;
 use sandbar::store::{Commit, Effect, Store, connect};
 use sandbar::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
-use sandbar_tests::{Options, RedisServer, TestHost, components, poll_until};
+use sandbar_tests::{Faults, Options, Proxy, RedisServer, TestHost, components, poll_until};
 
 fn manifest(name: &str, triggers: &[&str]) -> String {
     let triggers: String = triggers.iter().map(|lines| format!("[[trigger]]\ntype = \"channel\"\n{lines}\n")).collect();
@@ -160,6 +162,54 @@ async fn lost_connections_are_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_committed_is_counted() {
+    let server = Options::new().port().start();
+    let name = "channel-not-committed";
+    let test = start(redis(&server).await, "", &manifest(name, &["channel = \"news\"\nbatch = 1"])).await;
+    publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
+    heard(&test, "heard", 1).await;
+    // The first is committed and being handled, the others wait.
+    server.kill();
+    poll_until(PATIENCE, "both are counted", async || dropped(name, "not-committed") == 2).await;
+    assert_eq!((dropped(name, "failed"), dropped(name, "not-done"), dropped(name, "buffer")), (0, 0, 0));
+    server.restart();
+    poll_until(PATIENCE, "it listens again", async || test.host.health().is_ready()).await;
+    assert_eq!(server.get::<u64>(&["PUBLISH", "news", "3"]), 1);
+    assert_eq!(heard(&test, "heard", 1).await, ["news=3"], "the others are gone for good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_which_it_is_not_known_whether_it_was_committed_is_not_handled_again() {
+    let server = Options::new().port().start();
+    let proxy = Proxy::start(server.port(), Faults::none(), 1);
+    let config = StoreConfig { url: proxy.url(), ..StoreConfig::default() };
+    let name = "channel-unknown";
+    let test = start(connect(&config).await.unwrap(), "", &manifest(name, &["channel = \"news\"\nbatch = 1"])).await;
+    proxy.set_faults(Faults { lose_reply: 1.0, only: Some(b"EXEC".to_vec()), ..Faults::none() });
+    for number in 1..=3 {
+        assert_eq!(server.get::<u64>(&["PUBLISH", "news", &number.to_string()]), 1);
+        poll_until(PATIENCE, "it is counted", async || dropped(name, "not-committed") == number).await;
+    }
+    proxy.set_faults(Faults::none());
+    assert_eq!(proxy.counts().replies_lost, 3, "one commit for each");
+    assert_eq!(server.get::<u64>(&["PUBLISH", "news", "4"]), 1);
+    assert_eq!(heard(&test, "heard", 4).await, ["news=1", "news=2", "news=3", "news=4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_handled_before_the_end_is_counted() {
+    Exporter::install();
+    let config = Config { shutdown_grace: Duration::from_millis(100), ..Config::default() };
+    let manifest = manifest("channel-ended", &["channel = \"news\"\nbatch = 1"]);
+    let test = TestHost::with(config, Arc::new(Embedded::new()), components::CHANNEL_RECORD, &manifest).await;
+    poll_until(PATIENCE, "it listens", async || test.host.health().is_ready()).await;
+    publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
+    heard(&test, "heard", 1).await;
+    assert!(matches!(test.host.shutdown().await, sandbar::host::Drained::GraceElapsed { .. }));
+    poll_until(PATIENCE, "it is counted", async || dropped("channel-ended", "shutdown") == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_triggers_share_one_connection_that_is_closed_with_the_last() {
     let server = RedisServer::start();
     let subscribed = || {
@@ -183,7 +233,7 @@ async fn many_triggers_share_one_connection_that_is_closed_with_the_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_refuses_leaves_the_others_alone() {
     let server = Options::new().port().start();
-    server.ask(&["ACL", "SETUSER", "host", "on", ">secret", "~*", "&open*", "+@all"]);
+    server.ask(&["ACL", "SETUSER", "host", "on", ">secret", "~*", "resetchannels", "&open*", "+@all"]);
     let url = format!("redis://host:secret@127.0.0.1:{}", server.port());
     let store = connect(&StoreConfig { url, ..StoreConfig::default() }).await.unwrap();
     let manifest = manifest("guest", &["channel = \"closed\"", "channel = \"open\""]);

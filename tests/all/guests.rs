@@ -63,6 +63,19 @@ async fn the_standard_interfaces_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn random_numbers_are_random() {
+    let config = "[config]\ngreeting = \"hello\"\nnumber = \"42\"";
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let test = TestHost::embedded(components::CONFIG_ALL, &open_manifest("", config)).await;
+        test.feed(&[&[("do", "any")]]).await;
+        test.settled(1).await;
+        numbers.push(test.value("random").await.unwrap());
+    }
+    assert_ne!(numbers[0], numbers[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn queues_do_what_they_say() {
     let words = ["push", "take", "taken", "fail", "back", "trap", "survived"];
     let trigger = "batch = 1\nmax-attempts = 50\nretry-min = \"1ms\"\nretry-max = \"2ms\"";

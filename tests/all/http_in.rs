@@ -3,6 +3,7 @@
 mod answers;
 mod bounds;
 mod clients;
+mod faults;
 mod life;
 pub(crate) mod site;
 mod streams;

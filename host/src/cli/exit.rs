@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::builder::BuildError;
+use crate::desk::DeskError;
+use crate::fleet::FleetError;
 use crate::host::HostError;
 use crate::store::StoreError;
 
@@ -68,6 +70,17 @@ impl Failure {
         Self::new(exit, format_args!("cannot {doing}: {error}"))
     }
 
+    /// What the fleet did not do while `doing` something.
+    pub(super) fn fleet(doing: &str, error: &FleetError) -> Self {
+        let exit = match error {
+            FleetError::Manifest(_) | FleetError::ManifestTooLarge(_) => Exit::Config,
+            FleetError::TooLarge(_) => Exit::Input,
+            error if error.is_transient() => Exit::Store,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, format_args!("cannot {doing}: {error}"))
+    }
+
     /// The system gives no threads.
     #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
     pub(super) fn runtime(error: io::Error) -> Self {
@@ -80,6 +93,21 @@ impl Failure {
             return Self { exit: Exit::Done, what: String::new(), help: None };
         }
         Self::new(Exit::Failed, format_args!("cannot write to standard output: {error}"))
+    }
+}
+
+impl From<&DeskError> for Failure {
+    fn from(error: &DeskError) -> Self {
+        let exit = match error {
+            DeskError::Name(_) => Exit::Usage,
+            DeskError::Store { error, .. } if error.is_transient() => Exit::Store,
+            DeskError::Store { .. }
+            | DeskError::NoLetter { .. }
+            | DeskError::Stopped { .. }
+            | DeskError::Refused { .. }
+            | DeskError::NotHeld(_) => Exit::Failed,
+        };
+        Self::new(exit, error)
     }
 }
 
@@ -103,14 +131,18 @@ impl From<&BuildError> for Failure {
 impl From<&HostError> for Failure {
     fn from(error: &HostError) -> Self {
         let exit = match error {
-            HostError::Manifest { .. } | HostError::Route { .. } | HostError::Outbound(_) | HostError::NoTenant(_) => {
-                Exit::Config
-            }
+            HostError::Manifest { .. }
+            | HostError::Route { .. }
+            | HostError::Outbound(_)
+            | HostError::NoTenant(_)
+            | HostError::Secret { .. } => Exit::Config,
             HostError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::Config,
             HostError::Engine(_)
             | HostError::Read { .. }
             | HostError::Load { .. }
             | HostError::Start { .. }
+            | HostError::Component { .. }
+            | HostError::Digest { .. }
             | HostError::Stopping
             | HostError::NotLoaded { .. }
             | HostError::Compiler { .. } => Exit::Failed,

@@ -27,7 +27,9 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let plugins = setup.plugins()?;
     plugins.iter().try_for_each(check_built)?;
     if plugins.is_empty() {
-        tracing::warn!("{} names no `plugins`: there is nothing to run", setup.called);
+        let what =
+            if setup.config.fleet.join { "what is deployed is all that runs" } else { "there is nothing to run" };
+        tracing::warn!("{} names no `plugins`: {what}", setup.called);
     }
     let stop = signals::stop(screen)?;
     let store = setup.connect().await?;
@@ -36,7 +38,15 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     }
     let serving = Serving::start(&setup, store).await?;
     tracing::info!(address = %serving.address, store = setup.store_address(), "started");
-    let loaded = load(&serving, &plugins).await;
+    // First what is deployed, so that no event meets a version of a folder that is not to run.
+    let joined = match setup.config.fleet.join {
+        true => serving.host().join_fleet(Some(serving.address.to_string())).await,
+        false => Ok(()),
+    };
+    let loaded = match joined {
+        Ok(()) => load(&serving, &plugins).await,
+        Err(error) => Err(Failure::fleet("join the fleet", &error)),
+    };
     if loaded.is_ok() {
         stop.cancelled().await;
     }

@@ -10,6 +10,7 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use crate::builder::PluginFolder;
 use crate::config::{Config, TenantConfig};
+use crate::secret::{Machine, without_secrets};
 use crate::store::{self, Store};
 
 /// What a configuration is called unless it is named.
@@ -76,7 +77,15 @@ impl Setup {
     fn new(mut config: Config, folder: PathBuf, called: String, global: &Global) -> Result<Self, Failure> {
         if let Some(url) = &global.redis_url {
             config.store.url.clone_from(url);
+            config.store.written_url = url.as_str().into();
+            // What the configuration says of its own server is not for another one.
+            config.store.password = None;
         }
+        config.folder.clone_from(&folder);
+        config.resolve(&Machine::new(&folder)).map_err(|error| {
+            Failure::new(Exit::Config, format_args!("{called}: {error}"))
+                .help("set the variable, or write the file: the value itself is never shown")
+        })?;
         config.store.ca_file = config.store.ca_file.map(|file| folder.join(file));
         for tenant in &mut config.tenants {
             tenant.http_ca_file = tenant.http_ca_file.take().map(|file| folder.join(file));
@@ -172,27 +181,9 @@ fn user_cache() -> Option<PathBuf> {
     Some(caches.or_else(|| Some(home()?.join(".cache")))?.join("sandbar"))
 }
 
-/// An address without its user and password.
-fn without_secrets(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    // A password may also be a parameter of a unix socket's address.
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    format!("{scheme}://{host}{path}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_are_not_shown() {
-        assert_eq!(without_secrets("redis://user:p@ss@host:6379/3"), "redis://host:6379/3");
-        assert_eq!(without_secrets("unix:///run/redis.sock?pass=secret"), "unix:///run/redis.sock");
-        assert_eq!(without_secrets("redis://127.0.0.1"), "redis://127.0.0.1");
-        assert_eq!(without_secrets("embedded"), "embedded");
-    }
 
     #[test]
     fn a_missing_or_wrong_configuration_is_explained() {

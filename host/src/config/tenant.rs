@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde::de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
-use super::ConfigError;
+use super::{ConfigError, QuotaConfig};
 use crate::address::Block;
-use crate::grants::Grants;
+use crate::grants::{RESERVED_PREFIX, TenantGrants};
+use crate::pattern::Pattern;
 
 /// The most tenants of a host.
 pub const TENANTS_MAX: usize = 10_000;
@@ -28,7 +29,16 @@ pub struct TenantConfig {
     /// first tenant's.
     pub plugins: Vec<PathBuf>,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
-    pub grants: Grants,
+    pub grants: TenantGrants,
+    /// What its plugins together may use on one host.
+    pub quota: QuotaConfig,
+    /// Whether the store itself keeps the tenant below its prefix, by an ACL user of its own and connections of its own; default false.
+    /// Needs a prefix, and a user of the host that may change users.
+    pub acl: bool,
+    /// Variables of the environment that the configuration of its plugins may refer to, such as `ACME_*`; default none.
+    pub env: Vec<Pattern>,
+    /// Files that it may refer to, such as `secrets/*`, as they are written there: relative to the configuration file; default none.
+    pub secret_files: Vec<Pattern>,
     /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
     pub http_private: Vec<Block>,
     /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
@@ -41,7 +51,11 @@ impl Default for TenantConfig {
             name: "default".to_owned(),
             prefix: String::new(),
             plugins: Vec::new(),
-            grants: Grants::whole_prefix(),
+            grants: TenantGrants::default(),
+            quota: QuotaConfig::default(),
+            acl: false,
+            env: Vec::new(),
+            secret_files: Vec::new(),
             http_private: Vec::new(),
             http_ca_file: None,
         }
@@ -49,28 +63,50 @@ impl Default for TenantConfig {
 }
 
 impl TenantConfig {
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, fleet_prefix: &str) -> Result<(), ConfigError> {
         let refuse = |field, reason| Err(ConfigError::Value { field, reason });
         let is_plain = self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !(1..=64).contains(&self.name.len()) || !is_plain {
             let reason = format!("`{}` is not 1 to 64 lower-case letters, digits and dashes", self.name);
             return refuse("tenant.name", reason);
         }
+        if let Some(own) = [String::new(), fleet_prefix.to_owned()]
+            .map(|prefix| format!("{prefix}{RESERVED_PREFIX}"))
+            .iter()
+            .find(|own| reaches(&self.prefix, own))
+        {
+            let prefix = &self.prefix;
+            let reason = format!(
+                "with `{prefix}` plugins would reach the hosts' own keys, which begin with `{own}`: choose another"
+            );
+            return refuse("tenant.prefix", reason);
+        }
         if self.prefix.chars().any(char::is_control) || self.prefix.len() > PREFIX_BYTES_MAX {
             let reason = format!("it is longer than {PREFIX_BYTES_MAX} bytes or has a control character");
             return refuse("tenant.prefix", reason);
         }
-        Ok(())
+        if self.acl && self.prefix.is_empty() {
+            let reason = format!("`{}` has `acl = true`, but no prefix to be kept below", self.name);
+            return refuse("tenant.acl", reason);
+        }
+        self.quota.check()
     }
 }
 
+/// Whether a plugin of a tenant with such a prefix could name one of the keys that begin with `own`. Names that begin with
+/// [`RESERVED_PREFIX`] are denied to it.
+fn reaches(prefix: &str, own: &str) -> bool {
+    let rest = own.strip_prefix(prefix);
+    prefix.starts_with(own) || rest.is_some_and(|rest| !rest.starts_with(RESERVED_PREFIX))
+}
+
 /// Checks each tenant, and that none can reach into another.
-pub(super) fn check(tenants: &[TenantConfig]) -> Result<(), ConfigError> {
+pub(super) fn check(tenants: &[TenantConfig], fleet_prefix: &str) -> Result<(), ConfigError> {
     if !(1..=TENANTS_MAX).contains(&tenants.len()) {
         let reason = format!("there are {} tenants; 1 to {TENANTS_MAX} are allowed", tenants.len());
         return Err(ConfigError::Value { field: "tenant", reason });
     }
-    tenants.iter().try_for_each(TenantConfig::check)?;
+    tenants.iter().try_for_each(|tenant| tenant.check(fleet_prefix))?;
     let mut names: Vec<&str> = tenants.iter().map(|tenant| tenant.name.as_str()).collect();
     names.sort_unstable();
     if let Some([name, _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
@@ -127,6 +163,22 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 #[cfg(test)]
 mod tests {
     use crate::config::Config;
+
+    #[test]
+    fn no_prefix_reaches_the_hosts_own_keys() {
+        let parse = |prefix: &str| Config::parse(&format!("[tenant]\nprefix = \"{prefix}\""));
+        for prefix in ["s", "sand", "sandbar", "sandbar:", "sandbar:fleet:"] {
+            let error = parse(prefix).unwrap_err().to_string();
+            assert!(error.contains("the hosts' own keys"), "{error}");
+        }
+        assert!(parse("").is_ok() && parse("sandbox:").is_ok() && parse("x").is_ok());
+        let fleet =
+            |prefix: &str| Config::parse(&format!("[fleet]\nprefix = \"ops:\"\n[tenant]\nprefix = \"{prefix}\""));
+        for prefix in ["", "o", "ops:s", "ops:sandbar:", "ops:sandbar:x", "sand"] {
+            assert!(fleet(prefix).unwrap_err().to_string().contains("own keys"), "{prefix}");
+        }
+        assert!(fleet("ops:").is_ok() && fleet("acme:").is_ok());
+    }
 
     #[test]
     fn there_may_be_several() {

@@ -25,9 +25,14 @@ impl Host for State {
         state::parts("get-many", "keys", keys.len())?;
         let full = keys.iter().map(|key| self.readable(key)).collect::<Result<Vec<_>, _>>()?;
         let store = self.store();
-        let answer = self.deck.ask(|| format!("cache.get-many {}", full.join(" ")), store.get_many(&full)).await;
-        let mut values: Vec<Option<Vec<u8>>> =
-            self.answered(answer)?.into_iter().map(|value| value.map(Vec::from)).collect();
+        let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(full.len());
+        // No more at once than the call may still read, if each is as large as a value may be.
+        while let Some(rest) = full.get(values.len()..).filter(|rest| !rest.is_empty()) {
+            let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
+            let some = rest.get(..count).unwrap_or(rest);
+            let answer = self.deck.ask(|| format!("cache.get-many {}", some.join(" ")), store.get_many(some)).await;
+            values.extend(self.answered(answer)?.into_iter().map(|value| value.map(Vec::from)));
+        }
         for (key, value) in full.iter().zip(&mut values) {
             if self.call.writes_to(key).next().is_some() {
                 // A key of another kind answers none here, so what the writes make of it has to be looked at alone.
@@ -51,7 +56,7 @@ impl Host for State {
     }
 
     async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
-        self.identity.policy.scan(&pattern)?;
+        self.scannable(&pattern)?;
         state::count(&pattern, count, KEYS_MAX)?;
         let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(&self.identity.prefix)));
         let answer =
@@ -68,7 +73,7 @@ impl Host for State {
         let store = self.store();
         let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(&full)).await;
         let value = self.answered(answer)?;
-        self.call.rely_on(&full, value.clone())?;
+        self.call.rely_on(&full, value.clone()).map_err(|limit| self.limited(limit))?;
         let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: store::Remaining::Never };
         self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
         plain(&key, seen.value).map(|value| value.map(Vec::from))
@@ -165,7 +170,7 @@ impl State {
             return reel.ask(format!("cache.fetch {full}"), live).await;
         }
         let fetch = Fetch { key, policy, loader: identity.loader.as_deref(), until, lineage: &lineage };
-        let found = identity.tiers.fetch(fetch).await.map_err(|error| match error {
+        let found: Result<(Option<Bytes>, _), Error> = identity.tiers.fetch(fetch).await.map_err(|error| match error {
             FetchError::Store(error) => {
                 self.call.store_failed |= error.is_transient();
                 error.into()
@@ -179,7 +184,9 @@ impl State {
         if let Some(reel) = self.deck.recording() {
             reel.note(format!("cache.fetch {}", self.prefixed(key)), found.as_ref());
         }
-        found
+        let value = found?;
+        self.read(&value)?;
+        Ok(value)
     }
 
     /// The value of a key as this call would leave it.

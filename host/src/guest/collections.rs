@@ -28,9 +28,16 @@ impl Host for State {
 
     async fn hash_get_many(&mut self, key: String, names: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
         state::members(&key, &names)?;
-        let values =
-            ask!(self, format_args!("hash-get-many {names:?}"), key, |store, full| store.hash_get_many(full, &names))?;
-        Ok(values.into_iter().map(|value| value.map(Vec::from)).collect())
+        let mut values = Vec::with_capacity(names.len());
+        // No more at once than the call may still read, if each is as large as a value may be.
+        while let Some(rest) = names.get(values.len()..).filter(|rest| !rest.is_empty()) {
+            let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
+            let some = rest.get(..count).unwrap_or(rest);
+            let answer =
+                ask!(self, format_args!("hash-get-many {some:?}"), key, |store, full| store.hash_get_many(full, some))?;
+            values.extend(answer.into_iter().map(|value| value.map(Vec::from)));
+        }
+        Ok(values)
     }
 
     async fn hash_get_all(&mut self, key: String) -> Result<Vec<FieldResult>, Error> {

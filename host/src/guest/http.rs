@@ -78,6 +78,7 @@ impl WasiHttpHooks for Gate {
                     Ok(Ok(permit)) => permit,
                     Ok(Err(_)) | Err(_) => {
                         count(&identity, "limit");
+                        identity.quota.hit("limits.http-requests");
                         return Err(Error::ConnectionLimitReached);
                     }
                 },

@@ -83,6 +83,7 @@ impl HostGuard for State {
     }
 
     async fn extend(&mut self, guard: Resource<Guard>, ttl_ms: u64) -> Result<(), Error> {
+        self.counted()?;
         let (number, key) = self.known(&guard)?;
         check_ttl(&key, ttl_ms)?;
         if self.deck.playing().is_some() {

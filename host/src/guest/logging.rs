@@ -20,6 +20,9 @@ const LINE_BYTES_MAX: usize = 4096;
 /// How many of the last lines are kept as last words.
 const LAST_WORDS_LINES: usize = 4;
 
+/// The tenant's limit on lines.
+const RATE: &str = "quota.log-lines-per-second";
+
 /// No event.
 const NONE: u32 = u32::MAX;
 
@@ -50,15 +53,20 @@ struct Lines {
     partial: Vec<u8>,
     last: Vec<String>,
     left: u32,
+    bytes_left: u64,
     left_out: u64,
     /// Nothing is logged of a call that plays a tape.
     is_silent: bool,
+    /// The limit that left lines out.
+    limit: &'static str,
 }
 
 impl Output {
     pub(super) fn new(identity: Arc<Identity>) -> Self {
         let lines = Lines {
             left: 0,
+            bytes_left: 0,
+            limit: "limits.log-lines",
             identity,
             trigger: "start".to_owned(),
             events: Arc::default(),
@@ -70,12 +78,13 @@ impl Output {
         Self(Arc::new(Shared { current: AtomicU32::new(NONE), lines: Mutex::new(lines) }))
     }
 
-    /// Begins a call for events with these ids, which may write so many lines.
-    pub(super) fn begin(&self, lines: u32, events: Arc<[String]>, is_silent: bool) {
+    /// Begins a call for events with these ids, which may write so many lines of so many bytes together.
+    pub(super) fn begin(&self, lines: u32, bytes: u64, events: Arc<[String]>, is_silent: bool) {
         // A single event is the one that is handled, also where the plugin does not say so.
         self.0.current.store(if events.len() == 1 { 0 } else { NONE }, Ordering::Relaxed);
         let mut state = self.0.lines.lock();
         state.left = lines;
+        state.bytes_left = bytes;
         state.left_out = 0;
         state.is_silent = is_silent;
         state.events = events;
@@ -103,12 +112,18 @@ impl Output {
         }
         let state = self.0.lines.lock();
         if state.left_out > 0 {
-            tracing::warn!(
-                plugin = state.identity.plugin,
-                trigger = state.trigger,
-                lines = state.left_out,
-                "log lines were left out: a call wrote more than `limits.log-lines`"
-            );
+            state.identity.quota.hit(state.limit);
+            // A flood of lines must not become a flood of these.
+            if state.limit != RATE || state.identity.quota.log_line() {
+                tracing::warn!(
+                    tenant = state.identity.tenant,
+                    plugin = state.identity.plugin,
+                    trigger = state.trigger,
+                    lines = state.left_out,
+                    "log lines were left out: a call wrote more than `{}`",
+                    state.limit
+                );
+            }
         }
     }
 
@@ -123,12 +138,23 @@ impl Output {
         if state.is_silent {
             return;
         }
-        if state.left == 0 {
+        let (message, context) = (cut(message), cut(context));
+        let bytes = u64::try_from(message.len().saturating_add(context.len())).unwrap_or(u64::MAX);
+        let limit = match state.bytes_left.checked_sub(bytes) {
+            _ if state.left == 0 => Some("limits.log-lines"),
+            None => Some("limits.log-bytes"),
+            Some(_) if !state.identity.quota.log_line() => Some(RATE),
+            Some(left) => {
+                state.bytes_left = left;
+                state.left -= 1;
+                None
+            }
+        };
+        if let Some(limit) = limit {
             state.left_out = state.left_out.saturating_add(1);
+            state.limit = limit;
             return;
         }
-        state.left -= 1;
-        let (message, context) = (cut(message), cut(context));
         let Identity { plugin, version, tenant, .. } = &*state.identity;
         let version = version.get(..12).unwrap_or(version);
         let current = usize::try_from(self.0.current.load(Ordering::Relaxed)).ok();
@@ -177,6 +203,9 @@ fn cut(text: &str) -> &str {
 
 impl Host for State {
     fn log(&mut self, level: Level, context: String, message: String) {
+        if self.counted().is_err() {
+            return;
+        }
         self.output.log(level, &context, &message);
     }
 }

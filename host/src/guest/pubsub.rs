@@ -7,17 +7,16 @@ use crate::store::Effect;
 
 impl Host for State {
     async fn subscribers(&mut self, channel: String) -> Result<u64, Error> {
-        self.identity.policy.publish(&channel)?;
-        let (store, full) = (self.store(), self.prefixed(&channel));
+        let full = self.publishable(&channel)?;
+        let store = self.store();
         let answer = self.deck.ask(|| format!("pubsub.subscribers {full}"), store.subscribers(&full)).await;
         self.answered(answer)
     }
 
     fn publish(&mut self, channel: String, payload: Vec<u8>) -> Result<(), Error> {
-        self.identity.policy.publish(&channel)?;
+        let full = self.publishable(&channel)?;
         let payload = self.value(&channel, payload)?;
         let bytes = payload.len();
-        let channel = self.prefixed(&channel);
-        self.write(Effect::Publish { channel, payload }, bytes)
+        self.write(Effect::Publish { channel: full, payload }, bytes)
     }
 }

@@ -45,7 +45,7 @@ impl Host for State {
         self.writable(&name)?;
         let count = state::count(&name, count, TAKE_MAX)?;
         if self.call.taken.len() >= TAKES_MAX {
-            return Err(CallLimit::Takes.into());
+            return Err(self.limited(CallLimit::Takes));
         }
         let taped = self.deck.reel().map(|reel| (reel, format!("queue.take {} {count}", self.prefixed(&name))));
         if let Some((reel, question)) = taped.as_ref().filter(|(reel, _)| reel.is_playing()) {
@@ -110,6 +110,7 @@ impl State {
         let settlement =
             LeaseSettlement { dead: dead.collect(), is_last, ..LeaseSettlement::new(lease.clone(), Loss::Conflict) };
         let commit = Commit { leases: &[settlement], ..Commit::plain(&[], &[]) };
+        let _turn = identity.quota.commit(0).await;
         store.commit(commit).await.map(drop).map_err(|error| match error {
             CommitError::Fenced | CommitError::Conflict(_) => Error::Conflict(error.to_string()),
             CommitError::Unacceptable(error) => error.into(),

@@ -5,19 +5,23 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::component::ResourceTable;
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::http::Outgoing;
 use super::incoming::Answering;
 use super::logging::{Occasion, Output};
+use super::weight::Weight;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
-use crate::call::{Call, Takes};
+use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
+use crate::fair::Meter;
 use crate::grants::Policy;
 use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
+use crate::quota::{InstancePlace, MemoryCharge, PluginQuota};
+use crate::secret::Secret;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
 use crate::tape::{Chance, Deck, Monotonic, Reel, Wall};
 use crate::tiers::Tiers;
@@ -55,7 +59,7 @@ pub struct Identity {
     /// What it must keep to as a new version.
     pub health: HealthSection,
     /// What it reads through `wasi:config/store`.
-    pub config: Vec<(String, String)>,
+    pub config: Vec<(String, Secret)>,
     /// Where its primitives live.
     pub store: Arc<dyn Store>,
     /// What its HTTP requests go out through.
@@ -68,6 +72,8 @@ pub struct Identity {
     pub loader: Option<String>,
     /// What its instances order their tables by; at random where none.
     pub seed: Option<u128>,
+    /// What it and its tenant have used of this host.
+    pub quota: Arc<PluginQuota>,
 }
 
 impl Identity {
@@ -80,6 +86,7 @@ impl Identity {
         taken: &mut Takes,
         falls_back: bool,
     ) -> Result<Committed, CommitError> {
+        let _turn = self.quota.commit(effects.len()).await;
         if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
             return outage.commit(effects, relied_on).await;
         }
@@ -105,7 +112,52 @@ pub struct State {
     pub(super) table: ResourceTable,
     /// Counts the guards of locks.
     pub(super) guards: u64,
-    limits: StoreLimits,
+    growth: Growth,
+    /// For how long the call has held threads.
+    pub(crate) meter: Arc<Meter>,
+    _place: InstancePlace,
+}
+
+/// What bounds the growth of one instance.
+#[derive(Debug)]
+struct Growth {
+    own: StoreLimits,
+    tenants: MemoryCharge,
+}
+
+impl ResourceLimiter for Growth {
+    fn memory_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+        if !self.own.memory_growing(current, desired, max)? {
+            return Ok(false);
+        }
+        let more = u64::try_from(desired.saturating_sub(current)).unwrap_or(u64::MAX);
+        self.tenants.grow(more).map_err(wasmtime::Error::new)?;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.own.memory_grow_failed(error)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+        self.own.table_growing(current, desired, max)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.own.table_grow_failed(error)
+    }
+
+    fn instances(&self) -> usize {
+        self.own.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.own.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.own.memories()
+    }
 }
 
 impl std::fmt::Debug for State {
@@ -124,7 +176,8 @@ impl types::Host for State {}
 
 impl State {
     /// The state of a new instance: no files, no environment, no arguments, no sockets.
-    pub fn new(identity: Arc<Identity>) -> Self {
+    pub fn new(identity: Arc<Identity>, place: InstancePlace) -> Self {
+        let growth = identity.quota.memory();
         let output = Output::new(identity.clone());
         let deck = Deck::default();
         let mut wasi = WasiCtx::builder();
@@ -145,24 +198,28 @@ impl State {
             .trap_on_grow_failure(true)
             .build();
         Self {
-            config: identity.config.iter().cloned().collect(),
+            config: identity.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
             http: Outgoing::new(identity.clone(), deck.clone()),
             deck,
             answering: None,
-            call: Call::new(Instant::now(), None, Arc::default(), 0, 0),
+            call: Call::new(Instant::now(), None, Arc::default(), Budget::none()),
             identity,
             output,
             wasi,
             table: ResourceTable::new(),
             guards: 0,
-            limits,
+            growth: Growth { own: limits, tenants: growth },
+            meter: Arc::default(),
+            _place: place,
         }
     }
 
     /// Begins a call, which records what it reads, or plays what was recorded, where there is a reel.
     pub fn begin(&mut self, mut call: Call, reel: Option<Arc<Reel>>) {
         let playing = reel.as_ref().filter(|reel| reel.is_playing());
-        self.output.begin(self.identity.limits.log_lines, call.events.clone(), playing.is_some());
+        let limits = &self.identity.limits;
+        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone(), playing.is_some());
+        self.meter.reset();
         if let Some(reel) = playing {
             call.go_on_from(reel.before());
         }
@@ -193,8 +250,42 @@ impl State {
     }
 
     /// What bounds the instance's growth.
-    pub fn limits(&mut self) -> &mut StoreLimits {
-        &mut self.limits
+    pub fn growth(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.growth
+    }
+
+    /// Why the call was interrupted; none where it was not.
+    pub(crate) fn interrupted(&self) -> Option<Interrupted> {
+        self.call.interrupted
+    }
+
+    /// Whether the call is to be interrupted now, as it remembers then.
+    pub(crate) fn interrupts(&mut self) -> bool {
+        let limits = &self.identity.limits;
+        self.call.interrupted = if Instant::now() >= self.call.deadline {
+            Some(Interrupted::Deadline)
+        } else if limits.cpu.is_some_and(|cpu| self.meter.used() >= cpu) {
+            Some(Interrupted::Cpu)
+        } else {
+            None
+        };
+        self.call.interrupted.is_some()
+    }
+
+    /// What a call is told that met a limit.
+    pub(super) fn limited(&self, limit: CallLimit) -> Error {
+        self.identity.quota.hit(limit.name());
+        Error::Limit(limit.to_string())
+    }
+
+    /// Counts a name that the call uses.
+    fn named(&mut self, name: &str) -> Result<(), Error> {
+        self.call.budget.name(name).map_err(|limit| self.limited(limit))
+    }
+
+    /// Counts a call to the host that names nothing new.
+    pub(super) fn counted(&mut self) -> Result<(), Error> {
+        self.call.budget.call_host().map_err(|limit| self.limited(limit))
     }
 
     /// What `wasi:config/store` answers.
@@ -203,15 +294,30 @@ impl State {
     }
 
     /// A key to read, with its prefix.
-    pub(super) fn readable(&self, key: &str) -> Result<String, Error> {
+    pub(super) fn readable(&mut self, key: &str) -> Result<String, Error> {
+        self.named(key)?;
         self.identity.policy.read(key)?;
         Ok(self.prefixed(key))
     }
 
     /// A key to write, with its prefix.
-    pub(super) fn writable(&self, key: &str) -> Result<String, Error> {
+    pub(super) fn writable(&mut self, key: &str) -> Result<String, Error> {
+        self.named(key)?;
         self.identity.policy.write(key)?;
         Ok(self.prefixed(key))
+    }
+
+    /// A channel to publish to, with its prefix.
+    pub(super) fn publishable(&mut self, channel: &str) -> Result<String, Error> {
+        self.named(channel)?;
+        self.identity.policy.publish(channel)?;
+        Ok(self.prefixed(channel))
+    }
+
+    /// A pattern of keys that may be read.
+    pub(super) fn scannable(&mut self, glob: &str) -> Result<(), Error> {
+        self.named(glob)?;
+        Ok(self.identity.policy.scan(glob)?)
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {
@@ -238,8 +344,8 @@ impl State {
     }
 
     /// Passes a store's answer on, and remembers when it was the store that failed.
-    pub(super) fn answered<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, Error> {
-        answer.map_err(|error| {
+    pub(super) fn answered<T: Weight>(&mut self, answer: Result<T, StoreError>) -> Result<T, Error> {
+        let answer = answer.map_err(|error| {
             if error.is_transient() {
                 self.call.store_failed = true;
                 if let Some(outage) = self.outage() {
@@ -247,24 +353,27 @@ impl State {
                 }
             }
             Error::from(error)
-        })
+        })?;
+        self.read(&answer)?;
+        Ok(answer)
+    }
+
+    /// Counts what was read.
+    pub(super) fn read(&mut self, answer: &impl Weight) -> Result<(), Error> {
+        self.call.budget.read(answer.weight()).map_err(|limit| self.limited(limit))
     }
 
     /// Gathers a write whose values have so many bytes.
     pub(super) fn write(&mut self, effect: Effect, value_bytes: usize) -> Result<(), Error> {
         let bytes = effect.key().len().saturating_add(value_bytes);
-        self.call.write(effect, bytes)?;
-        Ok(())
+        self.call.write(effect, bytes).map_err(|limit| self.limited(limit))
     }
 
     /// Checks the size of a value.
     pub(super) fn value(&self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
         let max = self.identity.limits.value_bytes.as_u64();
         if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
-            return Err(Error::Limit(format!(
-                "a value for `{key}` has {} bytes; `limits.value-bytes` allows {max}",
-                value.len()
-            )));
+            return Err(self.limited(CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
         }
         Ok(Bytes::from(value))
     }

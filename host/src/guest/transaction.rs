@@ -31,6 +31,7 @@ impl Host for State {
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
+        self.counted()?;
         let reel = self.deck.reel();
         if let Some(reel) = &reel {
             if reel.is_playing() {
@@ -47,6 +48,7 @@ impl Host for State {
     }
 
     async fn discard(&mut self) -> Result<(), Error> {
+        self.counted()?;
         self.call.take();
         release_all(&self.call.locks.settled()).await;
         Ok(())
@@ -68,6 +70,7 @@ impl State {
                 };
                 let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
                 let plain = Commit::plain(&effects, &ended.relied_on);
+                let _turn = identity.quota.commit(effects.len()).await;
                 identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
             }
         };

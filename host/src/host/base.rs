@@ -1,20 +1,26 @@
 //! What all tenants of a host share.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::HostError;
 use crate::config::{Config, TenantConfig};
 use crate::engine::Engine;
+use crate::fleet::Fleet;
 use crate::manifest::Manifest;
 use crate::outbound::Outbound;
+use crate::quota::{HostTotals, TenantQuota};
 use crate::store::Store;
 use crate::trigger::Protocol;
 use crate::trigger::http::{Routes, normal};
+
+/// How many components are compiled at the same time; each uses all cores.
+const COMPILES_MAX: usize = 2;
 
 /// What all tenants of a host share.
 #[derive(Debug)]
@@ -31,15 +37,22 @@ pub(super) struct Base {
     /// What is still running is dropped.
     pub(super) give_up: CancellationToken,
     consumers: AtomicU64,
+    /// What all tenants together have used.
+    totals: Arc<HostTotals>,
     /// The outgoing requests of tenants that trust the built-in authorities.
     outbound: Mutex<Option<Outbound>>,
     /// Which plugin of which tenant has which routes.
-    claims: Mutex<HashMap<String, (String, String)>>,
+    claims: Mutex<Claims>,
+    /// The fleet that the host has joined.
+    pub(super) fleet: OnceLock<Fleet>,
+    /// Bounds how many components are compiled at the same time.
+    pub(super) compiling: Semaphore,
 }
 
 impl Base {
     pub(super) fn new(config: Config, engine: Engine, store: Arc<dyn Store>, protocol: Protocol) -> Self {
         Self {
+            totals: HostTotals::new(config.engine.instances),
             config,
             engine,
             store,
@@ -51,12 +64,22 @@ impl Base {
             consumers: AtomicU64::new(0),
             outbound: Mutex::default(),
             claims: Mutex::default(),
+            fleet: OnceLock::new(),
+            compiling: Semaphore::new(COMPILES_MAX),
         }
     }
 
     /// A name for a new consumer, which no other process and no earlier incarnation of this one has.
     pub(super) fn consumer_name(&self) -> String {
         format!("sandbar-{}-{}", self.name, self.consumers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What a tenant may use of this host. One of several never has all connections for commits.
+    pub(super) fn quota(&self, tenant: &TenantConfig) -> Arc<TenantQuota> {
+        let is_alone = self.config.tenants.len() == 1;
+        let shares = !is_alone && !tenant.acl;
+        let commits = shares.then(|| self.config.store.commit_connections.saturating_sub(1).max(1));
+        TenantQuota::new(&tenant.name, &tenant.quota, &self.totals, commits, is_alone)
     }
 
     /// What the requests of a tenant go out through.
@@ -73,22 +96,38 @@ impl Base {
         Ok(outbound)
     }
 
-    /// Claims the routes of a plugin, in place of those that it had: two plugins must not answer below the same path.
+    /// Checks that a plugin could have its routes: two plugins must not answer below the same path.
+    pub(super) fn check_routes(&self, tenant: &str, manifest: &Manifest) -> Result<(), HostError> {
+        free(&self.claims.lock(), &(tenant.to_owned(), manifest.name.clone()), manifest)
+    }
+
+    /// Claims the routes of a plugin, in place of those that it had.
     pub(super) fn claim_routes(&self, tenant: &str, manifest: &Manifest) -> Result<(), HostError> {
         let mut claims = self.claims.lock();
         let own = (tenant.to_owned(), manifest.name.clone());
-        for route in manifest.routes() {
-            if let Some(other) = claims.get(normal(route)).filter(|other| **other != own) {
-                let name = if other.0 == tenant {
-                    other.1.clone()
-                } else {
-                    format!("{}` of the tenant `{}", other.1, other.0)
-                };
-                return Err(HostError::Route { plugin: manifest.name.clone(), route: route.to_owned(), other: name });
-            }
-        }
+        free(&claims, &own, manifest)?;
         claims.retain(|_, owner| *owner != own);
         claims.extend(manifest.routes().map(|route| (normal(route).to_owned(), own.clone())));
         Ok(())
     }
+
+    /// Gives the routes of a plugin back.
+    pub(super) fn give_routes_back(&self, tenant: &str, plugin: &str) {
+        self.claims.lock().retain(|_, owner| (owner.0.as_str(), owner.1.as_str()) != (tenant, plugin));
+    }
+}
+
+/// Which plugin of which tenant has a route.
+type Claims = HashMap<String, (String, String)>;
+
+/// Checks that no other plugin has one of the routes.
+fn free(claims: &Claims, own: &(String, String), manifest: &Manifest) -> Result<(), HostError> {
+    for route in manifest.routes() {
+        if let Some(other) = claims.get(normal(route)).filter(|other| *other != own) {
+            let name =
+                if other.0 == own.0 { other.1.clone() } else { format!("{}` of the tenant `{}", other.1, other.0) };
+            return Err(HostError::Route { plugin: manifest.name.clone(), route: route.to_owned(), other: name });
+        }
+    }
+    Ok(())
 }

@@ -1,21 +1,21 @@
 //! One plugin that runs: its active instances and the workers of its triggers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PluginStatus, Tenant};
+use super::{HostError, Tenant, settings};
 use crate::config::TenantConfig;
 use crate::grants::Policy;
 use crate::guest::Identity;
-use crate::http::PluginHealth;
 use crate::lineup::Lineup;
 use crate::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
 use crate::plugin::Version;
-use crate::pool::{CallError, Pool};
+use crate::pool::Pool;
 use crate::store::{Consumer, Source};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::channel;
@@ -23,38 +23,46 @@ use crate::trigger::http::Service;
 use crate::trigger::stream::{Context, Ended, Worker};
 use crate::trigger::{queue, schedule};
 
-/// A plugin that runs.
+/// A plugin that runs. Changed by one task at a time, which has the turn of its [`super::slot::Slot`].
 #[derive(Debug)]
 pub(super) struct Running {
-    manifest: Manifest,
     lineup: Arc<Lineup>,
     metrics: PluginMetrics,
-    workers: Vec<Task>,
+    workers: Mutex<Vec<Task>>,
+    /// Some triggers are being restarted.
+    restarting: AtomicBool,
     /// Batches that triggers which were replaced had to drop.
-    dropped: usize,
+    dropped: AtomicUsize,
+    /// It does not run any more.
+    gone: CancellationToken,
 }
 
 /// The worker of one trigger.
 #[derive(Debug)]
 struct Task {
+    trigger: Trigger,
     stop: CancellationToken,
     ready: Arc<AtomicBool>,
     worker: JoinHandle<Ended>,
 }
 
 /// The instances of a version, one of them warm.
-pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, CallError> {
+pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, HostError> {
     let Tenant { base, config, .. } = tenant;
+    let limits = config.quota.bound(manifest.limits.clone());
+    let settings = settings::read(base, config, manifest).await?;
     let identity = Identity {
         tenant: config.name.clone(),
         prefix: config.prefix.clone(),
         host: base.name.clone(),
         plugin: manifest.name.clone(),
         version: version.digest.to_string(),
-        policy: Policy::new(manifest.grants.clone(), config.grants.clone()).with_private(config.http_private.clone()),
-        limits: manifest.limits.clone(),
+        policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
+            .with_private(config.http_private.clone()),
+        limits: limits.clone(),
         health: manifest.health.clone(),
-        config: manifest.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        quota: tenant.quota.plugin(&manifest.name, &limits),
+        config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
@@ -63,60 +71,75 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         seed: None,
     };
     let pool = Pool::new(Arc::new(identity), version);
-    pool.warm().await?;
+    let plugin = || manifest.name.clone();
+    pool.warm().await.map_err(|source| HostError::Start { plugin: plugin(), source })?;
     Ok(pool)
 }
 
 impl Running {
     /// Starts the triggers of a plugin.
-    pub(super) fn start(tenant: &Tenant, manifest: Manifest, pool: Pool) -> Self {
-        let metrics = PluginMetrics::new(tenant.name(), &manifest.name);
+    pub(super) fn start(tenant: &Tenant, manifest: &Manifest, metrics: PluginMetrics, pool: Pool) -> Self {
         let lineup = Arc::new(Lineup::new(pool));
         tenant.tiers.register(&manifest.name, &lineup);
-        let workers = work(tenant, &manifest, &lineup, &metrics, |_| true);
-        Self { manifest, lineup, metrics, workers, dropped: 0 }
+        let workers = Mutex::new(work(tenant, &manifest.name, &manifest.triggers, &lineup, &metrics));
+        let (restarting, dropped) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { lineup, metrics, workers, restarting, dropped, gone: tenant.base.stop.child_token() }
     }
 
-    /// Puts another version in place. Batches in flight finish on the old one; the triggers go on reading unless
-    /// they themselves have changed.
-    pub(super) async fn replace(mut self, tenant: &Tenant, manifest: Manifest, pool: Pool) -> Self {
+    /// The versions that take calls.
+    pub(super) fn lineup(&self) -> &Arc<Lineup> {
+        &self.lineup
+    }
+
+    /// Its numbers.
+    pub(super) fn metrics(&self) -> &PluginMetrics {
+        &self.metrics
+    }
+
+    /// Is cancelled when it does not run any more.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    /// Whether all of its triggers run.
+    pub(super) fn is_ready(&self) -> bool {
+        let restarting = self.restarting.load(Ordering::Relaxed);
+        !restarting && self.workers.lock().iter().all(|task| task.ready.load(Ordering::Relaxed))
+    }
+
+    /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are restarted, when their
+    /// batches are done; the others go on reading.
+    pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool) {
         self.lineup.replace(pool);
-        if manifest.triggers != self.manifest.triggers {
-            let old = std::mem::take(&mut self.workers);
-            // Requests cannot wait until the old ones are answered: they go to the new triggers from now on.
-            let is_http = |trigger: &Trigger| matches!(trigger, Trigger::Http(_));
-            self.workers = work(tenant, &manifest, &self.lineup, &self.metrics, is_http);
-            self.dropped += stop(old).await;
-            self.workers.extend(work(tenant, &manifest, &self.lineup, &self.metrics, |trigger| !is_http(trigger)));
+        let (mut wanted, mut kept, mut changed) = (manifest.triggers.clone(), Vec::new(), Vec::new());
+        for task in std::mem::take(&mut *self.workers.lock()) {
+            match wanted.iter().position(|trigger| *trigger == task.trigger) {
+                Some(at) => {
+                    wanted.remove(at);
+                    kept.push(task);
+                }
+                None => changed.push(task),
+            }
         }
-        self.manifest = manifest;
-        self
+        if !changed.is_empty() {
+            self.restarting.store(true, Ordering::Relaxed);
+        }
+        let begin = |triggers: &[Trigger]| work(tenant, &manifest.name, triggers, &self.lineup, &self.metrics);
+        // Requests cannot wait until the old ones are answered: they go to the new triggers from now on.
+        let (http, others): (Vec<Trigger>, Vec<Trigger>) =
+            wanted.into_iter().partition(|trigger| matches!(trigger, Trigger::Http(_)));
+        kept.extend(begin(&http));
+        self.workers.lock().extend(kept);
+        self.dropped.fetch_add(stop(changed).await, Ordering::Relaxed);
+        self.workers.lock().extend(begin(&others));
+        self.restarting.store(false, Ordering::Relaxed);
     }
 
-    /// Waits until the workers have ended, which somebody has told them to, and answers how many batches they dropped.
-    pub(super) async fn drained(self) -> usize {
-        self.dropped + stop(self.workers).await
-    }
-
-    pub(super) fn status(&self, name: &str) -> PluginStatus {
-        let pool = self.lineup.active();
-        PluginStatus {
-            name: name.to_owned(),
-            tenant: pool.identity().tenant.clone(),
-            version: pool.identity().version.clone(),
-            metrics: self.metrics.clone(),
-            lineup: self.lineup.clone(),
-        }
-    }
-
-    pub(super) fn health(&self, name: &str) -> PluginHealth {
-        let pool = self.lineup.active();
-        PluginHealth {
-            name: name.to_owned(),
-            tenant: pool.identity().tenant.clone(),
-            version: pool.identity().version.clone(),
-            running: self.workers.iter().all(|task| task.ready.load(Ordering::Relaxed)),
-        }
+    /// Stops the triggers, waits until they have ended, and answers how many batches were dropped.
+    pub(super) async fn drained(&self) -> usize {
+        self.gone.cancel();
+        let workers = std::mem::take(&mut *self.workers.lock());
+        self.dropped.load(Ordering::Relaxed) + stop(workers).await
     }
 }
 
@@ -135,17 +158,17 @@ async fn stop(workers: Vec<Task>) -> usize {
 
 fn work(
     tenant: &Tenant,
-    manifest: &Manifest,
+    plugin: &str,
+    triggers: &[Trigger],
     lineup: &Arc<Lineup>,
     metrics: &PluginMetrics,
-    which: impl Fn(&Trigger) -> bool,
 ) -> Vec<Task> {
     let (base, prefix) = (&tenant.base, &tenant.config.prefix);
     let begin = |trigger: &Trigger| {
         let (stop, ready, give_up) = (base.stop.child_token(), Arc::new(AtomicBool::new(false)), base.give_up.clone());
         let worker = match trigger {
             Trigger::Stream(trigger) => {
-                let source = source(&tenant.config, &manifest.name, trigger);
+                let source = source(&tenant.config, plugin, trigger);
                 let consumer = Consumer::new(Arc::new(source), base.consumer_name());
                 let (store, lineup) = (tenant.store.clone(), lineup.clone());
                 let context = Context::new(store, consumer, trigger.clone(), lineup, metrics.clone(), base.protocol);
@@ -160,7 +183,7 @@ fn work(
             Trigger::Schedule(trigger) => {
                 let context = schedule::Context {
                     store: tenant.store.clone(),
-                    keys: schedule::Keys::new(prefix, &manifest.name, &trigger.name),
+                    keys: schedule::Keys::new(prefix, plugin, &trigger.name),
                     host: base.name.clone(),
                     trigger: trigger.clone(),
                     lineup: lineup.clone(),
@@ -181,9 +204,9 @@ fn work(
                 tokio::spawn(worker.run(ready.clone(), stop.clone(), give_up))
             }
         };
-        Task { stop, ready, worker }
+        Task { trigger: trigger.clone(), stop, ready, worker }
     };
-    manifest.triggers.iter().filter(|trigger| which(trigger)).map(begin).collect()
+    triggers.iter().map(begin).collect()
 }
 
 /// What a trigger reads.

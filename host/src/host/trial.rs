@@ -1,30 +1,38 @@
-//! A second version of a plugin, tried beside the active one on this host.
+//! A second version of a plugin, tried beside the active one on this host alone. What a whole fleet tries is in the fleet's record.
 
 use std::sync::Arc;
 
-use super::running::pool;
 use super::{HostError, Tenant};
+use crate::fleet::Release;
 use crate::lineup::{Lineup, Trial};
 use crate::manifest::Manifest;
-use crate::plugin;
+use crate::pool::Pool;
 
 impl Tenant {
     /// Tries a version of a plugin that is loaded, in place of one that is tried already. It is compiled and started first. It gets the
     /// events of the active version's triggers; those of its own manifest are not looked at.
     pub async fn begin_trial(&self, manifest: Manifest, bytes: Vec<u8>, trial: Trial) -> Result<(), HostError> {
         let lineup = self.lineup(&manifest.name)?;
-        let name = manifest.name.clone();
-        let (engine, for_check) = (self.base.engine.clone(), manifest.clone());
-        let version = tokio::task::spawn_blocking(move || plugin::load(&engine, &bytes, &for_check))
-            .await
-            .map_err(|error| HostError::Compiler { plugin: name.clone(), reason: error.to_string() })?
-            .map_err(|source| HostError::Load { plugin: name.clone(), source })?;
-        let candidate =
-            pool(self, &manifest, version).await.map_err(|source| HostError::Start { plugin: name.clone(), source })?;
-        let version = candidate.identity().version.clone();
-        tracing::info!(tenant = self.config.name, plugin = name, version, ?trial, "tried beside the active version");
+        let candidate = self.instances(manifest, bytes).await?;
+        let identity = candidate.identity().clone();
+        let (plugin, version) = (&identity.plugin, &identity.version);
+        tracing::info!(tenant = self.config.name, plugin, version, ?trial, "tried beside the active version");
         lineup.begin_trial(candidate, trial);
         Ok(())
+    }
+
+    /// Instances of a version that no trigger knows of, one of them warm: for trials and rehearsals.
+    pub async fn instances(&self, manifest: Manifest, bytes: Vec<u8>) -> Result<Pool, HostError> {
+        let release = Release {
+            number: 0,
+            digest: String::new(),
+            manifest: String::new(),
+            size_bytes: bytes.len() as u64,
+            time_ms: self.store.now_ms(),
+            by: String::new(),
+        };
+        let loaded = self.compile(manifest, release, bytes).await?;
+        self.warm(&loaded).await
     }
 
     /// Ends the trial of a plugin's second version, if there is one.

@@ -1,8 +1,8 @@
 //! One version in its place, and the call that it was chosen for.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::conduct::Conduct;
@@ -33,8 +33,8 @@ pub(super) struct Probation {
     before: Arc<Conduct>,
     /// None where it lasts as long as the trial.
     until: Option<Instant>,
-    /// It was found not good enough, and somebody was told.
-    condemned: AtomicBool,
+    /// What it failed in, once it was found not good enough.
+    condemned: OnceLock<Condemned>,
     /// Its end was told.
     told: AtomicBool,
 }
@@ -49,7 +49,7 @@ impl Probation {
             Some(Trial::Canary { .. }) => None,
             None => Some(Instant::now() + lasts),
         };
-        let (condemned, told) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (condemned, told) = (OnceLock::new(), AtomicBool::new(false));
         (!lasts.is_zero()).then(|| Self { before: before.clone(), until, condemned, told })
     }
 
@@ -72,14 +72,19 @@ impl Seat {
     pub(super) fn on_probation(&self) -> Option<&Probation> {
         let lasts = |probation: &&Probation| {
             let is_over = probation.until.is_some_and(|until| until <= Instant::now());
-            !is_over && !probation.condemned.load(Ordering::Relaxed)
+            !is_over && probation.condemned.get().is_none()
         };
         self.probation.as_ref().filter(lasts)
     }
 
     /// Whether it was found not good enough.
     pub(super) fn is_condemned(&self) -> bool {
-        self.probation.as_ref().is_some_and(|probation| probation.condemned.load(Ordering::Relaxed))
+        self.condemned().is_some()
+    }
+
+    /// What it failed in, where it was found not good enough.
+    pub(super) fn condemned(&self) -> Option<&Condemned> {
+        self.probation.as_ref()?.condemned.get()
     }
 
     /// How it and the version before it do, while it is on probation.
@@ -87,19 +92,17 @@ impl Seat {
         self.on_probation().map(|probation| (probation.before.tally(), self.conduct.tally()))
     }
 
-    /// Looks at how it does. A version is found not good enough once.
+    /// Looks at how it does, until it is found not good enough.
     pub(super) fn judge(&self) -> Option<(Fault, Condemned)> {
         let probation = self.on_probation()?;
         let limits: &HealthSection = &self.pool.identity().health;
         let fault = gate::judge(limits, &probation.before.tally(), &self.conduct.tally()).err()?;
-        if probation.condemned.swap(true, Ordering::Relaxed) {
-            return None;
-        }
         let condemned = Condemned {
             version: self.pool.identity().version.clone(),
             reason: fault.to_string(),
             events: self.conduct.faults(),
         };
+        probation.condemned.set(condemned.clone()).ok()?;
         Some((fault, condemned))
     }
 }

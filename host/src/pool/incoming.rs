@@ -35,7 +35,7 @@ impl Pool {
     {
         let mut running = self.begin(None, Arc::from([answering.id().to_owned()]), deadline, None).await?;
         running.occasion("http", answering.route());
-        let (store, exports, limit) = running.parts();
+        let (store, exports, meter, limit) = running.parts();
         let call = async {
             store.data_mut().answering = Some(answering);
             store.data_mut().call().falls_back = true;
@@ -46,7 +46,7 @@ impl Pool {
             store.data_mut().answering = None;
             Ok(Ok(()))
         };
-        let came = timeout(limit, call).await;
+        let came = timeout(limit, self.run(meter, call)).await;
         let ((), ended) = self.end(running, came)?;
         Ok(ended)
     }

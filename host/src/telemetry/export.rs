@@ -52,6 +52,7 @@ impl Exporter {
     pub fn render(&self) -> String {
         let mut text = self.0.render();
         render_histograms(&mut text);
+        render_cpu(&mut text);
         text
     }
 }
@@ -89,6 +90,7 @@ fn describe() {
         "sandbar_outgoing_requests_total",
         "Requests that plugins sent, by outcome: answered, failed or limit"
     );
+    describe_counter!("sandbar_limit_hits_total", "Times that a plugin met a limit, by its name");
     describe_gauge!("sandbar_pending", "Events delivered and not yet acknowledged");
     describe_gauge!("sandbar_lag", "Events not yet delivered");
     describe_gauge!("sandbar_dead_letters", "Dead letters that are kept");
@@ -127,6 +129,21 @@ fn render_histograms(text: &mut String) {
     let loads = super::cache::load_times();
     let lines = loads.iter().map(|(tenant, plugin, spread)| (tenant.as_str(), plugin.as_str(), spread));
     render_histogram(text, "sandbar_cache_load_seconds", "Time of one call of a plugin's loader", lines);
+}
+
+fn render_cpu(text: &mut String) {
+    let times = super::cpu::times();
+    if times.is_empty() {
+        return;
+    }
+    let name = "sandbar_cpu_seconds_total";
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "# HELP {name} Time for which the code of a plugin held a thread\n# TYPE {name} counter");
+    for ((tenant, plugin), time) in times {
+        let (tenant, plugin) = (escape(&tenant), escape(&plugin));
+        let _ = writeln!(text, "{name}{{tenant=\"{tenant}\",plugin=\"{plugin}\"}} {}", time.as_secs_f64());
+    }
+    let _ = writeln!(text);
 }
 
 fn render_histogram<'a>(

@@ -302,7 +302,9 @@ async fn commit(pool: &Pool, ended: Ended) -> Result<(), CommitError> {
     let leases: Vec<LeaseSettlement> = taken.settlements().collect();
     let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
     let commit = Commit { leases: &leases, ..Commit::plain(&effects, &ended.relied_on) };
+    let turn = pool.identity().quota.commit(effects.len()).await;
     let committed = pool.identity().store.commit(commit).await;
+    drop(turn);
     release_all(&ended.locks).await;
     let committed = committed?;
     taken.settled();

@@ -320,6 +320,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>)
     let answer = {
         let permit = origin.common().handling.acquire().await;
         let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        pool.admit(events.len()).await;
         let (answer, taped) = call(origin, pool, events).await;
         part.taped = taped;
         answer
@@ -332,7 +333,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>)
             }
             Ok(verdict::judge(origin, pool, events, verdicts, ended))
         }
-        Err((CallError::NoInstance(reason), _)) => Err(Unhandled::NoInstance(reason)),
+        Err((error, _)) if error.is_busy() => Err(Unhandled::NoInstance(error.to_string())),
         Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
         Err((error, false)) => Err(Unhandled::Fault(error)),
     }
@@ -386,6 +387,7 @@ async fn commit<O: Origin>(
     judgement: &mut Judgement,
     taped: Option<&Taped>,
 ) -> Result<Committed, CommitError> {
+    let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
     let (common, begun) = (origin.common(), Instant::now());
     let own_effects = judgement.effects.len();
     if let (Some(recording), Some(taped)) = (&common.recording, taped) {

@@ -48,6 +48,8 @@ pub struct Worker {
 enum Lost {
     /// There was no room for them.
     Buffer,
+    /// There were more of them than the plugin or its tenant may handle in a second.
+    Rate,
     /// The plugin failed over them.
     Failed,
     /// The plugin's outcome was another than `done`.
@@ -63,6 +65,7 @@ impl Lost {
     fn reason(self) -> &'static str {
         match self {
             Self::Buffer => "buffer",
+            Self::Rate => "rate",
             Self::Failed => "failed",
             Self::NotDone => "not-done",
             Self::NotCommitted => "not-committed",
@@ -114,6 +117,9 @@ impl Worker {
         let mut reruns = 0;
         let mut pool = self.lineup.choose();
         loop {
+            if reruns == 0 && pool.try_admit(messages.len()).is_err() {
+                return self.lost(Lost::Rate, messages.len());
+            }
             let begun = Instant::now();
             let done = match self.call(&pool, messages).await {
                 Ok((outcomes, ended)) => {
@@ -122,7 +128,7 @@ impl Worker {
                     pool.answered(messages.len(), took);
                     self.settle(&pool, messages, &outcomes, ended).await
                 }
-                Err(CallError::NoInstance(_)) if reruns < RERUNS_MAX => {
+                Err(error) if error.is_busy() && reruns < RERUNS_MAX => {
                     tokio::time::sleep(INSTANCE_PAUSE).await;
                     pool = self.lineup.choose();
                     Err(Again)

@@ -97,6 +97,8 @@ impl Service {
     ) -> Ended {
         ready.store(true, Ordering::Relaxed);
         stop.cancelled().await;
+        // Where no other service has taken the route over there is none from now on.
+        drop(registration);
         self.under_way.close();
         let ended = tokio::select! {
             () = self.under_way.wait() => Ended::Drained,
@@ -106,7 +108,6 @@ impl Service {
                 Ended::Dropped(dropped)
             }
         };
-        drop(registration);
         ready.store(false, Ordering::Relaxed);
         ended
     }
@@ -162,6 +163,7 @@ impl Service {
         if hyper::body::Body::size_hint(request.body()).lower() > max {
             return Err(Refused::Withheld(Refusal::TooLarge));
         }
+        self.lineup.active().try_admit(1).map_err(Refused::TooMany)?;
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
         let is_head = request.method() == Method::HEAD;

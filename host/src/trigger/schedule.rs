@@ -312,7 +312,10 @@ impl Worker {
         let deadline = trigger.deadline.unwrap_or(pool.identity().limits.deadline);
         let begun = Instant::now();
         let answer = tokio::select! {
-            answer = pool.tick(tick, deadline, standing.to_vec()) => answer,
+            answer = async {
+                pool.admit(1).await;
+                pool.tick(tick, deadline, standing.to_vec()).await
+            } => answer,
             () = lock.lost() => return Answer::LockLost,
         };
         match answer {
@@ -322,7 +325,7 @@ impl Worker {
                 pool.answered(1, took);
                 Answer::Done(ended)
             }
-            Err((CallError::NoInstance(reason), _)) => Answer::Again(reason),
+            Err((error, _)) if error.is_busy() => Answer::Again(error.to_string()),
             Err((error, true)) => Answer::Again(error.to_string()),
             Err((error, false)) => Answer::Failed(error),
         }
@@ -334,6 +337,8 @@ impl Worker {
         effects: &[Effect],
         leases: &[LeaseSettlement],
     ) -> Result<Committed, CommitError> {
+        let pool = self.context.lineup.active();
+        let _turn = pool.identity().quota.commit(effects.len()).await;
         self.context.store.commit(Commit { leases, ..Commit::plain(effects, relied_on) }).await
     }
 

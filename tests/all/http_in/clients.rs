@@ -30,6 +30,18 @@ async fn who_hangs_up_ends_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_ends_a_call_that_reads_nothing() {
+    let site = Site::embedded(components::HTTP_SERVE, "concurrency = 1\ntimeout = \"1h\"").await;
+    let mut client = site.client().await;
+    client.send(request("GET", "/t/spin", "")).await;
+    let is_busy = async || site.get("/t/plain").await.starts_with("HTTP/1.1 503");
+    poll_until(PATIENCE, "the call is under way", is_busy).await;
+    drop(client);
+    let served = async || site.get("/t/plain").await.starts_with("HTTP/1.1 200");
+    poll_until(PATIENCE, "the turn is free again", served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_closes_half_of_the_connection_has_hung_up() {
     let site = Site::embedded(components::HTTP_RAW, "concurrency = 1\ntimeout = \"1h\"").await;
     let mut client = site.client().await;

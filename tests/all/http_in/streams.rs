@@ -39,6 +39,9 @@ async fn a_call_that_fails_after_the_head_is_cut() {
         assert!(!answer.contains("late\r\n") && !answer.ends_with("late"), "the last part is held back: {answer}");
         assert_eq!(site.test.value("early").await.as_deref(), Some("x"), "it was committed before the head");
         assert_eq!(site.test.value("late").await, None);
+        let answer = site.get("/t/late-trap-unknown-length").await;
+        assert!(!answer.ends_with("0\r\n\r\n"), "it is cut, not ended: {answer}");
+        assert_eq!(site.test.value("late").await, None);
         // An answer that is only a head goes out when the call has ended.
         assert!(site.get("/t/late-head").await.starts_with("HTTP/1.1 500"));
     })
@@ -53,4 +56,14 @@ async fn a_body_that_is_not_finished_is_cut_and_a_request_that_is_kept_is_taken_
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     }
     assert!(site.get("/t/late").await.ends_with("late"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_kept_unread_does_not_hold_the_connection() {
+    let site = Site::embedded(components::HTTP_RAW, "").await;
+    let mut client = site.client().await;
+    for _ in 0..3 {
+        client.send("POST /t/keep HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n12345").await;
+        assert!(client.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    }
 }

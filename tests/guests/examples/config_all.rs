@@ -1,6 +1,7 @@
 //! Checks the standard interfaces: configuration, logging, clocks and random numbers.
 //!
-//! Any event. Configuration: `greeting = "hello"`, `number = "42"`, and nothing else. Grants: write `passed`.
+//! Any event. Configuration: `greeting = "hello"`, `number = "42"`, and nothing else. Grants: write `passed` and `random`.
+//! `random` gets a number that no other instance comes upon.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -17,7 +18,7 @@ sandbar_sdk::handler!(|event: &Event| pass(event, checks));
 fn checks(event: &Event) -> Result<(), Failure> {
     configuration()?;
     clocks(event)?;
-    check!(RandomState::new().hash_one(1) != RandomState::new().hash_one(1));
+    cache::set("random", RandomState::new().hash_one(1).to_string(), Expiry::Never)?;
     log::trace("a trace");
     log::debug("a detail");
     log::info("a fact");

@@ -37,13 +37,18 @@ fn checks(event: &Event) -> Result<(), Failure> {
             check_error!(send(&Outgoing::get(format!("http://granted@{}/", event.text("at")?))), Denied);
         }
         "silent" => check_error!(send(&quick("/silent")?), TimedOut),
+        "no-handshake" => {
+            let request = Outgoing::get(format!("https://{}/", event.text("at")?));
+            check_error!(send(&request.with_timeout(Duration::from_millis(300))), TimedOut);
+        }
         "stalls" => check_error!(send(&quick("/stalls")?), Unavailable),
         "forever" => drop(send(&Outgoing::get(url("/silent")?))),
         "large" => {
             check_error!(send(&Outgoing::get(url("/large")?)), Limit);
             check_error!(send(&Outgoing::get(url("/endless")?)), Limit);
             check_error!(send(&Outgoing::get(url("/headers")?)), Limit);
-            check_error!(send(&Outgoing::post(url("/echo")?, vec![b'x'; TOO_MANY])), Limit);
+            // The answer to it would be small.
+            check_error!(send(&Outgoing::post(url("/hello")?, vec![b'x'; TOO_MANY])), Limit);
         }
         "many" => many(event.text("at")?)?,
         "invalid" => {

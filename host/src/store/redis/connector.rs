@@ -14,6 +14,7 @@ use rand::RngExt;
 use super::super::StoreError;
 use super::reply;
 use crate::config::StoreConfig;
+use crate::secret::Setting;
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +58,10 @@ impl Connector {
         };
         let info = config.url.as_str().into_connection_info().map_err(|error| invalid(&error))?;
         let address = address(&info);
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        if let Some(Setting::Text(password)) = &config.password {
+            redis = redis.set_password(password.expose());
+        }
         let info = info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = match &config.ca_file {
             None => Client::open(info),

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::guest::Refusal;
 use crate::pool::CallError;
+use crate::quota::Exhausted;
 use crate::store::CommitError;
 
 /// Why a plugin's answer does not go out.
@@ -18,6 +19,8 @@ pub(super) enum Refused {
     Draining,
     /// As many requests are handled as may be.
     Busy,
+    /// There were more than may be handled in a second.
+    TooMany(Exhausted),
     /// The request names no host, which HTTP/1.1 asks for.
     NoHost,
     /// The answer was withheld.
@@ -32,12 +35,14 @@ impl Refused {
     /// The status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Draining | Self::Busy | Self::Failed(CallError::NoInstance(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed(error) if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoHost | Self::Withheld(Refusal::Incomplete) => StatusCode::BAD_REQUEST,
             Self::Withheld(Refusal::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Withheld(Refusal::NotCommitted(CommitError::Unacceptable(_))) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Withheld(Refusal::NotCommitted(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed(CallError::Deadline(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Failed(CallError::Deadline(_) | CallError::Cpu(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Withheld(Refusal::Invalid(_) | Refusal::WriteRefused(_)) | Self::Failed(_) | Self::Unanswered(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -45,11 +50,12 @@ impl Refused {
     }
 
     /// Seconds after which another attempt makes sense; none where it makes none.
-    fn retry_after(&self) -> Option<&'static str> {
+    fn retry_after(&self) -> Option<u64> {
         match self {
+            Self::TooMany(exhausted) => Some(exhausted.retry_in.as_secs().saturating_add(1)),
             // Nothing was written, and the value that it relied on is there to be read anew.
-            Self::Withheld(Refusal::NotCommitted(CommitError::Conflict(_))) => Some("0"),
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some("1"),
+            Self::Withheld(Refusal::NotCommitted(CommitError::Conflict(_))) => Some(0),
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }
     }
@@ -59,6 +65,7 @@ impl Refused {
         match self {
             Self::Draining => "shutting down",
             Self::Busy => "too many requests at a time",
+            Self::TooMany(_) => "too many requests",
             Self::NoHost => "the header `host` is missing",
             Self::Withheld(Refusal::TooLarge) => "the body is too large",
             Self::Withheld(Refusal::NotCommitted(CommitError::Conflict(_))) => {
@@ -68,8 +75,8 @@ impl Refused {
             Self::Withheld(Refusal::NotCommitted(error)) if !matches!(error, CommitError::Unacceptable(_)) => {
                 "this could not be stored"
             }
-            Self::Failed(CallError::NoInstance(_)) => "not available at the moment",
-            Self::Failed(CallError::Deadline(_)) => "it took too long",
+            Self::Failed(error) if error.is_busy() => "not available at the moment",
+            Self::Failed(CallError::Deadline(_) | CallError::Cpu(_)) => "it took too long",
             Self::Withheld(_) | Self::Failed(_) | Self::Unanswered(_) => "internal error",
         }
     }
@@ -82,6 +89,7 @@ impl Refused {
             }
             Self::Withheld(Refusal::NotCommitted(error)) => error.to_string(),
             Self::Failed(error) => error.to_string(),
+            Self::TooMany(exhausted) => exhausted.to_string(),
             Self::Draining | Self::Busy | Self::NoHost | Self::Withheld(Refusal::TooLarge | Refusal::Incomplete) => {
                 self.text().to_owned()
             }
@@ -96,7 +104,7 @@ impl IntoResponse for Refused {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self == Self::Draining {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -17,15 +17,15 @@ const REASON_SHOWN: usize = 100;
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Letter {
+pub struct Letter {
     /// Its id in the dead-letter stream.
-    pub(super) id: EntryId,
+    pub id: EntryId,
     /// The circumstances, as they were written: `reason`, `attempt`, `plugin`, `version`, `group`, `time`, `id`.
-    pub(super) about: Vec<Field>,
+    pub about: Vec<Field>,
     /// The fields of the event.
-    pub(super) original: Vec<Field>,
+    pub original: Vec<Field>,
     /// The payload, where the event was a job of a queue.
-    pub(super) payload: Option<Bytes>,
+    pub payload: Option<Bytes>,
 }
 
 impl From<Entry> for Letter {
@@ -44,7 +44,7 @@ impl From<Entry> for Letter {
 
 impl Letter {
     /// The fields of its entry.
-    pub(super) fn fields(&self) -> Vec<Field> {
+    pub fn fields(&self) -> Vec<Field> {
         let original =
             self.original.iter().map(|field| Field::new(format!("{FIELD_PREFIX}{}", field.name), field.value.clone()));
         let payload = self.payload.iter().map(|payload| Field::new(PAYLOAD, payload.clone()));
@@ -52,12 +52,12 @@ impl Letter {
     }
 
     /// Whether there is an event in it that can be sent back.
-    pub(super) fn has_event(&self) -> bool {
+    pub fn has_event(&self) -> bool {
         !self.original.is_empty() || self.payload.is_some()
     }
 
     /// One line of a list.
-    pub(super) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let reason = self.text("reason");
         let shown: String = reason.chars().take(REASON_SHOWN).collect();
         let cut = if shown.len() < reason.len() { "…" } else { "" };
@@ -65,7 +65,7 @@ impl Letter {
     }
 
     /// All that is known, over several lines.
-    pub(super) fn page(&self) -> String {
+    pub fn page(&self) -> String {
         let mut lines = vec![self.id.to_string()];
         for field in &self.about {
             let value = if field.name == "time" { self.time() } else { printable(&field.value) };
