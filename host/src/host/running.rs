@@ -69,6 +69,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
         tiers: tenant.tiers.clone(),
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
+        seed: None,
     };
     let pool = Pool::new(Arc::new(identity), version);
     let plugin = || manifest.name.clone();
