@@ -13,7 +13,7 @@ mod commit;
 mod confine;
 mod delivery;
 mod fences;
-mod glob;
+pub(super) mod glob;
 mod group;
 mod integer;
 mod keyspace;

@@ -164,7 +164,7 @@ impl Confine for Redis {
             changes: self.changes.clone(),
             clock: self.clock.clone(),
             tracking,
-            subscriptions: subscriptions::Subscriptions::new(connector.clone()),
+            subscriptions: subscriptions::Subscriptions::below(connector.clone(), prefix),
             desk,
             connector,
             version: self.version,
@@ -184,10 +184,10 @@ impl Confine for Redis {
 
 impl Redis {
     /// Refuses a name that the server would not refuse by itself although it lies outside of the tenant's prefix: it does not look at patterns of
-    /// keys, nor at whose subscribers are counted. `name` is escaped like a pattern where it is one.
-    fn is_within(&self, name: &str, prefix: impl Fn(&str) -> String) -> Result<(), StoreError> {
+    /// keys, nor at whose subscribers are counted. `literal` is what all that it stands for begins with.
+    fn is_within(&self, name: &str, literal: &str) -> Result<(), StoreError> {
         match &self.user {
-            Some(user) if !name.starts_with(&prefix(user.prefix())) => {
+            Some(user) if !literal.starts_with(user.prefix()) => {
                 Err(StoreError::Denied(format!("`{name}` lies outside of the tenant's prefix")))
             }
             Some(_) | None => Ok(()),
