@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::fleet::{Fleet, FleetError, Outcome, Phase, Standing};
+use sandbar::fleet::{Deploy, Fleet, FleetError, Outcome, Phase, Standing, Why};
 use sandbar_tests::host::PATIENCE;
-use sandbar_tests::{Counted, Group, RedisServer, poll_until};
+use sandbar_tests::{Counted, Group, RedisServer, components, open_manifest, poll_until};
 
 use super::{PLUGIN, TENANT, cache, deploy, process, runs};
 use crate::replace::{CAMERAS, Feed, redis};
@@ -135,10 +135,67 @@ async fn a_deploy_that_hangs_is_ended() {
     let (host, id) = process(&server, &cache, MANY);
     host.pause();
     // It counts as alive for longer than this waits.
-    let hasty = sandbar::fleet::Deploy { wait: Duration::from_millis(300), ..deploy(1) };
+    let hasty = Deploy { wait: Duration::from_millis(300), ..deploy(1) };
     let error = fleet.deploy(TENANT, hasty).await.unwrap_err();
     assert!(error.to_string().contains(&format!("host {id}: it did not answer in time")), "{error}");
     host.resume();
     fleet.deploy(TENANT, deploy(2)).await.unwrap();
     all_run(&fleet, 2, &[&id]).await;
+}
+
+/// A deploy of a version that traps on one event in so many; none traps where it is none.
+fn trapping(number: u64, every: Option<u64>) -> Deploy {
+    let differs = every.map_or(String::new(), |every| format!("differs = \"trap\"\nevery = \"{every}\"\n"));
+    let trigger = "batch = 20\nmax-attempts = 50\nretry-min = \"10ms\"\nretry-max = \"50ms\"";
+    let manifest = open_manifest(trigger, &format!("[config]\nnumber = \"{number}\"\n{differs}"));
+    let component = std::fs::read(components::HANDLE_TRIAL).unwrap().into();
+    Deploy { manifest, component, ..deploy(number) }
+}
+
+/// Has a version that traps on one event in twenty deployed to three hosts. It differs from the one before in its manifest alone, so that
+/// a host that finds it out late must not take the good one back too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_traps_is_rolled_back_on_all_hosts_and_every_event_counts_once() {
+    const EVENTS: u64 = 3000;
+    let server = RedisServer::start();
+    let fleet = Fleet::new(redis(&server).await, "");
+    let cache = cache();
+    let (_first, a) = process(&server, &cache, MANY);
+    let (_second, b) = process(&server, &cache, MANY);
+    let (_third, c) = process(&server, &cache, MANY);
+    let feed = |numbers: std::ops::Range<u64>| {
+        server.append("events", numbers.map(|n| vec![("key", (n % 3).to_string()), ("n", n.to_string())]));
+    };
+    fleet.deploy(TENANT, trapping(1, None)).await.unwrap();
+    feed(1..1001);
+    Group::new(&server, "events", PLUGIN).settled(PATIENCE);
+    fleet.deploy(TENANT, trapping(2, None)).await.unwrap();
+    let begun = Instant::now();
+    fleet.deploy(TENANT, trapping(3, Some(20))).await.unwrap();
+    for begin in (1001..=EVENTS).step_by(100) {
+        feed(begin..begin + 100);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    poll_until(PATIENCE, "it is taken back", async || {
+        let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+        record.active.unwrap().number != 3
+    })
+    .await;
+    println!("taken back {:?} after its deploy", begun.elapsed());
+    all_run(&fleet, 2, &[&a, &b, &c]).await;
+    Group::new(&server, "events", PLUGIN).settled(PATIENCE);
+    let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
+    assert_eq!(record.active.unwrap().number, 2, "the good one stays, however many hosts have found the bad one out");
+    let Why::Condemned { host, reason, events } = &record.history[0].why else { panic!("{:?}", record.history[0]) };
+    assert!([&a, &b, &c].contains(&host), "{host}");
+    assert!(reason.contains("health.max-failure-rate"), "{reason}");
+    assert!(!events.is_empty());
+    for event in events {
+        let id = event.strip_prefix("events ").unwrap();
+        let entries: Vec<(String, Vec<String>)> = server.get(&["XRANGE", "events", id, id]);
+        assert!(entries[0].1[3].parse::<u64>().unwrap().is_multiple_of(20), "{entries:?} is not one that traps");
+    }
+    let counts: Vec<u64> = (0..3).map(|key| server.get(&["GET", &format!("count:{key}")])).collect();
+    assert_eq!(counts.iter().sum::<u64>(), EVENTS, "exactly one effect for each event: {counts:?}");
+    assert_eq!(server.get::<u64>(&["XLEN", "events:dead"]), 0);
 }
