@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::base::Base;
+use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, MANIFEST_NAME, PluginStatus};
 use crate::config::TenantConfig;
@@ -131,7 +132,7 @@ impl Tenant {
             return Ok(());
         }
         let pool = self.warm(&loaded).await?;
-        self.put(&slot, loaded.clone(), pool).await?;
+        self.put(&slot, loaded.clone(), pool, Merit::New).await?;
         self.keep_own(&slot, loaded);
         Ok(())
     }
