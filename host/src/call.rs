@@ -143,6 +143,11 @@ impl Call {
         Ok(())
     }
 
+    /// Begins with writes that were gathered before it.
+    pub fn go_on_from(&mut self, writes: Vec<Gathered>) {
+        self.writes = writes;
+    }
+
     /// The writes to a key so far, in order. The index is only made when a call asks for it: most handlers never read
     /// what they have written.
     pub fn writes_to(&mut self, key: &str) -> impl Iterator<Item = &Effect> {
@@ -186,6 +191,11 @@ impl Call {
     /// Gives the lock of a guard back, or notes that it is to be given back after the commit.
     pub fn give_back(&mut self, guard: u64) -> GivenBack {
         self.locks.give_back(guard, self.writes.len())
+    }
+
+    /// What was gathered so far.
+    pub fn writes(&self) -> &[Gathered] {
+        &self.writes
     }
 
     /// Takes what was gathered so far out of the call. The locks stay.

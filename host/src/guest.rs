@@ -14,6 +14,7 @@ mod pubsub;
 mod queue;
 mod state;
 mod stream;
+mod taped;
 mod transaction;
 mod weight;
 

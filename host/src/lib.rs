@@ -47,8 +47,10 @@
 //! | [`lock`] | a lock that this host holds, and renews |
 //! | [`call`], [`overlay`] | what one call of a plugin gathers and holds, and what it would read after its own writes |
 //! | [`fair`], [`quota`] | whose turn it is to run, and what tenants and plugins have used of a host |
+//! | [`tape`] | what a call read, kept so that it can be run again without a store |
 //! | [`bindings`], [`guest`] | the WIT package as Rust, and its implementation: one file per interface |
 //! | [`engine`], [`plugin`], [`pool`] | from bytes to a checked version of a plugin, and its warm instances |
+//! | [`rehearsal`] | a version run over events without effect, and what two versions did differently |
 //! | [`lineup`] | which versions of a plugin take its calls |
 //! | [`fleet`] | the releases that all hosts of a fleet run: deployed, followed, taken back |
 //! | [`telemetry`] | the numbers that a host tells about itself |
@@ -111,10 +113,13 @@ pub mod quota;
 
 pub mod bindings;
 pub mod guest;
+pub mod tape;
 
 pub mod engine;
 pub mod plugin;
 pub mod pool;
+
+pub mod rehearsal;
 
 pub mod telemetry;
 

@@ -9,6 +9,7 @@
 mod conduct;
 mod gate;
 mod seat;
+mod shadow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +24,7 @@ use tokio::time::sleep;
 use crate::pool::Pool;
 pub use seat::Chosen;
 use seat::Seat;
+pub use shadow::{Sample, ShadowReport};
 
 /// How often a version on probation is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -97,15 +99,18 @@ impl Lineup {
 
     /// The version that takes the next call.
     pub fn choose(&self) -> Chosen {
-        if let Some(seat) = &*self.candidate.load()
-            && let Some(Trial::Canary { percent }) = seat.trial
-        {
-            if is_the_candidates(self.calls.fetch_add(1, Ordering::Relaxed), percent) {
-                return Chosen { seat: seat.clone(), is_shared: true };
+        let active = || self.active.load_full();
+        let candidate = self.candidate.load();
+        match candidate.as_ref().map(|seat| (seat, seat.trial)) {
+            Some((seat, Some(Trial::Canary { percent }))) => {
+                let is_its = is_the_candidates(self.calls.fetch_add(1, Ordering::Relaxed), percent);
+                Chosen { seat: if is_its { seat.clone() } else { active() }, is_shared: true, shadow: None }
             }
-            return Chosen { seat: self.active.load_full(), is_shared: true };
+            Some((seat, Some(Trial::Shadow))) => {
+                Chosen { seat: active(), is_shared: false, shadow: Some(seat.clone()) }
+            }
+            Some((_, None)) | None => Chosen { seat: active(), is_shared: false, shadow: None },
         }
-        Chosen { seat: self.active.load_full(), is_shared: false }
     }
 
     /// Puts another version in place from this instant on, and answers the one before. The new one is on probation, unless it comes in
@@ -127,7 +132,7 @@ impl Lineup {
         before.pool.clone()
     }
 
-    /// Tries another version beside the active one, in place of one that is tried already.
+    /// Tries another version beside the active one, in place of one that is tried already. A shadow needs a runtime.
     pub fn begin_trial(&self, candidate: Pool, trial: Trial) {
         let seat = Seat::new(candidate, Some(&self.active.load().conduct), Some(trial));
         self.candidate.store(Some(Arc::new(seat)));
@@ -151,13 +156,18 @@ impl Lineup {
         Some((seat.pool.clone(), seat.trial?, standing(&seat)))
     }
 
+    /// What the shadow did differently, while there is one.
+    pub fn shadow_report(&self) -> Option<ShadowReport> {
+        self.candidate.load().as_ref()?.shadow.as_ref().map(shadow::Shadow::report)
+    }
+
     /// The last version that was found not good enough, if any was.
     pub fn last_condemned(&self) -> Option<Condemned> {
         self.last_condemned.lock().clone()
     }
 
-    /// Waits until a version on probation (the active one, or a candidate) is found not good enough, and tells it once. Nothing is looked
-    /// at while no version is on probation. Cancel-safe.
+    /// Waits until a version on probation (the active one, or a candidate) is found not good enough; at once while such a version is in
+    /// place or tried. Nothing is looked at while no version is on probation. Cancel-safe.
     pub async fn condemned(&self) -> Condemned {
         loop {
             let changed = self.changed.notified();
@@ -168,6 +178,9 @@ impl Lineup {
                     count_condemned(seat, fault.kind());
                     *self.last_condemned.lock() = Some(condemned.clone());
                     return condemned;
+                }
+                if let Some(condemned) = seat.condemned() {
+                    return condemned.clone();
                 }
                 is_quiet &= !note(seat);
             }

@@ -24,6 +24,7 @@ use crate::fair::Meter;
 use crate::guest::{Identity, Occasion, State};
 use crate::plugin::{Exported, Version};
 use crate::quota::{CallTurn, Exhausted};
+use crate::tape::Reel;
 
 use idle::Idle;
 pub use incoming::Answer;
@@ -128,6 +129,15 @@ impl Pool {
         Self { identity, version, idle, busy: AtomicUsize::new(0) }
     }
 
+    /// The same version with instances that are each new, and alike: what they do is the same each time.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let mut identity = Identity::clone(&self.identity);
+        identity.limits.calls_per_instance = 1;
+        identity.seed = Some(0);
+        Self::new(Arc::new(identity), self.version.clone())
+    }
+
     /// Who the plugin is.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
@@ -161,19 +171,21 @@ impl Pool {
     }
 
     /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
-    /// The flag beside an error tells whether the store failed while the plugin used it.
+    /// The flag beside an error tells whether the store failed while the plugin used it. The call records what it reads, or plays what was
+    /// recorded, where there is a reel; one that plays must be on nobody's behalf.
     pub async fn handle(
         &self,
         behalf: Option<Behalf>,
         ids: Arc<[String]>,
         events: &[Event<'_>],
+        reel: Option<Arc<Reel>>,
     ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
         let kind = match &behalf {
             Some(Behalf::Consumer(..)) => "stream",
             Some(Behalf::Lease(_)) => "queue",
             None => "channel",
         };
-        let mut running = self.begin(behalf, ids, self.identity.limits.deadline).await?;
+        let mut running = self.begin(behalf, ids, self.identity.limits.deadline, reel).await?;
         running.occasion(kind, events.first().map_or("", |event| event.source));
         let (store, exports, meter, limit) = running.parts();
         let call = async { export(exports.handler.as_ref())?.call_handle(store, events).await };
@@ -190,7 +202,7 @@ impl Pool {
         deadline: Duration,
         relied_on: Vec<(String, Option<Bytes>)>,
     ) -> Result<Ended, (CallError, bool)> {
-        let mut running = self.begin(None, Arc::default(), deadline).await?;
+        let mut running = self.begin(None, Arc::default(), deadline, None).await?;
         running.occasion("schedule", tick.trigger);
         running.instance.store.data_mut().call().rely_always_on(relied_on);
         let (store, exports, meter, limit) = running.parts();
@@ -203,7 +215,7 @@ impl Pool {
     /// Has the plugin load keys for `cache.fetch`.
     pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
         // A call that waits for this one has a turn, so this one must not wait for another.
-        let mut running = self.begin_in(None, None, Arc::default(), self.identity.limits.deadline).await?;
+        let mut running = self.begin_in(None, None, Arc::default(), self.identity.limits.deadline, None).await?;
         running.occasion("loader", "");
         running.instance.store.data_mut().call().lineage = lineage;
         let (store, exports, meter, limit) = running.parts();
@@ -220,9 +232,10 @@ impl Pool {
         behalf: Option<Behalf>,
         events: Arc<[String]>,
         deadline: Duration,
+        reel: Option<Arc<Reel>>,
     ) -> Result<Running<'_>, (CallError, bool)> {
         let turn = self.identity.quota.call().await.map_err(|exhausted| (CallError::Exhausted(exhausted), false))?;
-        self.begin_in(Some(turn), behalf, events, deadline).await
+        self.begin_in(Some(turn), behalf, events, deadline, reel).await
     }
 
     async fn begin_in<'a>(
@@ -231,6 +244,7 @@ impl Pool {
         behalf: Option<Behalf>,
         events: Arc<[String]>,
         deadline: Duration,
+        reel: Option<Arc<Reel>>,
     ) -> Result<Running<'a>, (CallError, bool)> {
         let busy = Busy::new(&self.busy);
         let mut instance = match self.idle.take() {
@@ -239,7 +253,7 @@ impl Pool {
         };
         let budget = Budget::new(&self.identity.limits);
         let call = Call::new(Instant::now() + deadline, behalf, events, budget);
-        instance.store.data_mut().begin(call);
+        instance.store.data_mut().begin(call, reel);
         instance.store.set_epoch_deadline(1);
         Ok(Running { instance, deadline, _busy: busy, _turn: turn })
     }

@@ -15,6 +15,8 @@ mod batch;
 mod plan;
 mod turns;
 
+pub use batch::recording;
+
 /// What the exactly-once protocol does. Only tests of that protocol ever change it, to see what would happen.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {

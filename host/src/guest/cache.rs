@@ -8,6 +8,7 @@ use crate::bindings::sandbar::plugin::types::Error;
 use crate::overlay::{self, Held, Seen};
 use crate::pattern::escape_glob;
 use crate::store::{self, Effect, Slot, StoreError};
+use crate::tape::Reel;
 use crate::tiers::policy::Policy;
 use crate::tiers::{Fetch, FetchError};
 
@@ -28,7 +29,8 @@ impl Host for State {
         // No more at once than the call may still read, if each is as large as a value may be.
         while let Some(rest) = full.get(values.len()..).filter(|rest| !rest.is_empty()) {
             let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
-            let answer = store.get_many(rest.get(..count).unwrap_or(rest)).await;
+            let some = rest.get(..count).unwrap_or(rest);
+            let answer = self.deck.ask(|| format!("cache.get-many {}", some.join(" ")), store.get_many(some)).await;
             values.extend(self.answered(answer)?.into_iter().map(|value| value.map(Vec::from)));
         }
         for (key, value) in full.iter().zip(&mut values) {
@@ -57,7 +59,8 @@ impl Host for State {
         self.scannable(&pattern)?;
         state::count(&pattern, count, KEYS_MAX)?;
         let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(&self.identity.prefix)));
-        let answer = store.scan(&full, cursor, count).await;
+        let answer =
+            self.deck.ask(|| format!("cache.scan {full} {cursor} {count}"), store.scan(&full, cursor, count)).await;
         let page = self.answered(answer)?;
         let prefix = self.identity.prefix.as_str();
         let granted = |key: &&str| self.identity.policy.read(key).is_ok();
@@ -68,7 +71,7 @@ impl Host for State {
     async fn get_for_update(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
         let full = self.readable(&key)?;
         let store = self.store();
-        let answer = store.get(&full).await;
+        let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(&full)).await;
         let value = self.answered(answer)?;
         self.call.rely_on(&full, value.clone()).map_err(|limit| self.limited(limit))?;
         let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: store::Remaining::Never };
@@ -102,10 +105,19 @@ impl Host for State {
                 "`{key}` was written by this call, and the write waits for the commit: use `add` instead of `increment`"
             )));
         }
-        let answer = match self.outage() {
-            Some(outage) => outage.clone().increment(&full, by).await,
-            None => self.identity.store.clone().increment(&full, by).await,
+        let (outage, store) = (self.outage().cloned(), self.identity.store.clone());
+        let live = async {
+            match outage {
+                Some(outage) => outage.increment(&full, by).await,
+                None => store.increment(&full, by).await,
+            }
         };
+        let pretended = async |reel: &Reel| {
+            let value = store.get(&full).await?;
+            let number = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
+            Ok(reel.pretend(&full, number.unwrap_or(0), by))
+        };
+        let answer = self.deck.act(|| format!("cache.increment {full} {by}"), live, pretended).await;
         self.answered(answer)
     }
 
@@ -151,6 +163,12 @@ impl State {
     async fn read_through(&mut self, key: &str, policy: &Policy) -> Result<Option<Bytes>, Error> {
         let (until, lineage) = (self.call.deadline, self.call.lineage.clone());
         let identity = self.identity.clone();
+        if let Some(reel) = self.deck.playing() {
+            // Nothing is loaded, and nothing kept.
+            let full = self.prefixed(key);
+            let live = async { identity.store.get(&full).await.map_err(Error::from) };
+            return reel.ask(format!("cache.fetch {full}"), live).await;
+        }
         let fetch = Fetch { key, policy, loader: identity.loader.as_deref(), until, lineage: &lineage };
         let found: Result<(Option<Bytes>, _), Error> = identity.tiers.fetch(fetch).await.map_err(|error| match error {
             FetchError::Store(error) => {
@@ -162,7 +180,11 @@ impl State {
             FetchError::Recursive => Error::Invalid(format!("`{key}`: {error}")),
             FetchError::TooMany => Error::Limit(format!("`{key}`: {error}")),
         });
-        let (value, _) = found?;
+        let found = found.map(|(value, _)| value);
+        if let Some(reel) = self.deck.recording() {
+            reel.note(format!("cache.fetch {}", self.prefixed(key)), found.as_ref());
+        }
+        let value = found?;
         self.read(&value)?;
         Ok(value)
     }
@@ -171,7 +193,7 @@ impl State {
     async fn look(&mut self, full: &str) -> Result<Option<Bytes>, Error> {
         if self.call.writes_to(full).next().is_none() {
             let store = self.store();
-            let answer = store.get(full).await;
+            let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(full)).await;
             return self.answered(answer);
         }
         let seen = self.see(full, false).await?;
@@ -185,12 +207,12 @@ impl State {
             let store = self.store();
             let conditional = self.call.writes_to(full).next().is_some();
             seen.ttl = if with_ttl || conditional {
-                let answer = store.ttl(full).await;
+                let answer = self.deck.ask(|| format!("cache.ttl {full}"), store.ttl(full)).await;
                 self.answered(answer)?
             } else {
                 store::Remaining::Never
             };
-            seen.value = match store.get(full).await {
+            seen.value = match self.deck.ask(|| format!("cache.get {full}"), store.get(full)).await {
                 Err(StoreError::WrongType(_)) => Held::Other,
                 answer => self.answered(answer)?.map_or(Held::Nothing, Held::Plain),
             };

@@ -12,10 +12,10 @@ const SCORE_BYTES: usize = 8;
 
 /// Reads one thing of a readable key from the store.
 macro_rules! ask {
-    ($state:ident, $key:expr, |$store:ident, $full:ident| $question:expr) => {{
+    ($state:ident, $what:expr, $key:expr, |$store:ident, $full:ident| $question:expr) => {{
         let full = $state.readable(&$key)?;
         let ($store, $full) = ($state.store(), full.as_str());
-        let answer = $question.await;
+        let answer = $state.deck.ask(|| format!("collections.{} {full}", $what), $question).await;
         $state.answered(answer)
     }};
 }
@@ -33,19 +33,20 @@ impl Host for State {
         while let Some(rest) = names.get(values.len()..).filter(|rest| !rest.is_empty()) {
             let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
             let some = rest.get(..count).unwrap_or(rest);
-            let answer = ask!(self, key, |store, full| store.hash_get_many(full, some))?;
+            let answer =
+                ask!(self, format_args!("hash-get-many {some:?}"), key, |store, full| store.hash_get_many(full, some))?;
             values.extend(answer.into_iter().map(|value| value.map(Vec::from)));
         }
         Ok(values)
     }
 
     async fn hash_get_all(&mut self, key: String) -> Result<Vec<FieldResult>, Error> {
-        let fields = ask!(self, key, |store, full| store.hash_get_all(full))?;
+        let fields = ask!(self, "hash-get-all", key, |store, full| store.hash_get_all(full))?;
         Ok(fields.into_iter().map(|field| FieldResult { name: field.name, value: field.value.into() }).collect())
     }
 
     async fn hash_length(&mut self, key: String) -> Result<u64, Error> {
-        ask!(self, key, |store, full| store.hash_length(full))
+        ask!(self, "hash-length", key, |store, full| store.hash_length(full))
     }
 
     fn hash_set(&mut self, key: String, fields: Vec<FieldResult>) -> Result<(), Error> {
@@ -68,15 +69,15 @@ impl Host for State {
     }
 
     async fn set_contains(&mut self, key: String, member: String) -> Result<bool, Error> {
-        ask!(self, key, |store, full| store.set_contains(full, &member))
+        ask!(self, format_args!("set-contains {member:?}"), key, |store, full| store.set_contains(full, &member))
     }
 
     async fn set_members(&mut self, key: String) -> Result<Vec<String>, Error> {
-        ask!(self, key, |store, full| store.set_members(full))
+        ask!(self, "set-members", key, |store, full| store.set_members(full))
     }
 
     async fn set_size(&mut self, key: String) -> Result<u64, Error> {
-        ask!(self, key, |store, full| store.set_size(full))
+        ask!(self, "set-size", key, |store, full| store.set_size(full))
     }
 
     fn set_add(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
@@ -92,15 +93,17 @@ impl Host for State {
     }
 
     async fn sorted_score(&mut self, key: String, member: String) -> Result<Option<f64>, Error> {
-        ask!(self, key, |store, full| store.sorted_score(full, &member))
+        ask!(self, format_args!("sorted-score {member:?}"), key, |store, full| store.sorted_score(full, &member))
     }
 
     async fn sorted_size(&mut self, key: String) -> Result<u64, Error> {
-        ask!(self, key, |store, full| store.sorted_size(full))
+        ask!(self, "sorted-size", key, |store, full| store.sorted_size(full))
     }
 
     async fn sorted_range(&mut self, key: String, start: i64, stop: i64, reverse: bool) -> Result<Vec<Scored>, Error> {
-        ask!(self, key, |store, full| store.sorted_range(full, start, stop, reverse)).map(answered)
+        ask!(self, format_args!("sorted-range {start} {stop} {reverse}"), key, |store, full| store
+            .sorted_range(full, start, stop, reverse))
+        .map(answered)
     }
 
     async fn sorted_range_by_score(
@@ -113,7 +116,9 @@ impl Host for State {
         number(&key, min)?;
         number(&key, max)?;
         let count = state::count(&key, count, MEMBERS_MAX)?;
-        ask!(self, key, |store, full| store.sorted_range_by_score(full, min, max, count)).map(answered)
+        ask!(self, format_args!("sorted-range-by-score {min:?} {max:?} {count}"), key, |store, full| store
+            .sorted_range_by_score(full, min, max, count))
+        .map(answered)
     }
 
     fn sorted_add(&mut self, key: String, members: Vec<Scored>) -> Result<(), Error> {
@@ -144,12 +149,13 @@ impl Host for State {
     }
 
     async fn list_range(&mut self, key: String, start: i64, stop: i64) -> Result<Vec<Vec<u8>>, Error> {
-        let values = ask!(self, key, |store, full| store.list_range(full, start, stop))?;
+        let values = ask!(self, format_args!("list-range {start} {stop}"), key, |store, full| store
+            .list_range(full, start, stop))?;
         Ok(values.into_iter().map(Vec::from).collect())
     }
 
     async fn list_length(&mut self, key: String) -> Result<u64, Error> {
-        ask!(self, key, |store, full| store.list_length(full))
+        ask!(self, "list-length", key, |store, full| store.list_length(full))
     }
 
     fn list_push(&mut self, key: String, end: End, values: Vec<Vec<u8>>, keep: Option<u64>) -> Result<(), Error> {

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::state::{Identity, State};
+use super::taped;
 use crate::outbound::{Bounds, Exchange};
+use crate::tape::Deck;
 
 /// How long a request waits for another one to end where as many as may be are under way. One that the plugin has dropped ends a moment
 /// later.
@@ -29,12 +31,13 @@ struct Gate {
     deadline: Instant,
     /// One for each request that may be under way at a time.
     permits: Arc<Semaphore>,
+    deck: Deck,
 }
 
 impl Outgoing {
-    pub(super) fn new(identity: Arc<Identity>) -> Self {
+    pub(super) fn new(identity: Arc<Identity>, deck: Deck) -> Self {
         let permits = Arc::new(Semaphore::new(usize::try_from(identity.limits.http_requests).unwrap_or(1)));
-        Self { context: WasiHttpCtx::new(), gate: Gate { identity, deadline: Instant::now(), permits } }
+        Self { context: WasiHttpCtx::new(), gate: Gate { identity, deadline: Instant::now(), permits, deck } }
     }
 
     /// Begins a call that ends at `deadline`.
@@ -58,6 +61,12 @@ impl WasiHttpHooks for Gate {
     ) -> Answer {
         // Errors of the request's own body also end the answer, so they are not waited for.
         drop(sent);
+        let question = || format!("http.send {} {}", request.method(), request.uri());
+        if let Some(reel) = self.deck.playing() {
+            let answer = taped::played(&reel, &question());
+            return Box::new(async move { answer });
+        }
+        let recording = self.deck.recording().map(|reel| (reel, question()));
         let (identity, bounds) = (self.identity.clone(), self.bounds(options.unwrap_or_default()));
         // Who asks first gets one first; only where there is none left it takes time.
         let permits = self.permits.clone();
@@ -76,7 +85,13 @@ impl WasiHttpHooks for Gate {
             };
             let answer = identity.outbound.send(request, &identity.plugin, &identity.policy, bounds).await;
             count(&identity, if answer.is_ok() { "answered" } else { "failed" });
-            let (response, io) = answer?;
+            if let (Some((reel, question)), Err(error)) = (&recording, &answer) {
+                taped::failed(reel, question.clone(), error);
+            }
+            let (mut response, io) = answer?;
+            if let Some((reel, question)) = recording {
+                response = taped::recorded(&reel, question, response);
+            }
             let io: Sent = Box::new(async move {
                 let ended = Box::into_pin(io).await;
                 drop(permit);

@@ -55,6 +55,8 @@ struct Lines {
     left: u32,
     bytes_left: u64,
     left_out: u64,
+    /// Nothing is logged of a call that plays a tape.
+    is_silent: bool,
     /// The limit that left lines out.
     limit: &'static str,
 }
@@ -71,18 +73,20 @@ impl Output {
             partial: Vec::new(),
             last: Vec::new(),
             left_out: 0,
+            is_silent: false,
         };
         Self(Arc::new(Shared { current: AtomicU32::new(NONE), lines: Mutex::new(lines) }))
     }
 
     /// Begins a call for events with these ids, which may write so many lines of so many bytes together.
-    pub(super) fn begin(&self, lines: u32, bytes: u64, events: Arc<[String]>) {
+    pub(super) fn begin(&self, lines: u32, bytes: u64, events: Arc<[String]>, is_silent: bool) {
         // A single event is the one that is handled, also where the plugin does not say so.
         self.0.current.store(if events.len() == 1 { 0 } else { NONE }, Ordering::Relaxed);
         let mut state = self.0.lines.lock();
         state.left = lines;
         state.bytes_left = bytes;
         state.left_out = 0;
+        state.is_silent = is_silent;
         state.events = events;
         state.partial.clear();
         state.last.clear();
@@ -131,6 +135,9 @@ impl Output {
 
     fn log(&self, level: Level, context: &str, message: &str) {
         let mut state = self.0.lines.lock();
+        if state.is_silent {
+            return;
+        }
         let (message, context) = (cut(message), cut(context));
         let bytes = u64::try_from(message.len().saturating_add(context.len())).unwrap_or(u64::MAX);
         let limit = match state.bytes_left.checked_sub(bytes) {

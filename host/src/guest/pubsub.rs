@@ -9,7 +9,7 @@ impl Host for State {
     async fn subscribers(&mut self, channel: String) -> Result<u64, Error> {
         let full = self.publishable(&channel)?;
         let store = self.store();
-        let answer = store.subscribers(&full).await;
+        let answer = self.deck.ask(|| format!("pubsub.subscribers {full}"), store.subscribers(&full)).await;
         self.answered(answer)
     }
 

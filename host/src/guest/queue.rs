@@ -8,7 +8,7 @@ use crate::bindings::sandbar::plugin::queue::{Host, Job, Lengths, PushOptions};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::call::{CallLimit, TAKES_MAX};
 use crate::store::{
-    self, Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, TAKE_MAX, Want,
+    self, Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, StoreError, TAKE_MAX, Want,
 };
 use crate::trigger::dead_letter::{self, Circumstances};
 
@@ -28,7 +28,7 @@ impl Host for State {
     async fn length(&mut self, name: String) -> Result<Lengths, Error> {
         self.readable(&name)?;
         let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
-        let answer = store.lengths(&queue).await;
+        let answer = self.deck.ask(|| format!("queue.length {}", queue.list), store.lengths(&queue)).await;
         let store::Lengths { ready, delayed, leased, dead } = self.answered(answer)?;
         Ok(Lengths { ready, delayed, leased, dead })
     }
@@ -37,7 +37,7 @@ impl Host for State {
         self.readable(&name)?;
         let count = state::count(&name, count, TAKE_MAX)?;
         let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
-        let answer = store.peek(&queue, count).await;
+        let answer = self.deck.ask(|| format!("queue.peek {} {count}", queue.list), store.peek(&queue, count)).await;
         Ok(self.answered(answer)?.into_iter().map(shown).collect())
     }
 
@@ -47,16 +47,28 @@ impl Host for State {
         if self.call.taken.len() >= TAKES_MAX {
             return Err(self.limited(CallLimit::Takes));
         }
+        let taped = self.deck.reel().map(|reel| (reel, format!("queue.take {} {count}", self.prefixed(&name))));
+        if let Some((reel, question)) = taped.as_ref().filter(|(reel, _)| reel.is_playing()) {
+            // What a tape does not know of is not there to be taken.
+            let jobs: Result<Vec<store::Job>, StoreError> = reel.find_once(question).unwrap_or(Ok(Vec::new()));
+            return Ok(jobs?.into_iter().map(shown).collect());
+        }
         let (store, lease) = (self.shared_store(&name)?, Lease::new(self.queue(&name)));
         let rest = self.call.deadline.saturating_duration_since(Instant::now()) + LEASE_SLACK;
         let visibility_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
         // Noted before it is asked for, so that what it may have taken is given back also where this call ends meanwhile.
         self.call.taken.begin(&store, lease.clone(), self.call.current);
         let answer = store.take(&lease, Want { count, visibility_ms, rate: None }).await;
+        if let (Some((reel, question)), Err(error)) = (&taped, &answer) {
+            reel.note::<Vec<store::Job>, _>(question.clone(), Err(error));
+        }
         let took = self.answered(answer)?;
         let (jobs, worn): (Vec<_>, Vec<_>) = took.jobs.into_iter().partition(|job| job.crashes <= GIVEN_BACK_MAX);
         if !worn.is_empty() {
             self.bury(&lease, &worn, jobs.is_empty()).await?;
+        }
+        if let Some((reel, question)) = taped {
+            reel.note::<_, StoreError>(question, Ok(&jobs));
         }
         self.call.taken.found(jobs.iter().map(|job| job.id).collect());
         Ok(jobs.into_iter().map(shown).collect())

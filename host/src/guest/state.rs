@@ -23,6 +23,7 @@ use crate::outbound::Outbound;
 use crate::quota::{InstancePlace, MemoryCharge, PluginQuota};
 use crate::secret::Secret;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
+use crate::tape::{Chance, Deck, Monotonic, Reel, Wall};
 use crate::tiers::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
@@ -39,7 +40,7 @@ const TTL_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 const PARTS_MAX: usize = 1000;
 
 /// Who a plugin is and what it may do; shared by all its instances.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// The tenant's name.
     pub tenant: String,
@@ -69,6 +70,8 @@ pub struct Identity {
     pub tiers: Arc<Tiers>,
     /// The plugin that loads what they miss.
     pub loader: Option<String>,
+    /// What its instances order their tables by; at random where none.
+    pub seed: Option<u128>,
     /// What it and its tenant have used of this host.
     pub quota: Arc<PluginQuota>,
 }
@@ -101,6 +104,8 @@ pub struct State {
     pub(super) output: Output,
     pub(super) config: WasiConfigVariables,
     pub(super) http: Outgoing,
+    /// Where the tape of the call lies, if there is one.
+    pub(super) deck: Deck,
     /// The request that the call answers; none where it is another call.
     pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
@@ -174,7 +179,15 @@ impl State {
     pub fn new(identity: Arc<Identity>, place: InstancePlace) -> Self {
         let growth = identity.quota.memory();
         let output = Output::new(identity.clone());
-        let wasi = WasiCtx::builder().stdout(output.clone()).stderr(output.clone()).build();
+        let deck = Deck::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone()).stderr(output.clone());
+        wasi.wall_clock(Wall(deck.clone())).monotonic_clock(Monotonic::new(deck.clone()));
+        wasi.secure_random(Chance(deck.clone())).insecure_random(Chance(deck.clone()));
+        if let Some(seed) = identity.seed {
+            wasi.insecure_random_seed(seed);
+        }
+        let wasi = wasi.build();
         let memory = usize::try_from(identity.limits.memory.as_u64()).unwrap_or(usize::MAX);
         let limits = StoreLimitsBuilder::new()
             .memory_size(memory)
@@ -186,7 +199,8 @@ impl State {
             .build();
         Self {
             config: identity.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
-            http: Outgoing::new(identity.clone()),
+            http: Outgoing::new(identity.clone(), deck.clone()),
+            deck,
             answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), Budget::none()),
             identity,
@@ -200,11 +214,16 @@ impl State {
         }
     }
 
-    /// Begins a call.
-    pub fn begin(&mut self, call: Call) {
+    /// Begins a call, which records what it reads, or plays what was recorded, where there is a reel.
+    pub fn begin(&mut self, mut call: Call, reel: Option<Arc<Reel>>) {
+        let playing = reel.as_ref().filter(|reel| reel.is_playing());
         let limits = &self.identity.limits;
-        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone());
+        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone(), playing.is_some());
         self.meter.reset();
+        if let Some(reel) = playing {
+            call.go_on_from(reel.before());
+        }
+        self.deck.put(reel);
         self.http.begin(call.deadline);
         self.answering = None;
         self.call = call;

@@ -20,14 +20,14 @@ impl Host for State {
     async fn length(&mut self, name: String) -> Result<u64, Error> {
         let full = self.readable(&name)?;
         let store = self.store();
-        let answer = store.length(&full).await;
+        let answer = self.deck.ask(|| format!("stream.length {full}"), store.length(&full)).await;
         self.answered(answer)
     }
 
     async fn info(&mut self, name: String) -> Result<Option<StreamInfo>, Error> {
         let full = self.readable(&name)?;
         let store = self.store();
-        let answer = store.info(&full).await;
+        let answer = self.deck.ask(|| format!("stream.info {full}"), store.info(&full)).await;
         let Some(info) = self.answered(answer)? else { return Ok(None) };
         let group = |group: store::Group| Group {
             name: group.name,
@@ -49,7 +49,8 @@ impl Host for State {
         let full = self.writable(&name)?;
         let retention = kept(retention)?;
         let store = self.shared_store(&name)?;
-        let answer = store.trim(&full, retention, keep_unread).await;
+        let live = store.trim(&full, retention, keep_unread);
+        let answer = self.deck.act(|| format!("stream.trim {full}"), live, async |_| Ok(0)).await;
         self.answered(answer)
     }
 
@@ -74,7 +75,9 @@ impl State {
         let count = state::count(name, count, ENTRIES_MAX)?;
         let (Some(start), Some(end)) = (Bound::start(start)?, Bound::end(end)?) else { return Ok(Vec::new()) };
         let store = self.store();
-        let answer = store.range(&full, start, end, count, reverse).await;
+        let word = if reverse { "rev-range" } else { "range" };
+        let question = || format!("stream.{word} {full} {start} {end} {count}");
+        let answer = self.deck.ask(question, store.range(&full, start, end, count, reverse)).await;
         let field = |field: store::Field| FieldResult { name: field.name, value: field.value.into() };
         let entry = |entry: store::Entry| Entry {
             id: entry.id.to_string(),

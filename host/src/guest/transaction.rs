@@ -8,6 +8,9 @@ use crate::lock::release_all;
 use crate::store::combine::combine;
 use crate::store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
 
+/// What a commit is called on a tape.
+const QUESTION: &str = "transaction.commit";
+
 impl Host for State {
     fn for_event(&mut self, id: String) -> Result<(), Error> {
         // Events are mostly named in their order, so the next one is looked at first.
@@ -29,6 +32,32 @@ impl Host for State {
 
     async fn commit(&mut self) -> Result<(), Error> {
         self.counted()?;
+        let reel = self.deck.reel();
+        if let Some(reel) = &reel {
+            if reel.is_playing() {
+                reel.commits(&self.call.take().writes);
+                return reel.find_once::<bool, Error>(QUESTION).unwrap_or(Ok(true)).map(drop);
+            }
+            reel.commits(self.call.writes());
+        }
+        let committed = self.commit_now().await;
+        if let Some(reel) = reel {
+            reel.note(QUESTION.to_owned(), committed.as_ref().map(|()| &true));
+        }
+        committed
+    }
+
+    async fn discard(&mut self) -> Result<(), Error> {
+        self.counted()?;
+        self.call.take();
+        release_all(&self.call.locks.settled()).await;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Commits what was written so far.
+    async fn commit_now(&mut self) -> Result<(), Error> {
         let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
         let (identity, taken) = (self.identity.clone(), &mut ended.taken);
@@ -64,12 +93,5 @@ impl Host for State {
                 Err(Error::Unavailable(error.to_string()))
             }
         }
-    }
-
-    async fn discard(&mut self) -> Result<(), Error> {
-        self.counted()?;
-        self.call.take();
-        release_all(&self.call.locks.settled()).await;
-        Ok(())
     }
 }

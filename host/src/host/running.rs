@@ -60,6 +60,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
             .with_private(config.http_private.clone()),
         limits: limits.clone(),
+        health: manifest.health.clone(),
         quota: tenant.quota.plugin(&manifest.name, &limits),
         health: manifest.health.clone(),
         config: settings,
@@ -68,6 +69,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
         tiers: tenant.tiers.clone(),
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
+        seed: None,
     };
     let pool = Pool::new(Arc::new(identity), version);
     let plugin = || manifest.name.clone();

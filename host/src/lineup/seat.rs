@@ -1,15 +1,18 @@
 //! One version in its place, and the call that it was chosen for.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::conduct::Conduct;
 use super::gate::{self, Fault, Tally};
+use super::shadow::Shadow;
 use super::{Condemned, Trial};
 use crate::manifest::HealthSection;
 use crate::pool::Pool;
+use crate::rehearsal::Side;
+use crate::tape::Tape;
 
 /// A version that is in place, or is tried.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Seat {
     pub(super) probation: Option<Probation>,
     /// How it is tried; none for the active version.
     pub(super) trial: Option<Trial>,
+    /// What compares it, where it is a shadow.
+    pub(super) shadow: Option<Shadow>,
 }
 
 /// A version is being compared.
@@ -28,8 +33,8 @@ pub(super) struct Probation {
     before: Arc<Conduct>,
     /// None where it lasts as long as the trial.
     until: Option<Instant>,
-    /// It was found not good enough, and somebody was told.
-    condemned: AtomicBool,
+    /// What it failed in, once it was found not good enough.
+    condemned: OnceLock<Condemned>,
     /// Its end was told.
     told: AtomicBool,
 }
@@ -44,7 +49,7 @@ impl Probation {
             Some(Trial::Canary { .. }) => None,
             None => Some(Instant::now() + lasts),
         };
-        let (condemned, told) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (condemned, told) = (OnceLock::new(), AtomicBool::new(false));
         (!lasts.is_zero()).then(|| Self { before: before.clone(), until, condemned, told })
     }
 
@@ -58,21 +63,28 @@ impl Seat {
     /// A version that nothing is known of.
     pub(super) fn new(pool: Pool, before: Option<&Arc<Conduct>>, trial: Option<Trial>) -> Self {
         let probation = before.and_then(|before| Probation::of(&pool, before, trial));
-        Self { pool: Arc::new(pool), conduct: Arc::default(), probation, trial }
+        let pool = Arc::new(pool);
+        let shadow = (trial == Some(Trial::Shadow)).then(|| Shadow::begin(pool.clone()));
+        Self { pool, conduct: Arc::default(), probation, trial, shadow }
     }
 
     /// Its probation, while it lasts.
     pub(super) fn on_probation(&self) -> Option<&Probation> {
         let lasts = |probation: &&Probation| {
             let is_over = probation.until.is_some_and(|until| until <= Instant::now());
-            !is_over && !probation.condemned.load(Ordering::Relaxed)
+            !is_over && probation.condemned.get().is_none()
         };
         self.probation.as_ref().filter(lasts)
     }
 
     /// Whether it was found not good enough.
     pub(super) fn is_condemned(&self) -> bool {
-        self.probation.as_ref().is_some_and(|probation| probation.condemned.load(Ordering::Relaxed))
+        self.condemned().is_some()
+    }
+
+    /// What it failed in, where it was found not good enough.
+    pub(super) fn condemned(&self) -> Option<&Condemned> {
+        self.probation.as_ref()?.condemned.get()
     }
 
     /// How it and the version before it do, while it is on probation.
@@ -80,19 +92,17 @@ impl Seat {
         self.on_probation().map(|probation| (probation.before.tally(), self.conduct.tally()))
     }
 
-    /// Looks at how it does. A version is found not good enough once.
+    /// Looks at how it does, until it is found not good enough.
     pub(super) fn judge(&self) -> Option<(Fault, Condemned)> {
         let probation = self.on_probation()?;
         let limits: &HealthSection = &self.pool.identity().health;
         let fault = gate::judge(limits, &probation.before.tally(), &self.conduct.tally()).err()?;
-        if probation.condemned.swap(true, Ordering::Relaxed) {
-            return None;
-        }
         let condemned = Condemned {
             version: self.pool.identity().version.clone(),
             reason: fault.to_string(),
             events: self.conduct.faults(),
         };
+        probation.condemned.set(condemned.clone()).ok()?;
         Some((fault, condemned))
     }
 }
@@ -103,6 +113,8 @@ pub struct Chosen {
     pub(super) seat: Arc<Seat>,
     /// Another version is tried with a share of the calls.
     pub(super) is_shared: bool,
+    /// A version that follows this one without effect.
+    pub(super) shadow: Option<Arc<Seat>>,
 }
 
 impl Deref for Chosen {
@@ -114,6 +126,18 @@ impl Deref for Chosen {
 }
 
 impl Chosen {
+    /// Whether another version follows this one: what it reads is to be recorded then.
+    pub fn is_followed(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Tells the version that follows what this one has committed. Never waits.
+    pub fn lead(&self, tape: Tape, side: Side) {
+        if let Some(shadow) = self.shadow.as_ref().and_then(|seat| seat.shadow.as_ref()) {
+            shadow.offer(tape, side);
+        }
+    }
+
     /// The version answered a call with so many events, or none where it was called for something else.
     pub fn answered(&self, events: usize, took: Duration) {
         self.seat.conduct.answered(events, took);

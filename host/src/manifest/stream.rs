@@ -46,6 +46,9 @@ pub struct StreamTrigger {
     /// How long dead letters stay; default 7 days, at most 365.
     #[serde(default = "StreamTrigger::default_dead_max_age", with = "humantime_serde")]
     pub dead_max_age: Duration,
+    /// Whether what each batch reads is kept beside it, so that it can be replayed; default no.
+    #[serde(default)]
+    pub record: bool,
     /// Whether effects and acknowledgement are one transaction; default `exactly-once`.
     #[serde(default)]
     pub delivery: Guarantee,

@@ -33,7 +33,7 @@ impl Pool {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut running = self.begin(None, Arc::from([answering.id().to_owned()]), deadline).await?;
+        let mut running = self.begin(None, Arc::from([answering.id().to_owned()]), deadline, None).await?;
         running.occasion("http", answering.route());
         let (store, exports, meter, limit) = running.parts();
         let call = async {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -17,13 +18,19 @@ use crate::call::{Behalf, Ended};
 use crate::lineup::{Chosen, Lineup};
 use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
+use crate::rehearsal::{self, Side};
+use crate::store::combine::Gathered;
 use crate::store::{
     Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
 };
+use crate::tape::{self, Reel, Tape, TapedContent, TapedEvent};
 use crate::telemetry::PluginMetrics;
+
+pub mod recording;
 
 mod verdict;
 
+pub(super) use recording::Recording;
 use verdict::{Judgement, Verdict};
 
 /// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
@@ -54,6 +61,8 @@ pub(super) struct Common {
     pub(super) max_attempts: u32,
     /// When it is tried again before that.
     pub(super) backoff: Backoff,
+    /// Keeps what batches read; none where the manifest does not ask for it.
+    pub(super) recording: Option<Recording>,
     /// Bounds how many batches are handled at the same time.
     pub(super) handling: Semaphore,
 }
@@ -67,6 +76,17 @@ pub(super) enum Decision {
     Retry(u64),
     /// It is given up, and these are the fields of its dead letter.
     Dead(Vec<Field>),
+}
+
+impl From<&handler::Event<'_>> for TapedEvent {
+    fn from(event: &handler::Event<'_>) -> Self {
+        let pair = |field: &FieldParam<'_>| (field.name.to_owned(), Bytes::copy_from_slice(field.value));
+        let content = match event.content {
+            handler::Content::Fields(fields) => TapedContent::Fields(fields.iter().map(pair).collect()),
+            handler::Content::Payload(payload) => TapedContent::Payload(Bytes::copy_from_slice(payload)),
+        };
+        Self { id: event.id.to_owned(), attempt: event.attempt, time_ms: event.time_ms, content }
+    }
 }
 
 /// What becomes of the events of a part, as a commit takes it.
@@ -157,17 +177,26 @@ pub(super) struct Part<E> {
     events: Vec<E>,
     /// What has become of them, where the plugin is not to handle them (again) in this delivery.
     verdict: Option<Verdict>,
+    /// What the plugin read when it handled them last, where somebody wants to know.
+    taped: Option<Taped>,
+}
+
+/// What a call read, and what it committed by itself.
+#[derive(Debug)]
+struct Taped {
+    tape: Tape,
+    committed: Vec<Gathered>,
 }
 
 impl<E> Part<E> {
     /// Events that are to be handled together.
     pub(super) fn new(events: Vec<E>) -> Self {
-        Self { events, verdict: None }
+        Self { events, verdict: None, taped: None }
     }
 
     /// An event that is given up without being handled.
     pub(super) fn doomed(event: E, reason: String) -> Self {
-        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)) }
+        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)), taped: None }
     }
 
     /// Its events.
@@ -204,8 +233,8 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
     let (mut conflicts, mut reruns) = (0, 0);
     // One version handles a batch from beginning to end, in halves as well, and its name stands in what comes of it.
     let mut pool = common.lineup.choose();
-    while let Some(part) = parts.pop() {
-        let mut judgement = match handle(&origin, &pool, &part).await {
+    while let Some(mut part) = parts.pop() {
+        let mut judgement = match handle(&origin, &pool, &mut part).await {
             Ok(judgement) => judgement,
             Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {
                 // What always fails while the store is there is the event's doing. If it was the store's after all, the
@@ -231,7 +260,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
         };
-        match commit(&origin, &pool, &judgement).await {
+        match commit(&origin, &pool, &mut judgement, part.taped.as_ref()).await {
             Ok(committed) => {
                 judgement.taken.settled();
                 origin.settled(&part.events);
@@ -240,6 +269,9 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 tell::<O>(common, &pool, &part, &judgement);
                 if !committed.refused.is_empty() {
                     bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
+                }
+                if let Some(taped) = part.taped.filter(|_| pool.is_followed()) {
+                    lead(&pool, taped, judgement);
                 }
             }
             Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
@@ -279,7 +311,7 @@ fn split<E>(mut part: Part<E>, fault: String, parts: &mut Vec<Part<E>>) {
 }
 
 /// Has the plugin handle a part, and judges what it answers.
-async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &Part<O::Event>) -> Result<Judgement, Unhandled> {
+async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>) -> Result<Judgement, Unhandled> {
     let events = &part.events;
     if let Some(verdict) = &part.verdict {
         let verdicts = vec![verdict.clone(); events.len()];
@@ -289,7 +321,9 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &Part<O::Event>) -> 
         let permit = origin.common().handling.acquire().await;
         let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
         pool.admit(events.len()).await;
-        call(origin, pool, events).await
+        let (answer, taped) = call(origin, pool, events).await;
+        part.taped = taped;
+        answer
     };
     match answer {
         Ok((outcomes, ended)) => {
@@ -314,7 +348,7 @@ async fn call<O: Origin>(
     origin: &O,
     pool: &Chosen,
     part: &[O::Event],
-) -> Result<(Vec<handler::Outcome>, Ended), (CallError, bool)> {
+) -> (Result<(Vec<handler::Outcome>, Ended), (CallError, bool)>, Option<Taped>) {
     let common = origin.common();
     let ids: Arc<[String]> = part.iter().map(O::id).collect();
     let fields: Vec<Vec<FieldParam<'_>>> = part.iter().map(O::fields).collect();
@@ -330,20 +364,35 @@ async fn call<O: Origin>(
             content: O::content(event, fields),
         })
         .collect();
+    let reel = (common.recording.is_some() || pool.is_followed()).then(Reel::record);
     let begun = Instant::now();
-    let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events).await;
+    let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events, reel.clone()).await;
     if answer.is_ok() {
         let took = begun.elapsed();
         common.metrics.handled(events.len(), took);
         pool.answered(events.len(), took);
     }
-    answer
+    let taped = reel.map(|reel| {
+        let mut tape = Tape::blank(&common.source, events.iter().map(TapedEvent::from).collect());
+        reel.end(&mut tape);
+        Taped { tape, committed: reel.committed() }
+    });
+    (answer, taped)
 }
 
-/// Commits what came of a part.
-async fn commit<O: Origin>(origin: &O, pool: &Pool, judgement: &Judgement) -> Result<Committed, CommitError> {
+/// Commits what came of a part, with its tape where that is kept.
+async fn commit<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    judgement: &mut Judgement,
+    taped: Option<&Taped>,
+) -> Result<Committed, CommitError> {
     let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
     let (common, begun) = (origin.common(), Instant::now());
+    let own_effects = judgement.effects.len();
+    if let (Some(recording), Some(taped)) = (&common.recording, taped) {
+        judgement.effects.extend(recording.keep(pool.identity(), &taped.tape));
+    }
     let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
     let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
         true => lease,
@@ -359,6 +408,7 @@ async fn commit<O: Origin>(origin: &O, pool: &Pool, judgement: &Judgement) -> Re
         atomic: origin.is_atomic(),
     };
     let committed = common.store.commit(commit).await;
+    judgement.effects.truncate(own_effects);
     release_all(&judgement.locks).await;
     if committed.is_ok() {
         common.metrics.committed(judgement.done, begun.elapsed());
@@ -379,6 +429,13 @@ fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
     }
 }
 
+/// Tells the version that follows this one what this one did.
+fn lead(pool: &Chosen, taped: Taped, judgement: Judgement) {
+    let effects = rehearsal::combined(taped.committed).chain(judgement.effects).collect();
+    let outcomes = judgement.verdicts.into_iter().map(tape::Outcome::from).collect();
+    pool.lead(taped.tape, Side { outcomes, effects });
+}
+
 /// Tells the version how it did. Each event counts once, however often it is tried.
 fn tell<O: Origin>(common: &Common, pool: &Chosen, part: &Part<O::Event>, judgement: &Judgement) {
     if let Some(Verdict::Reject(_)) = part.verdict {
@@ -386,9 +443,10 @@ fn tell<O: Origin>(common: &Common, pool: &Chosen, part: &Part<O::Event>, judgem
         return;
     }
     let is_first = |event: &&O::Event| O::attempt(event) <= 1;
-    let failed = judgement.not_done.iter().filter_map(|at| part.events.get(*at)).filter(is_first);
+    let pairs = part.events.iter().zip(&judgement.verdicts);
+    let not_done = pairs.filter(|(_, verdict)| **verdict != Verdict::Done).map(|(event, _)| event);
     let name = |event: &O::Event| format!("{} {}", common.source, O::id(event));
-    pool.settled(part.events.iter().filter(is_first).count(), failed.map(name));
+    pool.settled(part.events.iter().filter(is_first).count(), not_done.filter(is_first).map(name));
 }
 
 /// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this

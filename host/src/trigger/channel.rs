@@ -166,7 +166,7 @@ impl Worker {
                 content: Content::Payload(&message.payload),
             })
             .collect();
-        pool.handle(None, ids.clone(), &events).await.map_err(|(error, _)| error)
+        pool.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
     }
 
     /// Commits the writes for those messages that are done.

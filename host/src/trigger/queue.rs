@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::batch::{self, Common, Outcome};
+use super::batch::{self, Common, Outcome, Recording};
 use super::plan::{Measuring, Pause, look_after};
 use super::turns::Turns;
 use super::{Ended, Protocol};
@@ -67,6 +67,7 @@ impl Context {
             worker: queue.list.clone(),
             max_attempts: trigger.max_attempts,
             backoff: Backoff { min: trigger.retry_min, max: trigger.retry_max },
+            recording: trigger.record.then(Recording::default),
             handling: Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1)),
         };
         Self { queue: Arc::new(queue), trigger, common }

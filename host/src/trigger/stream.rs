@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::batch::{self, Batches, Common, Outcome, Part};
+use super::batch::{self, Batches, Common, Outcome, Part, Recording};
 use super::plan::{self, Measuring, Pause};
 use super::turns::Turns;
 pub use super::{Ended, Protocol};
@@ -69,6 +69,7 @@ impl Context {
             worker: consumer.name.clone(),
             max_attempts: trigger.max_attempts,
             backoff: Backoff { min: trigger.retry_min, max: trigger.retry_max },
+            recording: trigger.record.then(Recording::default),
             handling: Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1)),
         };
         Self { consumer: Arc::new(consumer), trigger, common }

@@ -14,6 +14,7 @@ use crate::manifest::DAY_MS;
 use crate::pool::Pool;
 use crate::store::combine::combine;
 use crate::store::{Committed, Loss};
+use crate::tape;
 use crate::trigger::dead_letter::{self, Circumstances};
 
 /// What has become of one event.
@@ -39,6 +40,17 @@ impl From<handler::Outcome> for Verdict {
     }
 }
 
+impl From<Verdict> for tape::Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Done => Self::Done,
+            Verdict::Retry(delay_ms) => Self::Retry(delay_ms),
+            Verdict::Reject(reason) => Self::Reject(reason),
+            Verdict::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// Whether every event is done.
 pub(super) fn all_done(verdicts: &[Verdict]) -> bool {
     verdicts.iter().all(|verdict| *verdict == Verdict::Done)
@@ -57,8 +69,8 @@ pub(super) struct Judgement {
     pub(super) settled: Settled,
     /// Jobs that the plugin took on its way.
     pub(super) taken: Takes,
-    /// Which events are not done, by their place in the part.
-    pub(super) not_done: Vec<usize>,
+    /// What has become of the events.
+    pub(super) verdicts: Vec<Verdict>,
     /// How many events are done.
     pub(super) done: usize,
     /// How many come back.
@@ -93,10 +105,8 @@ pub(super) fn judge<O: Origin>(
         taken.retain(counts);
     }
     let (effects, owners) = combine(writes).into_iter().map(|combined| (combined.effect, combined.events)).unzip();
-    let undone = verdicts.iter().enumerate().filter(|(_, verdict)| **verdict != Verdict::Done);
-    let not_done = undone.map(|(at, _)| at).collect();
     let (mut done, mut retried, mut dead, mut retry_in) = (0, 0, 0, None);
-    let decided = part.iter().zip(verdicts).map(|(event, verdict)| {
+    let decided = part.iter().zip(verdicts.iter().cloned()).map(|(event, verdict)| {
         let decision = decide::<O>(origin.common(), pool, event, verdict);
         match &decision {
             Decision::Done => done += 1,
@@ -110,7 +120,7 @@ pub(super) fn judge<O: Origin>(
     });
     let settled = origin.settle(decided);
     let (relied_on, locks) = (ended.relied_on, ended.locks);
-    Judgement { effects, owners, relied_on, settled, taken, not_done, done, retried, dead, retry_in, locks }
+    Judgement { effects, owners, relied_on, settled, taken, verdicts, done, retried, dead, retry_in, locks }
 }
 
 fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {
