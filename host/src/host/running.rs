@@ -62,7 +62,6 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         limits: limits.clone(),
         health: manifest.health.clone(),
         quota: tenant.quota.plugin(&manifest.name, &limits),
-        health: manifest.health.clone(),
         config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
