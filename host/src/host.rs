@@ -30,7 +30,7 @@ use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
 use crate::secret::SecretError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
 use crate::trigger::stream::Protocol;
@@ -108,6 +108,14 @@ pub enum HostError {
     NotLoaded {
         /// The plugin.
         plugin: String,
+    },
+    /// The store cannot keep a tenant below its prefix, as its configuration asks.
+    #[error("the tenant `{tenant}` cannot be given a user of its own: {source}")]
+    Confine {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        source: StoreError,
     },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
@@ -195,12 +203,13 @@ impl Host {
     }
 
     /// The same with another protocol; only for tests that show what the protocol is for.
-    #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
         let base = Arc::new(Base::new(config, engine, store, protocol));
-        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant).map(Arc::new));
-        let tenants = tenants.collect::<Result<_, _>>()?;
+        let mut tenants = Vec::with_capacity(base.config.tenants.len());
+        for tenant in &base.config.tenants {
+            tenants.push(Arc::new(Tenant::new(&base, tenant).await?));
+        }
         Ok(Self { base, tenants, follower: Mutex::default() })
     }
 
@@ -298,6 +307,10 @@ impl Host {
         let follower = self.follower.lock().take();
         if let Some(Err(error)) = async { Some(follower?.await) }.await {
             tracing::error!(%error, "the task that follows the fleet failed");
+        }
+        let leave = futures_util::future::join_all(self.tenants.iter().map(|tenant| tenant.leave()));
+        if tokio::time::timeout(RELEASE_LIMIT, leave).await.is_err() {
+            tracing::warn!("users of tenants stay in the store, which does not answer");
         }
         match ended.into_iter().sum() {
             0 => Drained::Clean,

@@ -57,8 +57,8 @@ fn cache() -> tempfile::TempDir {
 }
 
 /// A host in a process of its own, and its id.
-fn process(server: &RedisServer, cache: &tempfile::TempDir, instances: u32) -> (HostProcess, String) {
-    let mut process = HostProcess::join(env!("CARGO_BIN_EXE_host-under-test"), &server.url(), cache.path(), instances);
+fn process(server: &RedisServer, cache: &tempfile::TempDir, config: &str) -> (HostProcess, String) {
+    let mut process = HostProcess::join(env!("CARGO_BIN_EXE_host-under-test"), &server.url(), cache.path(), config);
     let id = process.joined();
     (process, id)
 }

@@ -63,7 +63,8 @@ fn bases() -> Vec<Vec<u8>> {
         (type $record (record (field "a" u32) (field "b" string) (field "c" (list u8))))
         (func (export "f") (param "x" u32) (result u32) (canon lift (core func $i "f")))
         (export "sandbar:plugin/handler@0.1.0" (instance (instantiate (component)))))"#;
-    let text = wat::parse_str(text).or_else(|_| wat::parse_str("(component (core module (func (export \"f\"))))")).unwrap();
+    let text =
+        wat::parse_str(text).or_else(|_| wat::parse_str("(component (core module (func (export \"f\"))))")).unwrap();
     vec![text]
 }
 
@@ -102,7 +103,12 @@ fn guests_are_loaded_or_refused() {
 
 /// A request: a route with something for its parameters, a query and a body.
 fn requests() -> impl Strategy<Value = (usize, String, String, String, Vec<u8>)> {
-    let name = prop_oneof!["[a-z0-9-]{1,8}", "(%[0-9A-F]{2}){1,6}", "[!-~&&[^#?/{}<>\"`|\\\\^%\\[\\]]]{1,20}", "[0-9]{1,20}-[0-9]{1,20}"];
+    let name = prop_oneof![
+        "[a-z0-9-]{1,8}",
+        "(%[0-9A-F]{2}){1,6}",
+        "[!-~&&[^#?/{}<>\"`|\\\\^%\\[\\]]]{1,20}",
+        "[0-9]{1,20}-[0-9]{1,20}"
+    ];
     let word = "(tenant|stream|queue|before|limit|match|plugin|runs|shadow|canary|wait|x)=(acme|s|\\*|[0-9]{1,21}|-1|%00|%F0%9F%92%A9|true|5s|1h|[0-9]{1,20}-[0-9]{1,20})?";
     let query = prop::collection::vec(word, 0..4).prop_map(|words| words.join("&"));
     let json = vec![
@@ -125,7 +131,8 @@ async fn requests_are_answered() {
     let hammer = move || {
         runner.run(&requests(), |(route, name, query, kind, body)| {
             let route = &ROUTES[route];
-            let path = ["{name}", "{id}", "{key}"].iter().fold(route.path.to_owned(), |path, part| path.replace(part, &name));
+            let path =
+                ["{name}", "{id}", "{key}"].iter().fold(route.path.to_owned(), |path, part| path.replace(part, &name));
             let request = Request::builder()
                 .method(route.method)
                 .uri(format!("/api/v1{path}?tenant=acme&{query}"))

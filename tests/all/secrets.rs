@@ -46,7 +46,9 @@ fn reaches_the_plugin(mark: &str, secret: &str) {
         let started = lines(err).into_iter().find(|line| line["message"] == "started")?;
         Some(started["address"].as_str()?.to_owned())
     });
-    poll_until_blocking(LIMIT, "the event is handled", || !server.get::<Vec<String>>(&["LRANGE", "marks", "0", "-1"]).is_empty());
+    poll_until_blocking(LIMIT, "the event is handled", || {
+        !server.get::<Vec<String>>(&["LRANGE", "marks", "0", "-1"]).is_empty()
+    });
     assert_eq!(server.get::<Vec<String>>(&["LRANGE", "marks", "0", "-1"]), [secret]);
     // The same over the fleet: what is kept has the reference in it.
     let deployed = folder.run_in(&["deploy", "plugin"], &variables);
@@ -54,7 +56,9 @@ fn reaches_the_plugin(mark: &str, secret: &str) {
     let record: String = server.get(&["GET", "sandbar:fleet:plugin:default:marker"]);
     assert!(record.contains("mark = {") && !record.contains(secret), "{record}");
     server.append_counted("s", 1, 1..2);
-    poll_until_blocking(LIMIT, "the next event is handled", || server.get::<Vec<String>>(&["LRANGE", "marks", "0", "-1"]).len() == 2);
+    poll_until_blocking(LIMIT, "the next event is handled", || {
+        server.get::<Vec<String>>(&["LRANGE", "marks", "0", "-1"]).len() == 2
+    });
     let head = format!("authorization: Bearer {token}\r\n");
     for path in ["/api/v1/plugins", "/api/v1/plugins/marker", "/api/v1/nodes", "/healthz", "/metrics"] {
         let (status, body) = request(&address, "GET", path, &head).unwrap();
@@ -85,7 +89,8 @@ fn what_is_missing_or_not_granted_is_named() {
     let grants = "env = [\"ACME_*\"]\nsecret-files = [\"secrets/*\"]";
     let run = |grants: &str, mark: &str| {
         let folder = folder(&server, grants, mark);
-        let finished = folder.run_in(&["run"], &[("STORE_URL", &url), ("ACME_MARK", FROM_ENV), ("HOME_SECRET", FROM_ENV)]);
+        let finished =
+            folder.run_in(&["run"], &[("STORE_URL", &url), ("ACME_MARK", FROM_ENV), ("HOME_SECRET", FROM_ENV)]);
         assert_eq!(finished.code, 64, "{finished:?}");
         assert!(!finished.err.contains("hunter2"), "{}", finished.err);
         finished.err
@@ -94,7 +99,12 @@ fn what_is_missing_or_not_granted_is_named() {
     assert!(missing.contains("the variable `ACME_NONE`, which is not set"), "{missing}");
     let missing = run(grants, "{ file = \"secrets/none\" }");
     assert!(missing.contains("the file `secrets/none`, which cannot be read"), "{missing}");
-    for mark in ["{ env = \"HOME_SECRET\" }", "{ file = \"sandbar.toml\" }", "{ file = \"secrets/../sandbar.toml\" }", "{ file = \"/etc/passwd\" }"] {
+    for mark in [
+        "{ env = \"HOME_SECRET\" }",
+        "{ file = \"sandbar.toml\" }",
+        "{ file = \"secrets/../sandbar.toml\" }",
+        "{ file = \"/etc/passwd\" }",
+    ] {
         assert!(run(grants, mark).contains("which the tenant `default` does not grant"), "{mark}");
     }
     assert!(run("", "{ env = \"ACME_MARK\" }").contains("does not grant"), "nothing is granted by default");
@@ -106,7 +116,11 @@ fn a_host_says_which_variable_of_its_own_is_missing() {
     let folder = folder(&server, "", "\"x\"");
     let finished = folder.run(&["run"]);
     assert_eq!(finished.code, 64, "{finished:?}");
-    assert!(finished.err.contains("`store.url` refers to the variable `STORE_URL`, which is not set"), "{}", finished.err);
+    assert!(
+        finished.err.contains("`store.url` refers to the variable `STORE_URL`, which is not set"),
+        "{}",
+        finished.err
+    );
 }
 
 #[test]
@@ -115,7 +129,10 @@ fn a_password_of_the_store_stands_in_a_file() {
     let folder = Folder::new(env!("CARGO_BIN_EXE_sandbar-under-test"));
     let port = server.port();
     folder.write("pw", "s3cret-hunter2\n");
-    folder.write("sandbar.toml", format!("[store]\nurl = \"redis://alice@127.0.0.1:{port}\"\npassword = {{ file = \"pw\" }}\n"));
+    folder.write(
+        "sandbar.toml",
+        format!("[store]\nurl = \"redis://alice@127.0.0.1:{port}\"\npassword = {{ file = \"pw\" }}\n"),
+    );
     let listed = folder.run(&["queues", "list", "-vv"]);
     assert_eq!(listed.code, 0, "{listed:?}");
     folder.write("pw", "wrong-hunter2");

@@ -28,7 +28,8 @@ fn records() -> Vec<Record> {
     let active = first.clone().ready(3);
     let second = active.clone().begin(candidate(2, None), 4, 5).unwrap().ready(6);
     let tried = second.clone().begin(candidate(3, Some(Trial::Canary { percent: 5 })), 7, 8).unwrap().ready(9);
-    let condemned = Condemned { version: release(2).digest, reason: "slow".to_owned(), events: vec!["s 1-0".to_owned()] };
+    let condemned =
+        Condemned { version: release(2).digest, reason: "slow".to_owned(), events: vec!["s 1-0".to_owned()] };
     let back = second.clone().condemn(&condemned, "h", 10).unwrap();
     let removed = back.clone().remove("ada", 11).unwrap();
     vec![Record::default(), first, active, second, tried, back, removed]
@@ -51,7 +52,8 @@ fn records_of_plugins_are_read_or_refused_and_changed() {
         let _ = record.clone().fail(Vec::new(), now_ms);
         let _ = record.clone().end_trial("x", "y", now_ms);
         let _ = record.clone().rollback(Some(&digest), "x", "y", now_ms);
-        let _ = record.clone().rollback(None, "x", "y", now_ms).and_then(|record| record.rollback(None, "x", "y", now_ms));
+        let _ =
+            record.clone().rollback(None, "x", "y", now_ms).and_then(|record| record.rollback(None, "x", "y", now_ms));
         let _ = record.clone().condemn(&condemned, "h", now_ms);
         let _ = record.remove("x", now_ms);
     });
@@ -82,7 +84,8 @@ fn tokens_runs_and_locks_are_read_or_refused() {
     );
     let run = "{\"tick\":1,\"started\":2,\"duration_ms\":3,\"host\":\"h\",\"version\":\"v\",\"outcome\":\"done\",\"left_out\":4}";
     let holder = "7:0f3a:visits:1795000000000:00ff";
-    let bases = [token.as_str(), run, holder, "1795000000000", "1795000000000-3"].map(|text| text.as_bytes().to_vec()).to_vec();
+    let bases =
+        [token.as_str(), run, holder, "1795000000000", "1795000000000-3"].map(|text| text.as_bytes().to_vec()).to_vec();
     hammer(file!(), "tokens, runs and locks", (changed(bases), any::<u64>()), |(bytes, now_ms)| {
         if let Ok(record) = serde_json::from_slice::<token::Record>(&bytes) {
             let _ = (record.is_expired(now_ms), format!("{record:?}"));
@@ -109,7 +112,10 @@ fn dead_letters_are_shown_whatever_is_in_them() {
         let letter = Letter::from(Entry { id: EntryId::ZERO, fields });
         let _ = (letter.line(), letter.page(), letter.has_event());
         assert!(serde_json::to_string(&letter).is_ok());
-        assert!(!letter.page().contains('\u{1b}') && !letter.line().contains('\u{1b}'), "a terminal obeys nothing of it");
+        assert!(
+            !letter.page().contains('\u{1b}') && !letter.line().contains('\u{1b}'),
+            "a terminal obeys nothing of it"
+        );
         let again = Letter::from(Entry { id: EntryId::ZERO, fields: letter.fields() });
         assert_eq!((again.original, again.payload), (letter.original, letter.payload));
     });

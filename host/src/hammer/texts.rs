@@ -17,7 +17,8 @@ fn blocks(beginning: &str) -> Vec<String> {
     let blocks = blocks.filter_map(|block| block.split("```").next()).filter(|block| block.starts_with(beginning));
     // Without the remarks, which would take most of the changes.
     let bare = |block: &str| {
-        let lines = block.lines().map(|line| line.trim_start_matches("# ").split("  #").next().unwrap_or_default().trim_end());
+        let lines =
+            block.lines().map(|line| line.trim_start_matches("# ").split("  #").next().unwrap_or_default().trim_end());
         lines.filter(|line| line.contains('=') || line.starts_with('[')).collect::<Vec<_>>().join("\n")
     };
     let blocks: Vec<String> = blocks.map(bare).collect();
@@ -47,7 +48,10 @@ fn manifests_are_read_or_refused() {
     assert!(bases.iter().any(|base| Manifest::parse(base).is_ok()));
     hammer(file!(), "manifests", changed_text(bases), |text| {
         let Ok(manifest) = Manifest::parse(&text) else { return };
-        assert_eq!(manifest.routes().count(), manifest.triggers.iter().filter(|trigger| trigger.kind() == "http").count());
+        assert_eq!(
+            manifest.routes().count(),
+            manifest.triggers.iter().filter(|trigger| trigger.kind() == "http").count()
+        );
         for trigger in &manifest.triggers {
             if let Trigger::Schedule(schedule) = trigger {
                 let times = schedule.times().unwrap();

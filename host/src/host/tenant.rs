@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::base::Base;
+use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, MANIFEST_NAME, PluginStatus};
 use crate::config::TenantConfig;
@@ -41,8 +42,15 @@ pub struct Tenant {
 
 impl Tenant {
     /// A tenant without plugins.
-    pub(super) fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
-        let store = base.store.clone();
+    pub(super) async fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
+        let store = match config.acl {
+            true => base
+                .store
+                .confine(&config.name, &config.prefix)
+                .await
+                .map_err(|source| HostError::Confine { tenant: config.name.clone(), source })?,
+            false => base.store.clone(),
+        };
         Ok(Self {
             tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
             outbound: base.outbound(config)?,
@@ -124,7 +132,7 @@ impl Tenant {
             return Ok(());
         }
         let pool = self.warm(&loaded).await?;
-        self.put(&slot, loaded.clone(), pool).await?;
+        self.put(&slot, loaded.clone(), pool, Merit::New).await?;
         self.keep_own(&slot, loaded);
         Ok(())
     }
@@ -250,6 +258,16 @@ impl Tenant {
             }
         };
         futures_util::future::join_all(self.slots().into_iter().map(drained)).await.into_iter().sum()
+    }
+
+    /// Takes back what the store has made for it alone.
+    pub(super) async fn leave(&self) {
+        if !self.config.acl {
+            return;
+        }
+        if let Err(error) = self.store.unconfine().await {
+            tracing::warn!(tenant = self.config.name, %error, "the tenant's user stays in the store");
+        }
     }
 
     /// Ends what is still being loaded into its cache.

@@ -6,6 +6,7 @@ use super::tenant::own_release;
 use super::{HostError, Tenant};
 use crate::lineup::Trial;
 use crate::manifest::Manifest;
+use crate::pool::Pool;
 
 impl Tenant {
     /// Tries a version of a plugin that runs, in place of one that is tried already. It is compiled and started first. It gets the
@@ -34,6 +35,13 @@ impl Tenant {
         running.lineup().begin_trial(candidate, trial);
         slot.state.lock().tried = Some(loaded);
         Ok(())
+    }
+
+    /// Instances of a version that no trigger knows of, one of them warm: for trials and rehearsals.
+    pub async fn instances(&self, manifest: Manifest, bytes: Vec<u8>) -> Result<Pool, HostError> {
+        let release = own_release(String::new(), bytes.len(), self.store.now_ms());
+        let loaded = self.compile(manifest, release, bytes).await?;
+        self.warm(&loaded).await
     }
 
     /// Ends the trial of a plugin's second version, if there is one.

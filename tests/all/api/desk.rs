@@ -43,10 +43,14 @@ async fn dead_letters_are_listed_shown_sent_back_and_dropped() {
     assert_eq!(site.post("/dead/drop", &operate, all).await.json()["letters"], 4);
     assert_eq!(site.store.length("acme:s:dead").await.unwrap(), 0);
     assert_eq!(site.store.length("other:s:dead").await.unwrap(), 1, "another tenant's letters stay");
-    for wrong in ["{}", "{\"stream\": \"s\"}", "{\"stream\": \"s\", \"queue\": \"q\", \"all\": true}", "[", "{\"x\": 1}"] {
+    for wrong in
+        ["{}", "{\"stream\": \"s\"}", "{\"stream\": \"s\", \"queue\": \"q\", \"all\": true}", "[", "{\"x\": 1}"]
+    {
         assert_eq!(site.post("/dead/drop", &operate, wrong).await.status, 400, "{wrong}");
     }
-    for wrong in ["/dead", "/dead?stream=s&limit=0", "/dead?stream=s&limit=x", "/dead?stream=s&before=x", "/dead?stream="] {
+    for wrong in
+        ["/dead", "/dead?stream=s&limit=0", "/dead?stream=s&limit=x", "/dead?stream=s&before=x", "/dead?stream="]
+    {
         assert_eq!(site.get(wrong, &read).await.status, 400, "{wrong}");
     }
 }
@@ -74,7 +78,8 @@ async fn locks_are_listed_and_broken() {
     let (read, operate) = (site.key("acme", Role::Read).await, site.key("acme", Role::Operate).await);
     for key in ["acme:lock:a", "other:lock:b"] {
         let (key, value) = (key.to_owned(), Bytes::from("a uuid"));
-        commit(&*site.store, Effect::Set { key, value, expiry: Expiry::TtlMs(60_000), condition: Condition::Always }).await;
+        commit(&*site.store, Effect::Set { key, value, expiry: Expiry::TtlMs(60_000), condition: Condition::Always })
+            .await;
     }
     let listed = site.get("/locks?match=lock:*", &read).await.json();
     assert_eq!(listed["locks"].as_array().unwrap().len(), 1, "{listed}");

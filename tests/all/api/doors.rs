@@ -115,7 +115,11 @@ async fn a_token_says_what_it_is_good_for() {
 async fn the_time_of_a_refusal_is_told() {
     let site = Site::start().await;
     let good = site.token("acme", Role::Read).await;
-    let cases = [("unknown", bearer(&Minted::new())), ("wrong", bearer(&Minted::again(good.id.clone()))), ("malformed", "Bearer x".to_owned())];
+    let cases = [
+        ("unknown", bearer(&Minted::new())),
+        ("wrong", bearer(&Minted::again(good.id.clone()))),
+        ("malformed", "Bearer x".to_owned()),
+    ];
     for (what, key) in cases {
         let mut times = Vec::new();
         for _ in 0..101 {

@@ -11,8 +11,15 @@ async fn odd_requests_are_answered() {
     let site = Site::start().await;
     let key = site.key("*", Role::Deploy).await;
     let names = ["%00", "%FF%FE", "..", "%2e%2e%2f", "*", "a%0d%0ab", "%E2%80%AE", "sandbar:", &"x".repeat(2000)];
-    let queries = ["?tenant=acme", "?tenant=", "?tenant=%00", "?tenant=acme&tenant=other", "?tenant=acme&limit=-1&before=&stream=s"];
-    let bodies = ["", "{}", "[]", "null", "\u{feff}{}", "{\"ids\": [null]}", "{\"stream\": \"\\u0000\", \"all\": true}"];
+    let queries = [
+        "?tenant=acme",
+        "?tenant=",
+        "?tenant=%00",
+        "?tenant=acme&tenant=other",
+        "?tenant=acme&limit=-1&before=&stream=s",
+    ];
+    let bodies =
+        ["", "{}", "[]", "null", "\u{feff}{}", "{\"ids\": [null]}", "{\"stream\": \"\\u0000\", \"all\": true}"];
     for route in ROUTES {
         for name in names {
             let path = route.path.replace("{name}", name).replace("{id}", name).replace("{key}", name);

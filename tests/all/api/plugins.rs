@@ -21,8 +21,11 @@ async fn a_plugin_lives_over_http() {
 }
 
 async fn life(site: &Site) {
-    let (read, operate, deploy) =
-        (site.key("acme", Role::Read).await, site.key("acme", Role::Operate).await, site.key("acme", Role::Deploy).await);
+    let (read, operate, deploy) = (
+        site.key("acme", Role::Read).await,
+        site.key("acme", Role::Operate).await,
+        site.key("acme", Role::Deploy).await,
+    );
     let other = site.key("other", Role::Deploy).await;
     let component = std::fs::read(components::HANDLE_MARK).unwrap();
     let first = site.deploy("", &deploy, &manifest("1"), &component).await;
@@ -52,7 +55,10 @@ async fn life(site: &Site) {
     let back = site.post("/plugins/guest/rollback", &operate, "{\"reason\": \"too loud\"}").await;
     assert_eq!(back.json()["active"]["number"], 1, "{back:?}");
     let shown = site.get("/plugins/guest", &read).await.json();
-    assert_eq!((&shown["history"][0]["why"]["kind"], &shown["history"][0]["why"]["reason"]), (&"rolled-back".into(), &"too loud".into()));
+    assert_eq!(
+        (&shown["history"][0]["why"]["kind"], &shown["history"][0]["why"]["reason"]),
+        (&"rolled-back".into(), &"too loud".into())
+    );
     assert_eq!(site.post("/plugins/guest/promote", &deploy, "").await.status, 409, "nothing is tried");
     let tried = site.deploy("?shadow=true", &deploy, &manifest("3"), &component).await;
     assert_eq!(tried.json()["outcome"], "trial", "{tried:?}");
@@ -79,13 +85,22 @@ async fn what_cannot_be_deployed_is_told() {
     let no_form = site.post("/plugins", &deploy, "{}").await;
     assert_eq!((no_form.status, no_form.text.contains("curl -F")), (415, true), "{no_form:?}");
     let kind = "multipart/form-data; boundary=frontier";
-    for body in ["", "--frontier--\r\n", "--frontier\r\ncontent-disposition: form-data; name=\"x\"\r\n\r\n\r\n--frontier--\r\n", "--frontier\r\n"] {
+    for body in [
+        "",
+        "--frontier--\r\n",
+        "--frontier\r\ncontent-disposition: form-data; name=\"x\"\r\n\r\n\r\n--frontier--\r\n",
+        "--frontier\r\n",
+    ] {
         let answer = site.send("POST", "/plugins", Some(&deploy), kind, body.as_bytes()).await;
         assert!((400..500).contains(&answer.status), "{body}: {answer:?}");
     }
     // A secret that the tenant does not grant: the host names it, and refuses.
     let secret = sandbar_tests::open_manifest("", "[config]\nmark = { env = \"HOME\" }");
     let denied = site.deploy("", &deploy, &secret, &component).await;
-    assert_eq!((denied.status, denied.error().contains("the variable `HOME`, which the tenant `acme` does not grant")), (422, true), "{denied:?}");
+    assert_eq!(
+        (denied.status, denied.error().contains("the variable `HOME`, which the tenant `acme` does not grant")),
+        (422, true),
+        "{denied:?}"
+    );
     assert!(!denied.text.contains(&std::env::var("HOME").unwrap_or("no home".to_owned())), "{denied:?}");
 }

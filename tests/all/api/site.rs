@@ -105,7 +105,9 @@ impl Site {
 
     /// Deploys a component; `query` is what comes behind the path.
     pub(crate) async fn deploy(&self, query: &str, key: &str, manifest: &str, component: &[u8]) -> Answer {
-        let part = |name: &str| format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n");
+        let part = |name: &str| {
+            format!("--frontier\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n")
+        };
         let mut body = format!("{}{manifest}\r\n{}", part("manifest"), part("component")).into_bytes();
         body.extend_from_slice(component);
         body.extend_from_slice(b"\r\n--frontier--\r\n");

@@ -144,3 +144,23 @@ fn hosts_tell_of_themselves() {
         folder.run(&["nodes"]).out.contains("  stopped, last seen ")
     });
 }
+
+#[test]
+fn a_plugin_whose_files_change_is_replaced() {
+    let (server, folder) = setup();
+    let config = std::fs::read_to_string(folder.path().join("sandbar.toml")).unwrap();
+    folder.replace("sandbar.toml", format!("plugins = [\"marker\"]\n{config}"));
+    let mut host = folder.start(&["run", "--watch", "--log-format", "json"]);
+    server.append_counted("events", 1, 0..1);
+    poll_until_blocking(PATIENCE, "it handles events", || marks(&server) == ["one"]);
+    folder.replace("marker/plugin.toml", "name = 7");
+    host.until("the wrong manifest is told", |_, err| err.contains("cannot be loaded").then_some(()));
+    server.append_counted("events", 1, 1..2);
+    poll_until_blocking(PATIENCE, "the old version goes on", || marks(&server) == ["one", "one"]);
+    std::fs::remove_file(folder.path().join("marker/plugin.toml")).unwrap();
+    plugin(&folder, "two");
+    host.until("it is replaced", |_, err| err.contains("and are loaded").then_some(()));
+    server.append_counted("events", 1, 2..3);
+    poll_until_blocking(PATIENCE, "the new version handles events", || marks(&server) == ["one", "one", "two"]);
+    assert_eq!(host.terminate().code, 0);
+}

@@ -37,7 +37,10 @@ fn a_token_is_made_listed_rotated_and_revoked() {
     assert!(made.err.contains("not shown again"), "{}", made.err);
     let listed = folder.run(&["token", "list", "--json"]);
     let [told] = &objects(&listed.out)[..] else { panic!("one token: {}", listed.out) };
-    assert_eq!((told["id"].as_str(), told["role"].as_str(), told["tenant"].as_str()), (Some(id), Some("deploy"), Some("default")));
+    assert_eq!(
+        (told["id"].as_str(), told["role"].as_str(), told["tenant"].as_str()),
+        (Some(id), Some("deploy"), Some("default"))
+    );
     let kept: String = server.get(&["GET", &format!("sandbar:fleet:token:{id}")]);
     let secret = token.rsplit('_').next().unwrap();
     assert!(!kept.contains(secret) && !listed.out.contains(secret), "only the hash is kept");
@@ -82,7 +85,11 @@ fn tokens_work_without_a_restart_and_refusals_are_logged() {
     let refused = running.until("the refusal is logged", |_, err| {
         objects(err).into_iter().find(|line| line["reason"] == "unknown" && line["token"] == id)
     });
-    assert_eq!((refused["path"].as_str(), refused["client"].as_str()), (Some("/api/v1/whoami"), Some("127.0.0.1")), "{refused}");
+    assert_eq!(
+        (refused["path"].as_str(), refused["client"].as_str()),
+        (Some("/api/v1/whoami"), Some("127.0.0.1")),
+        "{refused}"
+    );
     (0..50).for_each(|_| assert_eq!(whoami(&address, "nonsense"), 401));
     let metrics = request(&address, "GET", "/metrics", "").unwrap().1;
     assert!(metrics.contains("sandbar_api_refused_total{reason=\"malformed\"} 50"), "{metrics}");

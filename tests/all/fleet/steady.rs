@@ -90,7 +90,7 @@ async fn versions_are_replaced_without_a_pause() {
     let server = Arc::new(RedisServer::start());
     let fleet = Fleet::new(redis(&server).await, "");
     let cache = cache();
-    let (host, _) = process(&server, &cache, 64);
+    let (host, _) = process(&server, &cache, "[engine]\ninstances = 64");
     fleet.deploy(TENANT, deploy(0)).await.unwrap();
     let rate = if is_long { capacity(&server, &fleet).await / 2 } else { SHORT_RATE };
 

@@ -3,8 +3,8 @@
 //! `host-under-test URL MANIFEST COMPONENT [unfenced | no-fence-after-lost-reply]`. It says `ready` once its plugin runs, and
 //! drains on SIGTERM. The last argument takes a part of the protocol away, to see that the tests notice.
 //!
-//! `host-under-test URL fleet CACHE INSTANCES` joins the fleet of the store and says `ready` with its id there. Compiled components are kept
-//! in the folder CACHE.
+//! `host-under-test URL fleet CACHE CONFIGURATION` joins the fleet of the store and says `ready` with its id there. Compiled components are
+//! kept in the folder CACHE; CONFIGURATION is the text of one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -56,10 +56,9 @@ async fn main() -> ExitCode {
 }
 
 /// A host without plugins of its own.
-async fn in_fleet(url: &str, cache: &Path, instances: &[String]) -> ExitCode {
+async fn in_fleet(url: &str, cache: &Path, configuration: &[String]) -> ExitCode {
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let mut config = Config::default();
-    config.engine.instances = instances[0].parse().unwrap();
+    let mut config = Config::parse(&configuration[0]).unwrap();
     config.engine.cache_dir = Some(cache.to_owned());
     let host = Host::start(config, patiently(url).await).await.unwrap();
     host.join_fleet(None).await.unwrap();
