@@ -128,14 +128,15 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let screen = Screen::new(cli.global.json, cli.global.quiet);
     logs::install(&cli.global, cli.command.is_server(), &screen);
-    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime).and_then(
-        |runtime| {
-            let ended = runtime.block_on(execute(cli, &screen));
-            // Somebody may still be reading from a terminal, on a thread that cannot be stopped.
-            runtime.shutdown_background();
-            ended
-        },
-    );
+    // One thread more than plugins get, so that the host's own work never waits for their code.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let ended = runtime.map_err(Failure::runtime).and_then(|runtime| {
+        let ended = runtime.block_on(execute(cli, &screen));
+        // Somebody may still be reading from a terminal, on a thread that cannot be stopped.
+        runtime.shutdown_background();
+        ended
+    });
     let exit = match ended {
         Ok(exit) => exit,
         Err(failure) => {

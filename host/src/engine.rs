@@ -4,6 +4,7 @@
 //! interrupted every [`EPOCH_TICK`], so that no plugin keeps a thread for longer than that.
 
 mod cache;
+mod compiler;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::bindings::Host_;
 use crate::config::EngineConfig;
 use crate::guest::State;
 use cache::CodeCache;
+use compiler::Compiler;
 
 /// How often running code is interrupted to look at its deadline and to let others run.
 pub const EPOCH_TICK: Duration = Duration::from_millis(2);
@@ -33,6 +35,7 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
     cache: CodeCache,
+    compiler: Compiler,
 }
 
 impl std::fmt::Debug for Engine {
@@ -65,13 +68,13 @@ impl Engine {
         tick(&engine);
         let linker = link(&engine).map_err(|error| EngineError::Link(format!("{error:#}")))?;
         let cache = CodeCache::new(cache_dir);
-        Ok(Self { engine, linker, cache })
+        Ok(Self { engine, linker, cache, compiler: Compiler::start() })
     }
 
     /// Compiles a component, or takes the compiled code from disk. Takes CPU time: call it where blocking is allowed.
     /// `digest` is the SHA-256 of the bytes.
     pub fn compile(&self, bytes: &[u8], digest: &str) -> wasmtime::Result<Component> {
-        self.cache.load_or_compile(&self.engine, bytes, digest)
+        self.compiler.run(|| self.cache.load_or_compile(&self.engine, bytes, digest))
     }
 
     /// The functions that the host offers.

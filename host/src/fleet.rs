@@ -161,16 +161,17 @@ impl Fleet {
         self.change(tenant, plugin, |record, now_ms| record.remove(&by, now_ms)).await
     }
 
-    /// Takes a version back that a host has found not good enough. None where it is not the fleet's version any more.
+    /// Takes a release back, by its number, that a host has found not good enough. None where it is not active or tried any more.
     pub async fn condemn(
         &self,
         tenant: &str,
         plugin: &str,
+        number: u64,
         condemned: &Condemned,
         host: &str,
     ) -> Result<Option<Record>, FleetError> {
         let over = FleetError::NothingBefore;
-        let condemn = |record: Record, now_ms| record.condemn(condemned, host, now_ms).ok_or(over.clone());
+        let condemn = |record: Record, now_ms| record.condemn(number, condemned, host, now_ms).ok_or(over.clone());
         match self.change(tenant, plugin, condemn).await {
             Ok(record) => Ok(Some(record)),
             Err(error) if error == over => Ok(None),

@@ -169,6 +169,12 @@ fn check_reserved(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Checks a name by which operators call something of a tenant: it is a name, and not one of the host's own.
+pub fn check_foreign(what: &str, name: &str) -> Result<(), NameError> {
+    check_name(what, name)?;
+    check_reserved(name)
+}
+
 /// Checks that a name is 1 to [`NAME_BYTES_MAX`] bytes without control characters.
 pub fn check_name(what: &str, name: &str) -> Result<(), NameError> {
     if name.is_empty() {

@@ -30,7 +30,7 @@ use crate::outbound::OutboundError;
 use crate::plugin::LoadError;
 use crate::pool::CallError;
 use crate::secret::SecretError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::PluginMetrics;
 use crate::trigger::http::Routes;
 use crate::trigger::stream::Protocol;
@@ -95,12 +95,6 @@ pub enum HostError {
         /// Why.
         source: CallError,
     },
-    /// There is no such plugin.
-    #[error("the plugin `{plugin}` is not loaded")]
-    NotLoaded {
-        /// The plugin.
-        plugin: String,
-    },
     /// A text of its configuration is not where it should be, or may not be referred to.
     #[error("the plugin `{plugin}` cannot be configured: {source}")]
     Secret {
@@ -108,6 +102,20 @@ pub enum HostError {
         plugin: String,
         /// Why.
         source: SecretError,
+    },
+    /// There is no such plugin.
+    #[error("the plugin `{plugin}` is not loaded")]
+    NotLoaded {
+        /// The plugin.
+        plugin: String,
+    },
+    /// The store cannot keep a tenant below its prefix, as its configuration asks.
+    #[error("the tenant `{tenant}` cannot be given a user of its own: {source}")]
+    Confine {
+        /// The tenant.
+        tenant: String,
+        /// Why.
+        source: StoreError,
     },
     /// There is no such tenant.
     #[error("there is no tenant `{0}` in the configuration")]
@@ -164,8 +172,6 @@ pub struct PluginStatus {
     pub version: String,
     /// Its numbers.
     pub metrics: PluginMetrics,
-    /// Its versions.
-    pub lineup: Arc<Lineup>,
     /// The release that is its active version; number 0 for a version of the host's own, from a folder or from memory.
     pub release: Arc<Release>,
     /// The release that is tried beside it.
@@ -174,6 +180,8 @@ pub struct PluginStatus {
     pub fault: Option<String>,
     /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
     pub history: Vec<Past>,
+    /// Its versions.
+    pub lineup: Arc<Lineup>,
 }
 
 /// How a shutdown ended.
@@ -195,12 +203,13 @@ impl Host {
     }
 
     /// The same with another protocol; only for tests that show what the protocol is for.
-    #[expect(clippy::unused_async, reason = "starting may come to wait, and callers should not have to change then")]
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
         let base = Arc::new(Base::new(config, engine, store, protocol));
-        let tenants = base.config.tenants.iter().map(|tenant| Tenant::new(&base, tenant).map(Arc::new));
-        let tenants = tenants.collect::<Result<_, _>>()?;
+        let mut tenants = Vec::with_capacity(base.config.tenants.len());
+        for tenant in &base.config.tenants {
+            tenants.push(Arc::new(Tenant::new(&base, tenant).await?));
+        }
         Ok(Self { base, tenants, follower: Mutex::default() })
     }
 
@@ -218,6 +227,16 @@ impl Host {
     /// The first tenant, which most hosts have alone.
     pub fn first(&self) -> Result<&Arc<Tenant>, HostError> {
         self.tenants.first().ok_or_else(|| HostError::NoTenant(String::new()))
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.base.config
+    }
+
+    /// Where the primitives live.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.base.store
     }
 
     /// The engine, for looking at components.
@@ -289,6 +308,10 @@ impl Host {
         if let Some(Err(error)) = async { Some(follower?.await) }.await {
             tracing::error!(%error, "the task that follows the fleet failed");
         }
+        let leave = futures_util::future::join_all(self.tenants.iter().map(|tenant| tenant.leave()));
+        if tokio::time::timeout(RELEASE_LIMIT, leave).await.is_err() {
+            tracing::warn!("users of tenants stay in the store, which does not answer");
+        }
         match ended.into_iter().sum() {
             0 => Drained::Clean,
             batches => Drained::GraceElapsed { batches },
@@ -320,12 +343,21 @@ impl Health for Host {
                 "plugins with `on-outage = \"fallback\"` go on in memory; {journal} commits wait to be replayed"
             ));
         }
-        let waiting = plugins.iter().filter(|plugin| !plugin.running);
-        degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
-        let faults = self.tenants.iter().flat_map(|tenant| tenant.faults());
+        let faults = |tenant: &Arc<Tenant>| {
+            let fault = |(plugin, fault)| (tenant.name().to_owned(), plugin, fault);
+            tenant.faults().into_iter().map(fault).collect::<Vec<_>>()
+        };
+        let faults: Vec<(String, String, String)> = self.tenants.iter().flat_map(faults).collect();
         degraded.extend(
-            faults.map(|(plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
+            faults
+                .iter()
+                .map(|(_, plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
         );
+        let told = |plugin: &PluginHealth| {
+            faults.iter().any(|(tenant, name, _)| (tenant, name) == (&plugin.tenant, &plugin.name))
+        };
+        let waiting = plugins.iter().filter(|plugin| !plugin.running && !told(plugin));
+        degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
         let phase = if self.base.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
         HealthReport { phase, store_up, plugins, degraded }
     }

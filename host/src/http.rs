@@ -22,6 +22,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::telemetry::{Exporter, StoreMetrics};
 use crate::trigger::http::{Found, Routes};
 
+pub use connection::Peer;
 pub use health::{Health, HealthReport, Phase, PluginHealth};
 
 /// The most bytes in the body of a request.
@@ -50,6 +51,11 @@ impl std::fmt::Debug for HttpState {
 /// `connections` is how many may be open at one time.
 pub async fn serve(listener: TcpListener, state: HttpState, connections: u32, shutdown: CancellationToken) {
     connection::serve(listener, router(state), connections, shutdown).await;
+}
+
+/// The same with a router that somebody has made: that of [`router`], and more.
+pub async fn serve_router(listener: TcpListener, router: Router, connections: u32, shutdown: CancellationToken) {
+    connection::serve(listener, router, connections, shutdown).await;
 }
 
 /// All routes, with their bounds.

@@ -81,8 +81,8 @@
 //!   clock, no tokio.
 //! - **Only `store::redis` knows the `redis` crate**, only `engine` and `engine/cache.rs` make code out of bytes, only `bindings` is generated, only
 //!   `engine/cache.rs` has `unsafe` (one line), only `cli` reads arguments, only `cli` and `secret::machine` the environment, only `cli` prints or ends the process.
-//! - **No host knows another.** There is no leader and no membership; hosts meet in consumer groups, fences and nothing else, and their clocks
-//!   need not agree.
+//! - **No host speaks to another.** There is no leader. Hosts meet in consumer groups, fences and the records of [`fleet`], which are only ever
+//!   compared and set, and their clocks need not agree. Who is alive decides for whom a deploy waits, and nothing else.
 //! - **Absent on purpose**: files, sockets and the environment for plugins; a lock around a plugin's instance; a global but the recorder of
 //!   metrics, which a process has one of.
 
@@ -137,9 +137,13 @@ pub mod host;
 
 pub mod desk;
 
+pub mod api;
+
 pub mod builder;
 
 pub mod cli;
 
+#[cfg(test)]
+mod hammer;
 #[cfg(test)]
 mod readme;

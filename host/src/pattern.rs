@@ -66,6 +66,19 @@ pub(crate) fn escape_glob(prefix: &str) -> String {
     escaped
 }
 
+/// What every name begins with that a glob pattern of a store stands for.
+pub(crate) fn literal_beginning(glob: &str) -> String {
+    let (mut literal, mut chars) = (String::new(), glob.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '*' | '?' | '[' => break,
+            '\\' => literal.extend(chars.next()),
+            c => literal.push(c),
+        }
+    }
+    literal
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -90,6 +103,14 @@ mod tests {
         assert!(!Pattern::from("camera:*").covers_glob("c*"));
         assert!(!Pattern::from("camera:*").covers_glob(r"camera\:1"));
         assert!(!Pattern::from("camera:*:latest").covers_glob("camera:*"));
+    }
+
+    #[test]
+    fn a_glob_begins_with_its_literal_part() {
+        for name in ["t:", "t[1]*:", "a-b:", "\\"] {
+            assert_eq!(literal_beginning(&format!("{}*x", escape_glob(name))), name);
+        }
+        assert_eq!((literal_beginning("a-b?c").as_str(), literal_beginning("[ab]c").as_str()), ("a-b", ""));
     }
 
     /// The definition, without any cleverness.

@@ -364,7 +364,7 @@ mod tests {
         TenantQuota::new("t", config, &HostTotals::new(10), None, true).plugin("p", limits)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn calls_in_flight_are_counted_for_the_plugin_and_for_the_tenant() {
         let quota =
             quota(&QuotaConfig { calls: Some(2), ..QuotaConfig::default() }, &Limits { calls: 1, ..Limits::default() });

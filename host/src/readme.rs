@@ -46,11 +46,24 @@ fn a_configuration_has_every_key_with_its_default() {
     let block = block("# sandbar.toml: every key");
     assert_eq!(Config::parse(block), Ok(Config::default()));
     let all = Config::parse(&with_optional_keys(block)).unwrap();
+    assert_eq!(all.tenants[0].quota.effects, Some(500));
     assert!(all.store.ca_file.is_some() && all.engine.cache_dir.is_some() && all.tenants[0].http_ca_file.is_some());
     assert_eq!((all.dev.feed.len(), all.dev.feed[0].rate), (1, 100));
-    for table in
-        ["", "[store]", "[http]", "[cache]", "[engine]", "[tenant]", "[tenant.grants]", "[dev]", "[[dev.feed]]"]
-    {
+    assert!(all.store.password.is_some() && all.http.tokens[0].record().is_some());
+    for table in [
+        "",
+        "[store]",
+        "[http]",
+        "[[http.token]]",
+        "[cache]",
+        "[engine]",
+        "[fleet]",
+        "[tenant]",
+        "[tenant.grants]",
+        "[tenant.quota]",
+        "[dev]",
+        "[[dev.feed]]",
+    ] {
         assert_all_named(block, &Config::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());
     }
 }
@@ -62,7 +75,8 @@ fn a_manifest_has_every_key_with_its_default() {
     assert_eq!(Manifest::parse(block), Manifest::parse(short));
     let all = Manifest::parse(&with_optional_keys(block)).unwrap();
     let Trigger::Stream(trigger) = &all.triggers[0] else { panic!("a stream trigger") };
-    assert!(all.component.is_some() && trigger.group.is_some() && all.cache.loader.is_some());
+    assert!(all.component.is_some() && trigger.group.is_some());
+    assert!(all.limits.cpu.is_some() && all.cache.loader.is_some());
     let sections = ["grants", "limits", "cache", "health"].map(|section| format!("name = \"a\"\n[{section}]"));
     for table in sections.iter().map(String::as_str).chain(["name = \"a\"", short]) {
         assert_all_named(block, &Manifest::parse(&format!("{table}\nno-such-key = 1")).unwrap_err().to_string());

@@ -15,6 +15,7 @@ pub mod error;
 mod cache;
 mod changes;
 mod collections;
+mod confine;
 mod delivery;
 mod loading;
 pub mod lock;
@@ -29,6 +30,7 @@ pub mod redis;
 pub use cache::{Cache, Page, Remaining};
 pub use changes::{Changes, Listener, TRUST};
 pub use collections::{COLLECTION_MEMBERS_MAX, Collections, Scored};
+pub use confine::Confine;
 pub use delivery::{
     Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch, GroupStart,
     Refusal, Settlement, Source, Taken,
@@ -54,9 +56,15 @@ use crate::config::StoreConfig;
 pub const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a host asks of a store.
-pub trait Store: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug {}
+pub trait Store:
+    Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + Confine + std::fmt::Debug
+{
+}
 
-impl<T: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + std::fmt::Debug> Store for T {}
+impl<T> Store for T where
+    T: Cache + Stream + PubSub + Collections + Queue + Delivery + Lock + Loading + Confine + std::fmt::Debug
+{
+}
 
 /// The store that a configuration names.
 pub async fn connect(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {

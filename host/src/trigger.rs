@@ -24,11 +24,13 @@ pub struct Protocol {
     pub fenced: bool,
     /// After a lost reply the consumer advances its own fence first, or moves its lease to a new name.
     pub fence_after_lost_reply: bool,
+    /// Names that plugins use are checked and prefixed. Without that only the store could keep a tenant below its prefix.
+    pub names_checked: bool,
 }
 
 impl Default for Protocol {
     fn default() -> Self {
-        Self { fenced: true, fence_after_lost_reply: true }
+        Self { fenced: true, fence_after_lost_reply: true, names_checked: true }
     }
 }
 

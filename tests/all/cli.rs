@@ -4,11 +4,13 @@ mod build;
 mod dead;
 mod dev;
 mod feed;
+mod fleet;
 mod locks;
 mod logs;
 mod queues;
 mod run;
 mod schedules;
+mod token;
 
 use sandbar_tests::RedisServer;
 use sandbar_tests::program::Folder;

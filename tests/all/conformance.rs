@@ -1,7 +1,7 @@
 //! Every store keeps the contract of `sandbar::store`: the same cases run against each of them.
 //!
-//! A case is an `async fn` over a [`Fixture`]. The macro [`conformance`] makes three tests of it: on the embedded store, on
-//! a fresh Redis server, and on a Redis server full of other people's keys, which must be untouched afterwards.
+//! A case is an `async fn` over a [`Fixture`]. The macro [`conformance`] makes four tests of it: on the embedded store, on
+//! a fresh Redis server, on the same as a tenant that the server keeps below its prefix, and on a Redis server full of other people's keys, which must be untouched afterwards.
 
 mod build;
 mod fixture;
@@ -39,6 +39,13 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(&crate::conformance::Fixture::redis().await).await;
+            })+
+        }
+
+        mod confined {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&crate::conformance::Fixture::confined().await).await;
             })+
         }
 

@@ -9,6 +9,7 @@
     reason = "all of it is tests, also the functions that they share"
 )]
 
+mod api;
 mod channel;
 mod cli;
 mod conformance;
@@ -18,10 +19,13 @@ mod dead_letters;
 mod drain;
 mod exactly_once;
 mod examples;
+mod fleet;
 mod guests;
+mod hammer;
 mod http_in;
 mod http_out;
 mod journal;
+mod limits;
 mod lock;
 mod outage;
 mod pending;
@@ -30,6 +34,8 @@ mod queue;
 mod replace;
 mod retry;
 mod schedule;
+mod secrets;
+mod tenants;
 mod tiers;
 mod traffic;
 mod trial;

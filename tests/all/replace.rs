@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sandbar::config::{Config, StoreConfig};
+use sandbar::fleet::Why;
 use sandbar::host::Drained;
 use sandbar::manifest::Manifest;
 use sandbar::store::{Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
 
-const CAMERAS: u64 = 3;
+pub(crate) const CAMERAS: u64 = 3;
 /// How many versions come after the first.
 const REPLACEMENTS: u64 = 20;
 const TRIGGER: &str = "batch = 10";
 
 /// The component with one more custom section: another digest, the same behaviour.
-fn version(number: u64) -> Vec<u8> {
+pub(crate) fn version(number: u64) -> Vec<u8> {
     let mut bytes = std::fs::read(components::HANDLE_MARK).unwrap();
     let name = format!("version-{number:04}");
     bytes.extend([0, u8::try_from(name.len() + 1).unwrap(), u8::try_from(name.len()).unwrap()]);
@@ -26,31 +27,34 @@ fn version(number: u64) -> Vec<u8> {
     bytes
 }
 
-fn marked(trigger: &str, number: u64) -> String {
+/// A manifest whose plugin marks what it handles with a number.
+pub(crate) fn marked(trigger: &str, number: u64) -> String {
     open_manifest(trigger, &format!("[config]\nmark = \"{number}\""))
 }
 
-async fn redis(server: &RedisServer) -> Arc<dyn Store> {
+pub(crate) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
     connect(&StoreConfig { url: server.url(), ..StoreConfig::default() }).await.unwrap()
 }
 
 /// Feeds events until it is dropped.
-struct Feed {
+pub(crate) struct Feed {
     fed: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     feeder: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Feed {
-    fn start(server: &Arc<RedisServer>) -> Self {
+    /// About `per_second` events a second.
+    pub(crate) fn start(server: &Arc<RedisServer>, per_second: u64) -> Self {
         let (fed, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (server, counter, stopped) = (server.clone(), fed.clone(), stop.clone());
         let feeder = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let begin = counter.load(Ordering::Relaxed);
-                server.append_counted("events", CAMERAS, begin..begin + 10);
-                counter.store(begin + 10, Ordering::Relaxed);
-                // A load, not a wait: about 2,000 events a second.
+                let end = begin + (per_second / 200).max(1);
+                server.append_counted("events", CAMERAS, begin..end);
+                counter.store(end, Ordering::Relaxed);
+                // A load, not a wait.
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
@@ -58,7 +62,7 @@ impl Feed {
     }
 
     /// Ends, and answers how many events were fed.
-    fn end(mut self) -> u64 {
+    pub(crate) fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.feeder.take().unwrap().join().unwrap();
         self.fed.load(Ordering::Relaxed)
@@ -69,7 +73,7 @@ impl Feed {
 async fn versions_change_while_events_flow() {
     let server = Arc::new(RedisServer::start());
     let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
-    let feed = Feed::start(&server);
+    let feed = Feed::start(&server, 2000);
     let mut digests = vec![test.host.plugins()[0].version.clone()];
     for number in 1..=REPLACEMENTS {
         // Each fourth version changes the trigger as well, which then is another consumer.
@@ -121,6 +125,74 @@ async fn a_version_that_cannot_be_loaded_leaves_the_old_one_running() {
     test.settled(30).await;
     assert_eq!(test.host.plugins()[0].version, digest);
     assert_eq!(server.get::<Vec<u64>>(&["LRANGE", "marks", "0", "-1"]), vec![0; 30]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_dropped_midway_loses_no_plugin() {
+    let server = RedisServer::start();
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
+    let before = test.host.plugins()[0].version.clone();
+    for number in 1..=5 {
+        // With another trigger, so that it is dropped in each of its steps.
+        let manifest = Manifest::parse(&marked(&format!("batch = {number}"), number)).unwrap();
+        let load = test.host.load_bytes(manifest, version(number));
+        let _ = tokio::time::timeout(Duration::from_millis(40 * number), load).await;
+        assert_eq!(test.host.plugins().len(), 1, "it is told of all the time");
+        assert_eq!(sandbar::http::Health::health(&test.host).plugins.len(), 1);
+    }
+    poll_until(PATIENCE, "what was begun is finished", async || test.host.plugins()[0].version != before).await;
+    server.append_counted("events", CAMERAS, 0..30);
+    test.settled(30).await;
+    assert_eq!(Counted::of(&server, CAMERAS, 0..30), Counted::EXACT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_triggers_that_changed_are_restarted() {
+    let server = RedisServer::start();
+    let two = |batch: u32| {
+        let trigger = |stream: &str, batch: u32| {
+            format!("[[trigger]]\ntype = \"stream\"\nstream = \"{stream}\"\nstart = \"0\"\nbatch = {batch}\n")
+        };
+        format!("name = \"guest\"\n{}{}[grants]\nwrite = [\"*\"]\n", trigger("events", 10), trigger("other", batch))
+    };
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &two(1)).await;
+    let consumers = |stream| Group::new(&server, stream, "guest").consumers();
+    poll_until(PATIENCE, "both are read", async || {
+        sandbar::http::Health::health(&test.host).plugins.iter().all(|plugin| plugin.running)
+    })
+    .await;
+    let (kept, changed) = (consumers("events"), consumers("other"));
+    assert_eq!((kept.len(), changed.len()), (1, 1));
+    test.load(components::HANDLE_MARK, &two(2)).await.unwrap();
+    poll_until(PATIENCE, "the other is read by another consumer", async || {
+        let now = consumers("other");
+        now.len() == 1 && now != changed
+    })
+    .await;
+    assert_eq!(consumers("events"), kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_keeps_the_history_of_its_own_versions_and_unloads() {
+    let server = RedisServer::start();
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
+    let first = test.host.plugins()[0].version.clone();
+    test.host.load_bytes(Manifest::parse(&marked(TRIGGER, 1)).unwrap(), version(1)).await.unwrap();
+    let status = &test.host.plugins()[0];
+    assert_eq!((status.release.number, status.release.by.as_str()), (0, "file"));
+    assert_eq!(status.history.len(), 1);
+    assert_eq!(status.history[0].release.digest, first);
+    assert_eq!(status.history[0].why, Why::Replaced { by: "file".to_owned() });
+    assert!(status.history[0].ended_ms >= status.history[0].release.time_ms);
+
+    let tenant = test.host.first().unwrap();
+    assert!(tenant.unload("guest").await && !tenant.unload("guest").await);
+    assert_eq!(test.host.plugins().len(), 0);
+    assert_eq!(Group::new(&server, "events", "guest").consumers().len(), 0, "its consumer has left");
+    server.append_counted("events", CAMERAS, 0..30);
+    test.load(components::HANDLE_MARK, &marked(TRIGGER, 2)).await.unwrap();
+    test.settled(30).await;
+    assert_eq!(Counted::of(&server, CAMERAS, 0..30), Counted::EXACT);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,11 +26,28 @@ impl HostProcess {
         Self { child: command.spawn().unwrap() }
     }
 
+    /// Starts a host that runs what is deployed to the fleet of a store; `config` is the text of its configuration. Compiled components
+    /// are kept in the folder `cache`. Does not wait until it is ready.
+    pub fn join(program: &str, url: &str, cache: &Path, config: &str) -> Self {
+        let mut command = Command::new(program);
+        command.arg(url).arg("fleet").arg(cache).arg(config).stdout(Stdio::piped());
+        Self { child: command.spawn().unwrap() }
+    }
+
     /// Waits until its plugin runs.
     pub fn ready(&mut self) {
+        assert_eq!(self.says(), "ready");
+    }
+
+    /// Waits until it has joined its fleet, and answers its id there.
+    pub fn joined(&mut self) -> String {
+        self.says().strip_prefix("ready ").unwrap().to_owned()
+    }
+
+    fn says(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready");
+        line.trim().to_owned()
     }
 
     /// Its process id.

@@ -86,6 +86,11 @@ impl Folder {
         self.launch(arguments, Stdio::null(), &[])
     }
 
+    /// The same with some variables set.
+    pub fn start_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+        self.launch(arguments, Stdio::null(), variables)
+    }
+
     /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Finished {
         self.start(arguments).wait()
@@ -122,6 +127,11 @@ impl Folder {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed to standard output so far.
     pub fn out(&self) -> String {
         fs::read_to_string(&self.out).expect("what was printed")
@@ -182,9 +192,15 @@ impl Drop for Running {
 
 /// Sends a GET request and answers status and body; none where nobody answers.
 pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    request(address, "GET", path, "")
+}
+
+/// Sends a request without a body and answers status and body; `head` are more lines of its head, each with its end. None where
+/// nobody answers.
+pub fn request(address: &str, method: &str, path: &str, head: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{head}\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;

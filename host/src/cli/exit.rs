@@ -136,6 +136,8 @@ impl From<&HostError> for Failure {
             | HostError::Outbound(_)
             | HostError::NoTenant(_)
             | HostError::Secret { .. } => Exit::Config,
+            HostError::Confine { source, .. } if source.is_transient() => Exit::Store,
+            HostError::Confine { .. } => Exit::Config,
             HostError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::Config,
             HostError::Engine(_)
             | HostError::Read { .. }

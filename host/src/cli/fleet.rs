@@ -89,7 +89,8 @@ pub(super) fn host(id: &str, machine: &str) -> String {
 
 /// A time, in the notation of RFC 3339.
 pub(super) fn time(ms: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+    // Years behind 9999 have no such form, and whoever can write to the store can write them.
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
     time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 

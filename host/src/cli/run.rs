@@ -1,5 +1,7 @@
 //! `sandbar run`: the plugins of a configuration, until the process is asked to end.
 
+mod watch;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +13,7 @@ use super::serving::Serving;
 use super::setup::{CONFIG_NAME, Placed, Setup};
 use super::signals;
 use crate::host::Drained;
+use watch::Files;
 
 /// What `sandbar run` takes.
 #[derive(Debug, Args)]
@@ -18,6 +21,9 @@ pub(super) struct Arguments {
     /// The configuration; by default that of --config, else `sandbar.toml` of the current folder
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
+    /// Replace the plugins of folders when their manifests or components change
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Runs until SIGINT or SIGTERM, then drains.
@@ -38,6 +44,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     }
     let serving = Serving::start(&setup, store).await?;
     tracing::info!(address = %serving.address, store = setup.store_address(), "started");
+    let files = arguments.watch.then(|| setup.plugins().map(Files::look)).transpose()?;
     // First what is deployed, so that no event meets a version of a folder that is not to run.
     let joined = match setup.config.fleet.join {
         true => serving.host().join_fleet(Some(serving.address.to_string())).await,
@@ -48,7 +55,16 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         Err(error) => Err(Failure::fleet("join the fleet", &error)),
     };
     if loaded.is_ok() {
-        stop.cancelled().await;
+        let followed = async {
+            match files {
+                Some(files) => files.follow(&serving).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = followed => {}
+        }
     }
     let drained = stop_serving(serving, screen).await?;
     loaded.and(Ok(drained))

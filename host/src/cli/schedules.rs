@@ -65,6 +65,7 @@ fn page(due: &Due) -> String {
 }
 
 fn time(ms: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+    // Years behind 9999 have no such form, and whoever can write to the store can write them.
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
     time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_millis(time).to_string())
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
 use super::setup::Setup;
+use crate::api::{Api, HasHost};
 use crate::host::{Drained, Host};
 use crate::http::{self, Health, HealthReport, HttpState, Phase};
 use crate::store::Store;
@@ -32,6 +33,12 @@ pub(super) struct Serving {
 struct Watched {
     host: Host,
     started: AtomicBool,
+}
+
+impl HasHost for Watched {
+    fn host(&self) -> &Host {
+        &self.host
+    }
 }
 
 impl Health for Watched {
@@ -56,7 +63,8 @@ impl Serving {
         let stop_server = CancellationToken::new();
         let state = HttpState { health: watched.clone(), exporter, routes: watched.host.routes() };
         let connections = setup.config.http.connections;
-        let server = tokio::spawn(http::serve(listener, state, connections, stop_server.clone()));
+        let router = http::router(state).merge(Api::new(watched.clone()).router());
+        let server = tokio::spawn(http::serve_router(listener, router, connections, stop_server.clone()));
         Ok(Self { address, watched, server, stop_server })
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::exit::{Exit, Failure};
+use super::fleet::time;
 use super::screen::Screen;
 use super::setup::Setup;
 use crate::store::CommitError;
@@ -133,13 +134,6 @@ fn line(token: &Listed, now_ms: u64) -> String {
     };
     let used = last_used_ms.map_or("never used".to_owned(), |used| format!("used {}", time(used)));
     format!("{id}  {name}  tenant {tenant}  {role}  made {}  {used}{end}", time(*created_ms))
-}
-
-fn time(ms: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
-    // Years behind 9999 have no such form.
-    let time = time.filter(|_| ms < 253_402_300_800_000);
-    time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
 /// What goes into sandbar.toml.

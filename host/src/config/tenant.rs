@@ -89,6 +89,10 @@ impl TenantConfig {
             let reason = format!("`{}` has `acl = true`, but no prefix to be kept below", self.name);
             return refuse("tenant.acl", reason);
         }
+        if self.acl && self.prefix.contains(char::is_whitespace) {
+            let reason = format!("`{}` has `acl = true`, so its prefix must not have spaces", self.name);
+            return refuse("tenant.acl", reason);
+        }
         self.quota.check()
     }
 }

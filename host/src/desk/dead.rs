@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeskError;
 use super::letter::Letter;
-use crate::grants::check_name;
+use crate::grants::check_foreign;
 use crate::store::{
     Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Source, Store,
 };
@@ -69,7 +69,7 @@ impl DeadLetters {
     /// Those of a place of a tenant.
     pub fn of(store: Arc<dyn Store>, prefix: &str, place: Place<'_>) -> Result<Self, DeskError> {
         let (Place::Stream(name) | Place::Queue(name)) = place;
-        check_name("stream's name", name)?;
+        check_foreign("stream's name", name)?;
         // Only the keys matter here, not the group or the bounds.
         let Source { stream, dead_key: dead, .. } = Source::new(prefix, name, "", 1, 1);
         Ok(Self { store, stream, queue: Arc::new(JobQueue::new(prefix, name)), dead })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::DeskError;
-use crate::grants::check_name;
+use crate::grants::{RESERVED_PREFIX, check_foreign, check_name};
 use crate::pattern::escape_glob;
 use crate::store::{Holder, LockKey, Locked, Remaining, Store, StoreError};
 
@@ -98,7 +98,7 @@ impl Locks {
 
     /// Takes a lock from whoever holds it, and answers what it was. The first who waits for it gets it.
     pub async fn break_open(&self, key: &str) -> Result<Held, DeskError> {
-        check_name("lock's key", key)?;
+        check_foreign("lock's key", key)?;
         let lock = LockKey::new(&self.prefix, key);
         let full = || format!("{}{key}", self.prefix);
         let failed = |error| DeskError::store(format!("break the lock `{}`", full()), error);
@@ -110,8 +110,8 @@ impl Locks {
         Ok(Held::new(key.to_owned(), &Locked { value, remaining, waiters }, self.store.now_ms()))
     }
 
-    /// A key as the tenant's plugins call it.
+    /// A key as the tenant's plugins call it; none for the hosts' own, tokens of the API among them.
     fn own(&self, key: &str) -> Option<String> {
-        key.strip_prefix(&self.prefix).map(str::to_owned)
+        key.strip_prefix(&self.prefix).filter(|key| !key.starts_with(RESERVED_PREFIX)).map(str::to_owned)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::DeskError;
-use crate::grants::check_name;
+use crate::grants::check_foreign;
 use crate::pattern::escape_glob;
 use crate::store::{JobQueue, Lengths, Store};
 
@@ -89,7 +89,7 @@ impl Queues {
     }
 
     fn queue(&self, name: &str) -> Result<JobQueue, DeskError> {
-        check_name("queue's name", name)?;
+        check_foreign("queue's name", name)?;
         Ok(JobQueue::new(&self.prefix, name))
     }
 }

@@ -58,12 +58,12 @@ impl Host for State {
     async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
         self.scannable(&pattern)?;
         state::count(&pattern, count, KEYS_MAX)?;
-        let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(&self.identity.prefix)));
+        let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(self.prefix())));
         let answer =
             self.deck.ask(|| format!("cache.scan {full} {cursor} {count}"), store.scan(&full, cursor, count)).await;
         let page = self.answered(answer)?;
-        let prefix = self.identity.prefix.as_str();
-        let granted = |key: &&str| self.identity.policy.read(key).is_ok();
+        let prefix = self.prefix();
+        let granted = |key: &&str| self.allowed(|policy| policy.read(key)).is_ok();
         let keys = page.keys.iter().filter_map(|key| key.strip_prefix(prefix)).filter(granted).map(str::to_owned);
         Ok(Page { keys: keys.collect(), next: page.next })
     }
@@ -142,7 +142,7 @@ impl Host for State {
         let full = self.writable(&key)?;
         self.write(Effect::Delete { key: full }, 0)?;
         // What `fetch` remembers of the key goes with it, also where the key itself has expired.
-        let Slot { note, .. } = Slot::new(&self.identity.prefix, &key);
+        let Slot { note, .. } = Slot::new(self.prefix(), &key);
         self.write(Effect::Delete { key: note }, 0)
     }
 

@@ -59,7 +59,7 @@ impl Host for State {
             };
         }
         let (store, identity) = (self.shared_store(&key)?, &self.identity);
-        let claim = Claim::new(LockKey::new(&identity.prefix, &key), &identity.host, &identity.plugin, ttl_ms);
+        let claim = Claim::new(LockKey::new(self.prefix(), &key), &identity.host, &identity.plugin, ttl_ms);
         let left = self.call.deadline.saturating_duration_since(Instant::now());
         let answer = HeldLock::acquire(&store, &claim, Duration::from_millis(wait_ms).min(left)).await;
         if let Some((reel, question)) = taped {

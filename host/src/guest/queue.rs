@@ -86,7 +86,7 @@ impl Host for State {
 
 impl State {
     fn queue(&self, name: &str) -> Arc<JobQueue> {
-        Arc::new(JobQueue::new(&self.identity.prefix, name))
+        Arc::new(JobQueue::new(self.prefix(), name))
     }
 
     /// Sends jobs to the dead letters that every call which took them has given back.

@@ -16,7 +16,7 @@ use super::weight::Weight;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
 use crate::fair::Meter;
-use crate::grants::Policy;
+use crate::grants::{NameError, Policy};
 use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
@@ -72,6 +72,8 @@ pub struct Identity {
     pub loader: Option<String>,
     /// What its instances order their tables by; at random where none.
     pub seed: Option<u128>,
+    /// See [`Protocol`](crate::trigger::Protocol::names_checked).
+    pub names_checked: bool,
     /// What it and its tenant have used of this host.
     pub quota: Arc<PluginQuota>,
 }
@@ -296,32 +298,41 @@ impl State {
     /// A key to read, with its prefix.
     pub(super) fn readable(&mut self, key: &str) -> Result<String, Error> {
         self.named(key)?;
-        self.identity.policy.read(key)?;
+        self.allowed(|policy| policy.read(key))?;
         Ok(self.prefixed(key))
     }
 
     /// A key to write, with its prefix.
     pub(super) fn writable(&mut self, key: &str) -> Result<String, Error> {
         self.named(key)?;
-        self.identity.policy.write(key)?;
+        self.allowed(|policy| policy.write(key))?;
         Ok(self.prefixed(key))
     }
 
     /// A channel to publish to, with its prefix.
     pub(super) fn publishable(&mut self, channel: &str) -> Result<String, Error> {
         self.named(channel)?;
-        self.identity.policy.publish(channel)?;
+        self.allowed(|policy| policy.publish(channel))?;
         Ok(self.prefixed(channel))
     }
 
     /// A pattern of keys that may be read.
     pub(super) fn scannable(&mut self, glob: &str) -> Result<(), Error> {
         self.named(glob)?;
-        Ok(self.identity.policy.scan(glob)?)
+        self.allowed(|policy| policy.scan(glob))
+    }
+
+    pub(super) fn allowed(&self, check: impl FnOnce(&Policy) -> Result<(), NameError>) -> Result<(), Error> {
+        if self.identity.names_checked { Ok(check(&self.identity.policy)?) } else { Ok(()) }
+    }
+
+    /// What stands before the names that the plugin uses.
+    pub(super) fn prefix(&self) -> &str {
+        if self.identity.names_checked { &self.identity.prefix } else { "" }
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {
-        let prefix = &self.identity.prefix;
+        let prefix = self.prefix();
         if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
     }
 

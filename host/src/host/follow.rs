@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, Tenant};
 use crate::fleet::{Fleet, FleetError, Phase, Record, Release};
@@ -59,11 +60,14 @@ impl Tenant {
             };
             tracing::info!(tenant = self.config.name, plugin = slot.name, "the version of the folder is back");
             let pool = self.warm(&own).await?;
-            return self.put(slot, own, pool).await;
+            return self.put(slot, own, pool, Merit::Known).await;
         };
-        if slot.state.lock().active.as_ref().is_some_and(|active| active.is(release)) {
-            return Ok(());
-        }
+        let runs = slot.state.lock().active.as_ref().map(|active| (active.is(release), active.release.number));
+        let merit = match runs {
+            Some((true, _)) => return Ok(()),
+            Some((false, number)) if release.number < number => Merit::Known,
+            Some(_) | None => Merit::New,
+        };
         let prepared = {
             let mut state = slot.state.lock();
             state.prepared.take_if(|(loaded, _)| loaded.is(release))
@@ -76,7 +80,7 @@ impl Tenant {
                 (loaded, pool)
             }
         };
-        self.put(slot, loaded, pool).await
+        self.put(slot, loaded, pool, merit).await
     }
 
     /// Sees to it that a candidate is loaded, or tried.
@@ -86,7 +90,8 @@ impl Tenant {
             let (tried, _) = {
                 let mut state = slot.state.lock();
                 state.refused = None;
-                (state.tried.take(), state.prepared.take())
+                // A trial of this host alone goes on.
+                (state.tried.take_if(|tried| !tried.is_own()), state.prepared.take())
             };
             if let (Some(running), Some(_)) = (running, tried) {
                 running.lineup().end_trial();

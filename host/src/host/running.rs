@@ -37,6 +37,15 @@ pub(super) struct Running {
     gone: CancellationToken,
 }
 
+/// What is known of a version that is put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merit {
+    /// Nothing yet: it is on probation.
+    New,
+    /// It has run before, and is gone back to.
+    Known,
+}
+
 /// The worker of one trigger.
 #[derive(Debug)]
 struct Task {
@@ -60,7 +69,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
             .with_private(config.http_private.clone()),
         limits: limits.clone(),
-        health: manifest.health.clone(),
+        names_checked: base.protocol.names_checked,
         quota: tenant.quota.plugin(&manifest.name, &limits),
         config: settings,
         store: tenant.store.clone(),
@@ -109,8 +118,11 @@ impl Running {
 
     /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are restarted, when their
     /// batches are done; the others go on reading.
-    pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool) {
-        self.lineup.replace(pool);
+    pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, merit: Merit) {
+        match merit {
+            Merit::New => self.lineup.replace(pool),
+            Merit::Known => self.lineup.put_back(pool),
+        };
         let (mut wanted, mut kept, mut changed) = (manifest.triggers.clone(), Vec::new(), Vec::new());
         for task in std::mem::take(&mut *self.workers.lock()) {
             match wanted.iter().position(|trigger| *trigger == task.trigger) {

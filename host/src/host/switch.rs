@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::running::{self, Running};
+use super::running::{self, Merit, Running};
 use super::slot::{Loaded, Slot};
 use super::{HostError, Tenant};
 use crate::fleet::Why;
@@ -13,8 +13,10 @@ use crate::lineup::Condemned;
 use crate::pool::Pool;
 use crate::telemetry::PluginMetrics;
 
-/// How long a version that was condemned and could not be taken back rests until that is looked at again.
-const CONDEMNED_REST: Duration = Duration::from_secs(1);
+/// How often it is tried to take a version back.
+const TAKE_BACK_ATTEMPTS: u32 = 600;
+/// How long that rests in between.
+const TAKE_BACK_REST: Duration = Duration::from_secs(1);
 
 impl Tenant {
     /// The instances of a version, one of them warm.
@@ -24,7 +26,13 @@ impl Tenant {
 
     /// Puts a version in place. New calls go to it from one instant on; those under way finish on the one before. Whoever calls it has the
     /// turn of the slot.
-    pub(super) async fn put(self: &Arc<Self>, slot: &Arc<Slot>, loaded: Loaded, pool: Pool) -> Result<(), HostError> {
+    pub(super) async fn put(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        loaded: Loaded,
+        pool: Pool,
+        merit: Merit,
+    ) -> Result<(), HostError> {
         if self.base.stop.is_cancelled() {
             return Err(HostError::Stopping);
         }
@@ -39,8 +47,9 @@ impl Tenant {
                 {
                     let mut state = slot.state.lock();
                     state.before = state.active.replace(loaded);
+                    state.fault = None;
                 }
-                running.replace(self, &manifest, pool).await;
+                running.replace(self, &manifest, pool, merit).await;
             }
             None => {
                 tracing::info!(tenant, plugin, version, number, "loaded");
@@ -50,6 +59,7 @@ impl Tenant {
                 tokio::spawn(watch(self.clone(), slot.clone(), running.clone()));
                 state.running = Some(running);
                 state.active = Some(loaded);
+                state.fault = None;
             }
         }
         Ok(())
@@ -72,40 +82,38 @@ impl Tenant {
         self.base.give_routes_back(&self.config.name, &slot.name);
     }
 
-    /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else to the host's own version before.
+    /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else on this host.
     async fn take_back(self: &Arc<Self>, slot: &Arc<Slot>, condemned: &Condemned) -> Result<(), String> {
         let Condemned { version, reason, events } = condemned;
-        let (is_deployed, is_own) = {
+        let (tenant, plugin) = (&self.config.name, &slot.name);
+        let found = {
             let state = slot.state.lock();
-            let is_it = |loaded: &&Loaded| loaded.release.digest == *version;
-            let found = state.tried.iter().chain(&state.active).find(is_it);
-            (found.is_some_and(|loaded| !loaded.is_own()), found.is_some_and(Loaded::is_own))
+            let number = |loaded: &Loaded| (loaded.release.digest == *version).then_some(loaded.release.number);
+            let tried = state.tried.as_ref().and_then(number).map(|number| (number, true));
+            tried.or(state.active.as_ref().and_then(number).map(|number| (number, false)))
         };
-        tracing::warn!(
-            tenant = self.config.name,
-            plugin = slot.name,
-            version,
-            reason,
-            ?events,
-            "a version is taken back"
-        );
-        if is_deployed {
-            let Some(fleet) = self.base.fleet.get() else { return Err("the host is in no fleet".to_owned()) };
-            let host = &self.base.name;
-            let taken = fleet.condemn(&self.config.name, &slot.name, condemned, host).await;
-            return taken.map(|_| ()).map_err(|error| error.to_string());
+        let Some((number, is_tried)) = found else { return Ok(()) };
+        tracing::warn!(tenant, plugin, version, number, reason, ?events, "a version is taken back");
+        match (number, self.base.fleet.get()) {
+            (0, _) if is_tried => self.end_trial(plugin).await.map_err(|error| error.to_string()),
+            (0, _) => self.take_own_back(slot, condemned).await,
+            (_, Some(fleet)) => {
+                let taken = fleet.condemn(tenant, plugin, number, condemned, &self.base.name).await;
+                taken.map(|_| ()).map_err(|error| error.to_string())
+            }
+            (_, None) => Err("the host is in no fleet".to_owned()),
         }
-        if !is_own {
-            return Ok(());
-        }
+    }
+
+    /// Goes back to the host's own version before.
+    async fn take_own_back(self: &Arc<Self>, slot: &Arc<Slot>, condemned: &Condemned) -> Result<(), String> {
         let _turn = slot.turn.lock().await;
-        let before = slot.state.lock().before.clone();
-        let Some(before) = before.filter(|before| before.is_own() && before.release.digest != *version) else {
-            return Err("there is no version before it on this host".to_owned());
-        };
+        let before = slot.state.lock().before.clone().filter(Loaded::is_own);
+        let Some(before) = before else { return Err("there is no version before it on this host".to_owned()) };
         let pool = self.warm(&before).await.map_err(|error| error.to_string())?;
-        self.put(slot, before.clone(), pool).await.map_err(|error| error.to_string())?;
-        let why = Why::Condemned { host: self.base.name.clone(), reason: reason.clone(), events: events.clone() };
+        self.put(slot, before.clone(), pool, Merit::Known).await.map_err(|error| error.to_string())?;
+        let Condemned { reason, events, .. } = condemned.clone();
+        let why = Why::Condemned { host: self.base.name.clone(), reason, events };
         let mut state = slot.state.lock();
         state.before = None;
         if let Some(ended) = state.own.replace(before) {
@@ -120,24 +128,29 @@ impl Tenant {
 fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let gone = running.gone().clone();
-        let mut told: Option<Condemned> = None;
         loop {
             let condemned = tokio::select! {
                 condemned = running.lineup().condemned() => condemned,
                 () = gone.cancelled() => return,
             };
-            if let Err(reason) = tenant.take_back(&slot, &condemned).await
-                && told.as_ref() != Some(&condemned)
-            {
-                let Condemned { version, .. } = &condemned;
-                let (tenant, plugin) = (tenant.name(), &slot.name);
-                tracing::error!(tenant, plugin, version, reason, "a version was not taken back");
-            }
-            told = Some(condemned);
-            // What is condemned still runs for a moment, or cannot be taken back.
-            tokio::select! {
-                () = tokio::time::sleep(CONDEMNED_REST) => {}
-                () = gone.cancelled() => return,
+            // It is told once, so it is tried until it is done: the store may be away.
+            for attempt in 0..TAKE_BACK_ATTEMPTS {
+                let Err(reason) = tenant.take_back(&slot, &condemned).await else { break };
+                if attempt == 0 {
+                    let Condemned { version, .. } = &condemned;
+                    let (tenant, plugin) = (tenant.name(), &slot.name);
+                    tracing::error!(
+                        tenant,
+                        plugin,
+                        version,
+                        reason,
+                        "a version was not taken back, and is tried again"
+                    );
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(TAKE_BACK_REST) => {}
+                    () = gone.cancelled() => return,
+                }
             }
         }
     })

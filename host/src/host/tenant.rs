@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::base::Base;
+use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, MANIFEST_NAME, PluginStatus};
 use crate::config::TenantConfig;
@@ -41,8 +42,15 @@ pub struct Tenant {
 
 impl Tenant {
     /// A tenant without plugins.
-    pub(super) fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
-        let store = base.store.clone();
+    pub(super) async fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
+        let store = match config.acl {
+            true => base
+                .store
+                .confine(&config.name, &config.prefix)
+                .await
+                .map_err(|source| HostError::Confine { tenant: config.name.clone(), source })?,
+            false => base.store.clone(),
+        };
         Ok(Self {
             tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
             outbound: base.outbound(config)?,
@@ -108,14 +116,7 @@ impl Tenant {
     async fn put_own(self: &Arc<Self>, manifest: Manifest, text: String, bytes: Vec<u8>) -> Result<(), HostError> {
         let slot = self.slot(&manifest.name);
         let _turn = slot.turn.lock().await;
-        let release = Release {
-            number: 0,
-            digest: String::new(),
-            manifest: text,
-            size_bytes: bytes.len() as u64,
-            time_ms: self.store.now_ms(),
-            by: FILE.to_owned(),
-        };
+        let release = own_release(text, bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
         let deployed = slot.state.lock().wanted().map(|release| release.number);
         if let Some(number) = deployed {
@@ -131,7 +132,7 @@ impl Tenant {
             return Ok(());
         }
         let pool = self.warm(&loaded).await?;
-        self.put(&slot, loaded.clone(), pool).await?;
+        self.put(&slot, loaded.clone(), pool, Merit::New).await?;
         self.keep_own(&slot, loaded);
         Ok(())
     }
@@ -259,8 +260,24 @@ impl Tenant {
         futures_util::future::join_all(self.slots().into_iter().map(drained)).await.into_iter().sum()
     }
 
+    /// Takes back what the store has made for it alone.
+    pub(super) async fn leave(&self) {
+        if !self.config.acl {
+            return;
+        }
+        if let Err(error) = self.store.unconfine().await {
+            tracing::warn!(tenant = self.config.name, %error, "the tenant's user stays in the store");
+        }
+    }
+
     /// Ends what is still being loaded into its cache.
     pub(super) fn stop(&self) {
         self.tiers.stop();
     }
+}
+
+/// A version of the host's own; its digest is found out when it is compiled.
+pub(super) fn own_release(manifest: String, size_bytes: usize, time_ms: u64) -> Release {
+    let (digest, size_bytes) = (String::new(), u64::try_from(size_bytes).unwrap_or(u64::MAX));
+    Release { number: 0, digest, manifest, size_bytes, time_ms, by: FILE.to_owned() }
 }

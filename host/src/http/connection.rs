@@ -6,12 +6,16 @@
 
 mod stall;
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -39,6 +43,10 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who sent a request: an extension of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves a router on a listener until the token is cancelled, then waits for the requests in flight. Of more connections than
 /// `connections` the next one waits to be accepted.
 pub(super) async fn serve(listener: TcpListener, router: Router, connections: u32, shutdown: CancellationToken) {
@@ -48,10 +56,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, connections: u3
         // The semaphore is never closed, so this goes on until it is dropped.
         while let Ok(permit) = permits.clone().acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let (router, shutdown) = (router.clone(), shutdown.clone());
                     tasks.spawn(async move {
-                        answer(stream, router, shutdown).await;
+                        answer(stream, Peer(peer), router, shutdown).await;
                         drop(permit);
                     });
                 }
@@ -70,7 +78,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, connections: u3
     tasks.wait().await;
 }
 
-async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn answer(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -78,7 +86,12 @@ async fn answer(stream: TcpStream, router: Router, shutdown: CancellationToken) 
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     let stream = Stall::new(stream, STALL_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let life = async {
         if let Ok(ended) = timeout(LIFE_MAX, connection.as_mut()).await {

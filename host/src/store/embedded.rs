@@ -10,9 +10,10 @@ mod cache;
 mod channels;
 mod collections;
 mod commit;
+mod confine;
 mod delivery;
 mod fences;
-mod glob;
+pub(super) mod glob;
 mod group;
 mod integer;
 mod keyspace;
@@ -26,6 +27,9 @@ mod sorted;
 mod stream;
 mod tally;
 mod value;
+
+#[cfg(test)]
+pub(crate) use self::glob::matches as glob_matches;
 
 use std::collections::HashMap;
 use std::fmt;

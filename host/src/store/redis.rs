@@ -10,9 +10,13 @@
 //! | 1, watching, where somebody listens to channels | what is published |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
+//! A tenant with `acl = true` has a user of its own, and connections: one shared, one for commits, and one for channels where its plugins listen
+//! to any (`acl.rs`). Wake-ups come over the host's own.
+//!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
 //! reply is an error that says so, and the delivery protocol resolves it (see `store/delivery.rs`).
 
+mod acl;
 mod cache;
 mod clock;
 mod collections;
@@ -36,16 +40,23 @@ mod tracking;
 use std::sync::Arc;
 
 use ::redis::{Cmd, Pipeline, Value};
+use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Changes, StoreError, Wakes};
+use super::{Changes, Confine, Store, StoreError, Wakes};
 use crate::config::StoreConfig;
+use acl::TenantUser;
+pub use acl::{COMMANDS, COMMANDS_7};
 use clock::Clock;
-use connector::Connector;
+use connector::{Connector, Version};
 use lock::Desk;
+use lock::line::Line;
 use private::PrivatePool;
 use scripts::{Script, Scripts};
 use shared::SharedPool;
+
+/// Connections of a tenant that is confined, of each kind.
+const TENANT_CONNECTIONS: u32 = 1;
 
 /// A Redis server; cheap to share behind an `Arc`. Its background tasks end when it is dropped.
 #[derive(Debug)]
@@ -59,8 +70,17 @@ pub struct Redis {
     tracking: tracking::Tracking,
     subscriptions: subscriptions::Subscriptions,
     desk: Desk,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    connector: Arc<Connector>,
+    version: Version,
+    /// The user of the tenant that this store is confined to.
+    user: Option<Arc<TenantUser>>,
+    _tasks: Arc<Tasks>,
 }
+
+/// Background tasks, and those of the store that this one is a part of.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they end when they are dropped")]
+struct Tasks(Vec<AbortOnDropHandle<()>>, Option<Arc<Tasks>>);
 
 impl Redis {
     /// Connects, checks the server's version, and starts to watch the connections. Fails where the server cannot be
@@ -75,10 +95,27 @@ impl Redis {
         let private = Arc::new(PrivatePool::new(connector.clone(), config.commit_connections));
         let scripts = Arc::new(Scripts::new(version));
         let tracking = tracking::Tracking::default();
-        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone());
+        let line = Line::new("");
+        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone(), line);
         let subscriptions = subscriptions::Subscriptions::new(connector.clone());
-        tasks.push(tracking::start(connector, wakes.clone(), changes.clone(), &tracking, desk.clone()));
-        Ok(Self { shared, private, scripts, wakes, changes, clock, tracking, subscriptions, desk, _tasks: tasks })
+        tasks.push(tracking::start(connector.clone(), wakes.clone(), changes.clone(), &tracking));
+        tracking.add(desk.clone());
+        let _tasks = Arc::new(Tasks(tasks, None));
+        Ok(Self {
+            shared,
+            private,
+            scripts,
+            wakes,
+            changes,
+            clock,
+            tracking,
+            subscriptions,
+            desk,
+            connector,
+            version,
+            user: None,
+            _tasks,
+        })
     }
 
     /// Sends one command over a shared connection, bounded by the response time-out; its value may be a
@@ -104,5 +141,56 @@ impl Redis {
     /// Runs a script over a shared connection.
     async fn eval(&self, script: Script, keys: &[&str], arguments: &[&[u8]]) -> Result<Value, StoreError> {
         self.shared.eval(self.scripts.get(script), keys, arguments).await
+    }
+}
+
+#[async_trait]
+impl Confine for Redis {
+    async fn confine(&self, tenant: &str, prefix: &str) -> Result<Arc<dyn Store>, StoreError> {
+        let user = Arc::new(TenantUser::new(self.connector.clone(), tenant, prefix, self.version >= Version(7, 0)));
+        user.ensure().await?;
+        let connector = Arc::new(self.connector.of_tenant(user.clone())?);
+        let (shared, tasks) = SharedPool::start(&connector, &self.clock, TENANT_CONNECTIONS).await?;
+        let shared = Arc::new(shared);
+        let private = Arc::new(PrivatePool::new(connector.clone(), TENANT_CONNECTIONS));
+        let (scripts, tracking) = (self.scripts.clone(), self.tracking.clone());
+        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone(), Line::new(prefix));
+        tracking.add(desk.clone());
+        Ok(Arc::new(Self {
+            shared,
+            private,
+            scripts,
+            wakes: self.wakes.clone(),
+            changes: self.changes.clone(),
+            clock: self.clock.clone(),
+            tracking,
+            subscriptions: subscriptions::Subscriptions::below(connector.clone(), prefix),
+            desk,
+            connector,
+            version: self.version,
+            user: Some(user),
+            _tasks: Arc::new(Tasks(tasks, Some(self._tasks.clone()))),
+        }))
+    }
+
+    async fn unconfine(&self) -> Result<(), StoreError> {
+        self.tracking.remove(&self.desk);
+        match &self.user {
+            Some(user) => user.leave().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Redis {
+    /// Refuses a name that the server would not refuse by itself although it lies outside of the tenant's prefix: it does not look at patterns of
+    /// keys, nor at whose subscribers are counted. `literal` is what all that it stands for begins with.
+    fn is_within(&self, name: &str, literal: &str) -> Result<(), StoreError> {
+        match &self.user {
+            Some(user) if !literal.starts_with(user.prefix()) => {
+                Err(StoreError::Denied(format!("`{name}` lies outside of the tenant's prefix")))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }

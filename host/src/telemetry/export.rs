@@ -79,6 +79,7 @@ fn describe() {
         "Commits of an outage that met a changed value or were refused in part"
     );
     describe_counter!("sandbar_journal_refused_total", "Commits of an outage that found the journal full");
+    describe_counter!("sandbar_api_refused_total", "Requests to the API that were refused, by reason");
     describe_gauge!("sandbar_degraded", "1 while plugins go on in memory because the store is away, else 0");
     describe_gauge!("sandbar_journal_entries", "Commits of an outage that wait to be replayed");
     describe_counter!(

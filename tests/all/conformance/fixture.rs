@@ -26,14 +26,10 @@ pub(crate) const DEAD_MAX_AGE_MS: u64 = 60_000;
 /// A store, and what belongs to one test within it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
-    pub(crate) store: Arc<dyn SomeStore>,
+    pub(crate) store: Arc<dyn Store>,
     prefix: String,
     server: Server,
 }
-
-/// A store that can be shown.
-pub(crate) trait SomeStore: Store + std::fmt::Debug {}
-impl<T: Store + std::fmt::Debug> SomeStore for T {}
 
 /// What keeps a store alive.
 #[derive(Debug)]
@@ -89,7 +85,15 @@ impl Fixture {
         Self::new(Arc::new(connect(&crowded.server.url()).await), Server::Crowded(crowded))
     }
 
-    fn new(store: Arc<dyn SomeStore>, server: Server) -> Self {
+    /// The same as a tenant whom the server keeps below its prefix.
+    pub(crate) async fn confined() -> Self {
+        let fresh = Self::redis().await;
+        let tenant = fresh.prefix.trim_end_matches(':').to_owned();
+        let store = fresh.store.confine(&tenant, &fresh.prefix).await.expect("a user of its own");
+        Self { store, ..fresh }
+    }
+
+    fn new(store: Arc<dyn Store>, server: Server) -> Self {
         let number = PREFIXES.fetch_add(1, Ordering::Relaxed);
         Self { store, prefix: format!("test-{number}:"), server }
     }

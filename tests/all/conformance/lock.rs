@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sandbar::store::{
-    Claim, Commit, CommitError, Condition, Expiry, Holder, LockKey, LockLease, Remaining, Settlement, StoreError,
+    Claim, Commit, CommitError, Condition, Expiry, Holder, LockKey, LockLease, Remaining, Settlement, Store, StoreError,
 };
 use sandbar_tests::poll_until;
 use tokio::sync::mpsc;
 
 use super::build::*;
-use super::fixture::{SOON, SomeStore, assert_wrong_type};
+use super::fixture::{SOON, assert_wrong_type};
 use super::{Fixture, conformance};
 
 conformance! {
@@ -51,14 +51,14 @@ async fn take(t: &Fixture, name: &str) -> LockLease {
     try_take(t, name, LONG_MS).await.expect("a free lock")
 }
 
-async fn waiters(store: &dyn SomeStore, lock: &LockKey) -> u64 {
+async fn waiters(store: &dyn Store, lock: &LockKey) -> u64 {
     store.look(lock).await.unwrap().map_or(0, |locked| locked.waiters)
 }
 
 /// Lets somebody wait for a lock, and returns once he is in line. What he gets comes over the channel.
 async fn wait_in_line(t: &Fixture, claim: Claim, to: &mpsc::UnboundedSender<LockLease>) -> tokio::task::JoinHandle<()> {
     let before = waiters(&*t.store, &claim.lock).await;
-    let (store, lock, to): (Arc<dyn SomeStore>, _, _) = (t.store.clone(), claim.lock.clone(), to.clone());
+    let (store, lock, to): (Arc<dyn Store>, _, _) = (t.store.clone(), claim.lock.clone(), to.clone());
     let task = tokio::spawn(async move {
         if let Some(lease) = store.acquire(&claim, LONG).await.unwrap() {
             to.send(lease).unwrap();

@@ -9,6 +9,7 @@ use sandbar::http::{self, Health, HealthReport, HttpState, Phase};
 use sandbar::store::embedded::Embedded;
 use sandbar::store::{Store, connect};
 use sandbar::telemetry::Exporter;
+use sandbar::trigger::http::Routes;
 use sandbar_tests::{RedisServer, TestHost};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,32 @@ pub(crate) struct Site {
     pub(crate) test: TestHost,
     pub(crate) address: SocketAddr,
     _server: AbortOnDropHandle<()>,
+}
+
+/// A server before routes, and clients of it.
+pub(crate) struct Front {
+    address: SocketAddr,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Front {
+    pub(crate) async fn of(routes: Routes) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = HttpState { health: Arc::new(Fine), exporter: Exporter::install(), routes };
+        let server = tokio::spawn(http::serve(listener, state, 100, CancellationToken::new()));
+        Self { address, _server: AbortOnDropHandle::new(server) }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> String {
+        let mut client = self.client().await;
+        client.send(request("GET", target, "")).await;
+        client.rest().await
+    }
 }
 
 struct Fine;

@@ -36,7 +36,7 @@ pub(crate) struct Idle {
 }
 
 /// The host's process.
-struct Working(Child);
+pub(crate) struct Working(pub(crate) Child);
 
 impl Drop for Working {
     fn drop(&mut self) {
@@ -112,14 +112,14 @@ fn connections(server: &RedisServer) -> usize {
     list.lines().count() - 1
 }
 
-fn resident_mb(pid: u32) -> Result<f64> {
+pub(crate) fn resident_mb(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the state of the host's process")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("its memory")?;
     Ok(kib / 1024.0)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -11,11 +11,13 @@ mod idle;
 mod latency;
 mod lock;
 mod native;
+mod neighbour;
 mod plugin;
 mod queue;
 mod raw;
 mod report;
 mod stand;
+mod tenants;
 mod throughput;
 mod variant;
 mod workload;
@@ -54,6 +56,20 @@ enum Command {
         /// How many plugins
         #[arg(long)]
         plugins: u32,
+    },
+    /// A host with many tenants, a plugin each: memory, start, and the latency of one of them
+    Tenants(tenants::Tenants),
+    /// A host with many tenants, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    TenantsWork(tenants::Work),
+    /// The latency of a tenant beside one that does everything that it should not
+    Neighbour(neighbour::Neighbour),
+    /// The host of both, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    NeighbourWork {
+        /// Its server
+        #[arg(long)]
+        url: String,
     },
     /// Jobs of a queue with a handler that does nothing: jobs/s of the queue trigger and of BullMQ, by concurrency
     Queue(queue::Queue),
@@ -100,6 +116,10 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Stream(stream) => measure(stream),
         Command::Idle(idle) => idle::measure(&idle),
+        Command::Tenants(tenants) => tenants.measure(),
+        Command::TenantsWork(work) => work.run(),
+        Command::Neighbour(neighbour) => neighbour.measure(),
+        Command::NeighbourWork { url } => neighbour::work(&url),
         Command::IdleWork { url, plugins } => idle::work(&url, plugins),
         Command::Queue(queue) => queue.measure(),
         Command::QueueWork(work) => work.run(),

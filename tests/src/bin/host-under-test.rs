@@ -2,10 +2,14 @@
 //!
 //! `host-under-test URL MANIFEST COMPONENT [unfenced | no-fence-after-lost-reply]`. It says `ready` once its plugin runs, and
 //! drains on SIGTERM. The last argument takes a part of the protocol away, to see that the tests notice.
+//!
+//! `host-under-test URL fleet CACHE CONFIGURATION` joins the fleet of the store and says `ready` with its id there. Compiled components are
+//! kept in the folder CACHE; CONFIGURATION is the text of one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::exit,
     reason = "a program of the tests"
@@ -13,12 +17,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sandbar::config::{Config, StoreConfig};
 use sandbar::host::{Drained, Host};
 use sandbar::manifest::Manifest;
-use sandbar::store::connect;
+use sandbar::store::{Store, connect};
 use sandbar::trigger::stream::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,6 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, manifest, component, protocol @ ..] = arguments.as_slice() else { panic!("four arguments") };
+    if manifest == "fleet" {
+        return in_fleet(url, Path::new(component), protocol).await;
+    }
     let protocol = match protocol {
         [] => Protocol::default(),
         [word] if word == "unfenced" => Protocol { fenced: false, ..Protocol::default() },
@@ -35,14 +43,7 @@ async fn main() -> ExitCode {
         _ => panic!("unknown protocol"),
     };
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let store = StoreConfig { url: url.clone(), response_timeout: Duration::from_secs(1), ..StoreConfig::default() };
-    let store = loop {
-        // The server may be down at this moment, or the connection spoiled.
-        match connect(&store).await {
-            Ok(store) => break store,
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
+    let store = patiently(url).await;
     let mut config = Config::default();
     config.engine.instances = 32;
     config.engine.cache_dir = Path::new(component).parent().map(|folder| folder.join("compiled"));
@@ -51,7 +52,34 @@ async fn main() -> ExitCode {
     host.load_bytes(manifest, std::fs::read(component).unwrap()).await.unwrap();
     println!("ready");
     terminate.recv().await;
-    match host.shutdown().await {
+    ended(host.shutdown().await)
+}
+
+/// A host without plugins of its own.
+async fn in_fleet(url: &str, cache: &Path, configuration: &[String]) -> ExitCode {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let mut config = Config::parse(&configuration[0]).unwrap();
+    config.engine.cache_dir = Some(cache.to_owned());
+    let host = Host::start(config, patiently(url).await).await.unwrap();
+    host.join_fleet(None).await.unwrap();
+    println!("ready {}", host.id());
+    terminate.recv().await;
+    ended(host.shutdown().await)
+}
+
+/// Connects, also where the server is down at this moment, or the connection spoiled.
+async fn patiently(url: &str) -> Arc<dyn Store> {
+    let store = StoreConfig { url: url.to_owned(), response_timeout: Duration::from_secs(1), ..StoreConfig::default() };
+    loop {
+        match connect(&store).await {
+            Ok(store) => return store,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+fn ended(drained: Drained) -> ExitCode {
+    match drained {
         Drained::Clean => ExitCode::SUCCESS,
         Drained::GraceElapsed { .. } => ExitCode::FAILURE,
     }

@@ -3,7 +3,7 @@
 //! Only the last star is ever tried again, so a match takes at most the product of the two lengths.
 
 /// Whether the whole text matches the pattern.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut rest, mut left) = (pattern, text);
     // What follows the last star, and the text from which it was tried last.
     let mut star: Option<(&[u8], &[u8])> = None;

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Redis, reply};
+use crate::pattern::literal_beginning;
 use crate::store::{Cache, Page, Remaining, StoreError};
 
 /// What PTTL answers for a key that is not there.
@@ -35,6 +36,7 @@ impl Cache for Redis {
     }
 
     async fn scan(&self, pattern: &str, cursor: u64, count: u32) -> Result<Page, StoreError> {
+        self.is_within(pattern, &literal_beginning(pattern))?;
         let mut command = cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count.max(1));
         let mut parts = reply::list(self.query(&command).await?, pattern)?.into_iter();

@@ -1,5 +1,6 @@
 //! How connections to the server are made.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    TlsCertificates,
+    RedisError, TlsCertificates,
 };
 use rand::RngExt;
 
 use super::super::StoreError;
+use super::acl::TenantUser;
 use super::reply;
 use crate::config::StoreConfig;
 use crate::secret::Setting;
@@ -46,11 +48,23 @@ pub(super) struct Connector {
     pub(super) response_timeout: Duration,
     /// How often a connection was found lost.
     losses: AtomicU64,
+    config: StoreConfig,
+    /// As whom it connects, where that is not the host itself.
+    user: Option<Arc<TenantUser>>,
 }
 
 impl Connector {
     /// Reads the address; nothing is connected yet.
     pub(super) fn new(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::with_user(config, None)
+    }
+
+    /// Connects to the same server as another user.
+    pub(super) fn of_tenant(&self, user: Arc<TenantUser>) -> Result<Self, StoreError> {
+        Self::with_user(&self.config, Some(user))
+    }
+
+    fn with_user(config: &StoreConfig, user: Option<Arc<TenantUser>>) -> Result<Self, StoreError> {
         let invalid = |error: &dyn std::fmt::Display| {
             StoreError::Invalid(format!(
                 "the store's url is not one of redis://, rediss://, unix:// or `embedded`: {error}"
@@ -61,6 +75,9 @@ impl Connector {
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if let Some(Setting::Text(password)) = &config.password {
             redis = redis.set_password(password.expose());
+        }
+        if let Some(user) = &user {
+            redis = redis.set_username(user.name()).set_password(user.password());
         }
         let info = info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = match &config.ca_file {
@@ -73,7 +90,14 @@ impl Connector {
             }
         };
         let client = client.map_err(|error| invalid(&error))?;
-        Ok(Self { client, address, response_timeout: config.response_timeout, losses: AtomicU64::new(0) })
+        Ok(Self {
+            client,
+            address,
+            response_timeout: config.response_timeout,
+            losses: AtomicU64::new(0),
+            config: config.clone(),
+            user,
+        })
     }
 
     /// A connection was found lost: others that are idle are not to be trusted either.
@@ -112,7 +136,14 @@ impl Connector {
     }
 
     async fn open(&self, settings: AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
-        let made = self.client.get_multiplexed_async_connection_with_config(&settings).await;
+        let made = match (self.client.get_multiplexed_async_connection_with_config(&settings).await, &self.user) {
+            (Err(error), Some(user)) if is_unknown(&error) => {
+                // The server has forgotten the user, or this host's password: it was started anew, or somebody has removed it.
+                Box::pin(user.ensure()).await?;
+                self.client.get_multiplexed_async_connection_with_config(&settings).await
+            }
+            (made, _) => made,
+        };
         made.map_err(|error| match (error.kind(), reply::error(&error)) {
             (ErrorKind::RESP3NotSupported, _) => StoreError::Invalid(format!(
                 "the server at {} does not know the protocol RESP3, so it is older than Redis 6; Sandbar needs {VERSION_MIN} or newer",
@@ -142,6 +173,11 @@ impl Connector {
         }
         Ok(version)
     }
+}
+
+/// Whether the server does not know the user, or its password.
+fn is_unknown(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
 }
 
 /// The pauses between attempts to connect: doubling up to a cap, each cut by a random half so that hosts do not come

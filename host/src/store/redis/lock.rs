@@ -69,8 +69,9 @@ impl Desk {
         private: Arc<PrivatePool>,
         scripts: Arc<Scripts>,
         tracking: Tracking,
+        line: Line,
     ) -> Self {
-        Self { shared, private, scripts, line: Line::new(), tracking, releases: TaskTracker::new() }
+        Self { shared, private, scripts, line, tracking, releases: TaskTracker::new() }
     }
 
     /// Those who wait in this process.

@@ -11,6 +11,7 @@ use crate::store::{PubSub, StoreError, Subject, Subscriber, Subscription};
 #[async_trait]
 impl PubSub for Redis {
     async fn subscribers(&self, channel: &str) -> Result<u64, StoreError> {
+        self.is_within(channel, channel)?;
         let answer = self.query(cmd("PUBSUB").arg("NUMSUB").arg(channel)).await?;
         match reply::pairs(answer, channel)?.into_iter().next() {
             Some((_, count)) => reply::count(count, channel),

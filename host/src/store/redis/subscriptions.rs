@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
+use super::super::embedded::glob;
 use super::super::pubsub::{Subject, Subscriber, Subscribers, Subscription};
 use super::connector::{Backoff, Connector};
 use super::reply;
+use crate::pattern::escape_glob;
 
 /// How often the connection is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
@@ -34,25 +36,34 @@ const SUBJECTS_MAX: usize = 500;
 pub(super) struct Subscriptions {
     connector: Arc<Connector>,
     listeners: Subscribers,
+    /// The one pattern that the server allows a tenant who is confined to its prefix, in place of all others.
+    below: Option<Arc<str>>,
     /// Begins with the first listener.
     task: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Subscriptions {
     pub(super) fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, listeners: Subscribers::default(), task: Mutex::default() }
+        Self { connector, listeners: Subscribers::default(), below: None, task: Mutex::default() }
+    }
+
+    /// Those of a tenant who is confined to a prefix.
+    pub(super) fn below(connector: Arc<Connector>, prefix: &str) -> Self {
+        let below = format!("{}*", escape_glob(prefix));
+        Self { below: Some(below.into()), ..Self::new(connector) }
     }
 
     pub(super) fn add(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription {
         let subscription = self.listeners.add(subject, listener);
         self.task.lock().get_or_insert_with(|| {
-            AbortOnDropHandle::new(tokio::spawn(listen(self.connector.clone(), self.listeners.clone())))
+            let (connector, listeners) = (self.connector.clone(), self.listeners.clone());
+            AbortOnDropHandle::new(tokio::spawn(listen(connector, listeners, self.below.clone())))
         });
         subscription
     }
 }
 
-async fn listen(connector: Arc<Connector>, listeners: Subscribers) {
+async fn listen(connector: Arc<Connector>, listeners: Subscribers, below: Option<Arc<str>>) {
     let mut backoff = Backoff::default();
     loop {
         while listeners.subjects().is_empty() {
@@ -60,16 +71,16 @@ async fn listen(connector: Arc<Connector>, listeners: Subscribers) {
         }
         let lost = Arc::new(Notify::new());
         let pushes = {
-            let (listeners, lost) = (listeners.clone(), lost.clone());
+            let (listeners, lost, below) = (listeners.clone(), lost.clone(), below.clone());
             move |push: PushInfo| {
-                on_push(push, &listeners, &lost);
+                on_push(push, &listeners, &lost, below.as_deref());
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let served = match connector.connect_with_pushes(pushes).await {
             Ok(connection) => {
                 backoff = Backoff::default();
-                serve(connection, &listeners, &lost).await
+                serve(connection, &listeners, &lost, below.as_deref()).await
             }
             Err(error) => Err(error),
         };
@@ -81,7 +92,7 @@ async fn listen(connector: Arc<Connector>, listeners: Subscribers) {
     }
 }
 
-fn on_push(push: PushInfo, listeners: &Subscribers, lost: &Notify) {
+fn on_push(push: PushInfo, listeners: &Subscribers, lost: &Notify, below: Option<&str>) {
     let text = |value: Value| match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Value::SimpleString(text) => Some(text),
@@ -100,7 +111,17 @@ fn on_push(push: PushInfo, listeners: &Subscribers, lost: &Notify) {
         _ => None,
     };
     if let (Some((subject, channel)), Some(Value::BulkString(payload))) = (found, next()) {
-        listeners.deliver(&subject, &channel, &Bytes::from(payload));
+        let payload = Bytes::from(payload);
+        match subject {
+            Subject::Pattern(all) if below == Some(&all) => {
+                let is_meant = |subject: &Subject| match subject {
+                    Subject::Pattern(pattern) => glob::matches(pattern.as_bytes(), channel.as_bytes()),
+                    Subject::Channel(_) | Subject::Sharded(_) => false,
+                };
+                listeners.deliver_to(is_meant, &channel, &payload);
+            }
+            subject => listeners.deliver(&subject, &channel, &payload),
+        }
     }
 }
 
@@ -109,7 +130,9 @@ async fn serve(
     mut connection: MultiplexedConnection,
     listeners: &Subscribers,
     lost: &Notify,
+    below: Option<&str>,
 ) -> Result<(), StoreError> {
+    let is_pattern = |subject: &Subject| matches!(subject, Subject::Pattern(_));
     let (mut subscribed, mut refused) = (HashSet::new(), HashSet::new());
     let mut refused_at = Instant::now();
     loop {
@@ -124,15 +147,19 @@ async fn serve(
         let gone: Vec<Subject> = subscribed.difference(&wanted).cloned().collect();
         let new: Vec<Subject> =
             wanted.difference(&subscribed).filter(|subject| !refused.contains(*subject)).cloned().collect();
+        // One pattern may stand for many: it goes with the last of them.
+        let keeps = |subject: &Subject| below.is_some() && is_pattern(subject) && wanted.iter().any(is_pattern);
         for part in gone.chunks(SUBJECTS_MAX) {
-            ask(&mut connection, part, Direction::Off).await?;
-            for subject in part {
+            let part: Vec<Subject> = part.to_vec();
+            let off: Vec<Subject> = part.iter().filter(|subject| !keeps(subject)).cloned().collect();
+            ask(&mut connection, &off, below, Direction::Off).await?;
+            for subject in &part {
                 listeners.heard(subject, false);
                 subscribed.remove(subject);
             }
         }
         for part in new.chunks(SUBJECTS_MAX) {
-            let answers = ask(&mut connection, part, Direction::On).await?;
+            let answers = ask(&mut connection, part, below, Direction::On).await?;
             for (subject, answer) in part.iter().zip(answers) {
                 match answer {
                     Value::ServerError(error) => {
@@ -166,12 +193,16 @@ enum Direction {
     Off,
 }
 
-/// Begins or ends subscriptions; one answer for each.
+/// Begins or ends subscriptions; one answer for each. `below` is asked for in place of each pattern.
 async fn ask(
     connection: &mut MultiplexedConnection,
     subjects: &[Subject],
+    below: Option<&str>,
     direction: Direction,
 ) -> Result<Vec<Value>, StoreError> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut pipeline = ::redis::pipe();
     for subject in subjects {
         let (name, command) = match (subject, direction) {
@@ -182,7 +213,8 @@ async fn ask(
             (Subject::Sharded(name), Direction::On) => (name, "SSUBSCRIBE"),
             (Subject::Sharded(name), Direction::Off) => (name, "SUNSUBSCRIBE"),
         };
-        pipeline.cmd(command).arg(name);
+        let is_pattern = matches!(subject, Subject::Pattern(_));
+        pipeline.cmd(command).arg(below.filter(|_| is_pattern).unwrap_or(name));
     }
     let answers = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
     answers.map_err(|error| reply::error(&error))

@@ -6,11 +6,13 @@
 //! lost, and readers sweep from time to time. A push only marks a key as worth a look, so its handling needs no queue. Once
 //! somebody in this process has waited for a lock, the connection also listens to the channel over which locks are handed over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{PushInfo, PushKind, Value};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,12 +38,43 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracking {
     changed: Arc<Notify>,
+    /// Who waits for locks: the host, and each tenant that is confined.
+    desks: Arc<Mutex<Vec<Desk>>>,
 }
 
 impl Tracking {
     /// Streams or prefixes came or went.
     pub(super) fn changed(&self) {
         self.changed.notify_one();
+    }
+
+    /// Hears of the locks that are handed to these as well.
+    pub(super) fn add(&self, desk: Desk) {
+        self.desks.lock().push(desk);
+    }
+
+    /// Hears of them no more.
+    pub(super) fn remove(&self, desk: &Desk) {
+        self.desks.lock().retain(|other| !other.line().is(desk.line()));
+    }
+
+    /// The channels over which locks are handed over, where somebody waits for any.
+    fn wanted(&self) -> Vec<(String, Desk)> {
+        let desks = self.desks.lock();
+        desks.iter().filter(|desk| desk.line().is_wanted()).map(|desk| (desk.line().channel(), desk.clone())).collect()
+    }
+
+    /// A lock was handed over.
+    fn handed_over(&self, channel: &[u8], message: &[u8]) {
+        let found = self.wanted().into_iter().find(|(name, _)| name.as_bytes() == channel);
+        if let Some((_, desk)) = found {
+            desk.handed_over(message);
+        }
+    }
+
+    /// The channels are no longer listened to.
+    fn deaf(&self) {
+        self.desks.lock().iter().for_each(|desk| desk.line().end());
     }
 }
 
@@ -51,19 +84,18 @@ pub(super) fn start(
     wakes: Wakes,
     changes: Changes,
     tracking: &Tracking,
-    desk: Desk,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(watch(connector, wakes, changes, tracking.changed.clone(), desk)))
+    AbortOnDropHandle::new(tokio::spawn(watch(connector, wakes, changes, tracking.clone())))
 }
 
-async fn watch(connector: Arc<Connector>, wakes: Wakes, changes: Changes, changed: Arc<Notify>, desk: Desk) {
+async fn watch(connector: Arc<Connector>, wakes: Wakes, changes: Changes, tracking: Tracking) {
     let mut backoff = Backoff::default();
     loop {
         let lost = Arc::new(Notify::new());
         let pushes = {
-            let (wakes, changes, lost, desk) = (wakes.clone(), changes.clone(), lost.clone(), desk.clone());
+            let (wakes, changes, lost, tracking) = (wakes.clone(), changes.clone(), lost.clone(), tracking.clone());
             move |push: PushInfo| {
-                on_push(&push, &wakes, &changes, &lost, &desk);
+                on_push(&push, &wakes, &changes, &lost, &tracking);
                 Ok::<(), std::convert::Infallible>(())
             }
         };
@@ -71,10 +103,10 @@ async fn watch(connector: Arc<Connector>, wakes: Wakes, changes: Changes, change
             Err(error) => tracing::debug!(%error, "could not connect for wake-ups"),
             Ok(connection) => {
                 backoff = Backoff::default();
-                if let Err(error) = serve(connection, &wakes, &changes, &changed, &lost, &desk).await {
+                if let Err(error) = serve(connection, &wakes, &changes, &lost, &tracking).await {
                     tracing::debug!(%error, "lost the connection for wake-ups");
                 }
-                desk.line().end();
+                tracking.deaf();
             }
         }
         changes.lost();
@@ -83,7 +115,7 @@ async fn watch(connector: Arc<Connector>, wakes: Wakes, changes: Changes, change
     }
 }
 
-fn on_push(push: &PushInfo, wakes: &Wakes, changes: &Changes, lost: &Notify, desk: &Desk) {
+fn on_push(push: &PushInfo, wakes: &Wakes, changes: &Changes, lost: &Notify, tracking: &Tracking) {
     match push.kind {
         PushKind::Disconnection => {
             changes.lost();
@@ -106,10 +138,9 @@ fn on_push(push: &PushInfo, wakes: &Wakes, changes: &Changes, lost: &Notify, des
                 wakes.wake_all();
             }
         },
-        // Of the channel and the message. Only one channel is listened to.
         PushKind::Message => {
-            if let Some(Value::BulkString(message)) = push.data.get(1) {
-                desk.handed_over(message);
+            if let [Value::BulkString(channel), Value::BulkString(message)] = &push.data[..] {
+                tracking.handed_over(channel, message);
             }
         }
         _ => {}
@@ -121,17 +152,17 @@ async fn serve(
     mut connection: MultiplexedConnection,
     wakes: &Wakes,
     changes: &Changes,
-    changed: &Notify,
     lost: &Notify,
-    desk: &Desk,
+    tracking: &Tracking,
 ) -> Result<(), StoreError> {
     let mut tracked: Vec<String> = Vec::new();
-    let (mut polls, mut listens) = (false, false);
+    let (mut polls, mut listens) = (false, HashSet::new());
     let (mut pinged, mut needed): (Instant, Option<Instant>) = (Instant::now(), None);
     loop {
-        if !listens && desk.line().is_wanted() {
-            listens = true;
-            listen(&mut connection, desk).await?;
+        for (channel, desk) in tracking.wanted() {
+            if listens.insert(channel.clone()) {
+                listen(&mut connection, &channel, &desk).await?;
+            }
         }
         let wanted = prefixes([wakes.streams(), changes.wanted()].concat(), PREFIXES_MAX);
         if !polls && tracked != wanted {
@@ -155,7 +186,7 @@ async fn serve(
             (false, false) => PING_INTERVAL,
         };
         tokio::select! {
-            () = changed.notified() => {}
+            () = tracking.changed.notified() => {}
             () = lost.notified() => return Err(StoreError::Unavailable("connection closed".to_owned())),
             () = changes.needed(), if !polls && !is_needed => {}
             // Counted from the last one, whatever else comes meanwhile.
@@ -171,9 +202,9 @@ async fn serve(
     }
 }
 
-/// Listens to the channel over which locks are handed over.
-async fn listen(connection: &mut MultiplexedConnection, desk: &Desk) -> Result<(), StoreError> {
-    match connection.subscribe(desk.line().channel()).await.map_err(|error| reply::error(&error)) {
+/// Listens to a channel over which locks are handed over.
+async fn listen(connection: &mut MultiplexedConnection, channel: &str, desk: &Desk) -> Result<(), StoreError> {
+    match connection.subscribe(channel).await.map_err(|error| reply::error(&error)) {
         Ok(()) => desk.line().begin(),
         Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
         Err(error) => {

@@ -14,14 +14,19 @@ use crate::store::lock::{Claim, Holder, LockKey, LockLease};
 /// Where the channels begin over which locks are handed over; the name of the process follows.
 const CHANNEL_PREFIX: &str = "sandbar:wake:";
 
+/// What the names of processes begin with whose channels begin with a tenant's prefix.
+const CONFINED: &str = "@";
+
 /// All who wait, by lock; cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::store::redis) struct Line(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Names this process in the server.
+    /// Names this process in the server. Of a tenant that is confined to its prefix it begins with [`CONFINED`]: then so does the channel with
+    /// the prefix.
     node: String,
+    prefix: String,
     waiting: Mutex<HashMap<String, Vec<Waiting>>>,
     /// Somebody has waited: the channel is to be listened to.
     wanted: watch::Sender<bool>,
@@ -54,9 +59,12 @@ pub(super) struct Place {
 }
 
 impl Line {
-    pub(in crate::store::redis) fn new() -> Self {
+    /// Nobody waits yet. `prefix` is that of the tenant whose locks these are, or nothing.
+    pub(in crate::store::redis) fn new(prefix: &str) -> Self {
+        let mark = if prefix.is_empty() { "" } else { CONFINED };
         Self(Arc::new(Inner {
-            node: format!("{:016x}", rand::random::<u64>()),
+            node: format!("{mark}{:016x}", rand::random::<u64>()),
+            prefix: prefix.to_owned(),
             waiting: Mutex::default(),
             wanted: watch::Sender::new(false),
             heard: watch::Sender::default(),
@@ -65,7 +73,12 @@ impl Line {
 
     /// The channel over which this process is told.
     pub(in crate::store::redis) fn channel(&self) -> String {
-        format!("{CHANNEL_PREFIX}{}", self.0.node)
+        format!("{}{CHANNEL_PREFIX}{}", self.0.prefix, self.0.node)
+    }
+
+    /// Whether both are the same.
+    pub(in crate::store::redis) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// A claim as the server keeps it.
@@ -184,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_lock_goes_to_the_one_who_is_meant() {
-        let line = Line::new();
+        let line = Line::new("");
         let (first, second, gone) = (claim(), claim(), claim());
         let (mut one, mut two) = (line.enter(&first), line.enter(&second));
         assert!(one.is_first() && !two.is_first());

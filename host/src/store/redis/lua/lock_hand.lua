@@ -32,6 +32,27 @@ local function take(key, token_key, claim, value, token)
   return value
 end
 
+-- The channel on which a process hears of the locks that are handed to it. That of a tenant which is confined to its prefix lies
+-- below the prefix, which is what stands before the name of the lock in both of its keys.
+local function channel_of(node, key, waiters_key)
+  local channel = 'sandbar:wake:' .. node
+  if string.sub(node, 1, 1) ~= '@' then
+    return channel
+  end
+  local from = 1
+  while true do
+    local at, to = string.find(waiters_key, 'sandbar:lock:', from, true)
+    if not at then
+      return channel
+    end
+    local prefix = string.sub(waiters_key, 1, at - 1)
+    if prefix .. string.sub(waiters_key, to + 1) == key .. ':waiters' then
+      return prefix .. channel
+    end
+    from = at + 1
+  end
+end
+
 -- Hands the lock, which nobody holds, to the first of the line who is still there. Hosts that are gone do not hear that it is theirs,
 -- and are left out. Returns the value where `mine` (a claim as text, or nil) was the first, true where somebody else was, false
 -- where nobody waits.
@@ -48,7 +69,7 @@ local function hand_over(key, token_key, waiters_key, mine)
         return take(key, token_key, claim, value, token)
       end
       local message = table.concat({ value, key, token_key, waiters_key }, '\n')
-      if redis.call('PUBLISH', 'sandbar:wake:' .. claim.node, message) > 0 then
+      if redis.call('PUBLISH', channel_of(claim.node, key, waiters_key), message) > 0 then
         take(key, token_key, claim, value, token)
         return true
       end

@@ -1,0 +1,7 @@
+//! The HTTP API: who is let in, and what it does.
+
+mod desk;
+mod doors;
+mod odd;
+mod plugins;
+pub(crate) mod site;
