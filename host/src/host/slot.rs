@@ -86,6 +86,7 @@ impl Slot {
             tenant: tenant.name().to_owned(),
             version: active.release.digest.clone(),
             metrics: running.metrics().clone(),
+            lineup: running.lineup().clone(),
             release: active.release.clone(),
             tried: state.tried.as_ref().map(|tried| tried.release.clone()),
             fault: state.fault.clone(),
