@@ -34,7 +34,7 @@ pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> 
     let mut outcomes: Vec<Outcome> = vec![Outcome::Done; tape.events.len()];
     let (mut committed, mut writes) = (Vec::new(), Vec::<Gathered>::new());
     let (mut unknown, mut questions) = (0, Vec::new());
-    let mut parts = vec![0..tape.events.len()];
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..tape.events.len()).collect();
     while let Some(part) = parts.pop() {
         let before = writes.len();
         let reel = Reel::play(tape, writes.clone());
