@@ -21,6 +21,7 @@ mod logs;
 mod nodes;
 mod plugins;
 mod queues;
+mod replay;
 mod rollback;
 mod run;
 mod schedules;
@@ -94,6 +95,8 @@ enum Command {
     Feed(feed::Arguments),
     /// Look after dead letters
     Dead(dead::Arguments),
+    /// Run a version over recorded events or dead letters without effect, and tell what it would write
+    Replay(replay::Arguments),
     /// Look after queues
     Queues(queues::Arguments),
     /// Tell who holds which lock, or take one away
@@ -153,6 +156,7 @@ async fn execute(cli: Cli, screen: &Screen) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, global, screen),
         Command::Feed(arguments) => feed::run(arguments, global, screen).await,
         Command::Dead(arguments) => dead::run(arguments, global, screen).await,
+        Command::Replay(arguments) => replay::run(arguments, global, screen).await,
         Command::Queues(arguments) => queues::run(arguments, global, screen).await,
         Command::Locks(arguments) => locks::run(arguments, global, screen).await,
         Command::Schedules(arguments) => schedules::run(arguments, global, screen).await,

@@ -29,12 +29,12 @@ pub struct Rehearsed {
     pub questions: Vec<String>,
 }
 
-/// Has a version handle the events of a tape. An error means that there was no instance.
+/// Has a version handle the events of a tape. An error means that the host had no room for a call.
 pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> {
     let mut outcomes: Vec<Outcome> = vec![Outcome::Done; tape.events.len()];
     let (mut committed, mut writes) = (Vec::new(), Vec::<Gathered>::new());
     let (mut unknown, mut questions) = (0, Vec::new());
-    let mut parts = vec![0..tape.events.len()];
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..tape.events.len()).collect();
     while let Some(part) = parts.pop() {
         let before = writes.len();
         let reel = Reel::play(tape, writes.clone());
@@ -61,7 +61,7 @@ pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> 
                 }
                 outcomes.splice(part, answered.into_iter().map(Outcome::from));
             }
-            Err(error @ CallError::NoInstance(_)) => return Err(error),
+            Err(error) if error.is_busy() => return Err(error),
             Err(_) if part.len() > 1 => {
                 let middle = part.start + part.len() / 2;
                 parts.push(middle..part.end);

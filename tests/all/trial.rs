@@ -1,9 +1,11 @@
 //! Versions that are tried: the health gate, canaries, shadows, recordings and their replay.
 
 mod health;
+mod replay;
+mod shadow;
 
 use sandbar::manifest::Manifest;
-use sandbar_tests::{components, open_manifest};
+use sandbar_tests::{TestHost, components, open_manifest};
 
 /// The component under another digest, with the same behaviour.
 fn version(number: u64) -> Vec<u8> {
@@ -28,4 +30,11 @@ fn plain(trigger: &str, rest: &str) -> String {
 
 fn parsed(manifest: &str) -> Manifest {
     Manifest::parse(manifest).unwrap()
+}
+
+/// Appends the events of these numbers.
+async fn feed(test: &TestHost, numbers: std::ops::Range<u64>) {
+    let numbers: Vec<String> = numbers.map(|n| n.to_string()).collect();
+    let events: Vec<[(&str, &str); 2]> = numbers.iter().map(|n| [("key", "a"), ("n", n.as_str())]).collect();
+    test.feed(&events.iter().map(|event| &event[..]).collect::<Vec<_>>()).await;
 }

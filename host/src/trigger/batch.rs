@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -18,19 +17,23 @@ use crate::call::{Behalf, Ended};
 use crate::lineup::{Chosen, Lineup};
 use crate::lock::release_all;
 use crate::pool::{CallError, Pool};
-use crate::rehearsal::{self, Side};
-use crate::store::combine::Gathered;
 use crate::store::{
     Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
 };
-use crate::tape::{self, Reel, Tape, TapedContent, TapedEvent};
+use crate::tape::Reel;
 use crate::telemetry::PluginMetrics;
 
 pub mod recording;
 
+mod part;
+mod taping;
 mod verdict;
 
+pub(super) use part::Part;
+use part::split;
 pub(super) use recording::Recording;
+pub(super) use taping::Taped;
+use taping::lead;
 use verdict::{Judgement, Verdict};
 
 /// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
@@ -76,17 +79,6 @@ pub(super) enum Decision {
     Retry(u64),
     /// It is given up, and these are the fields of its dead letter.
     Dead(Vec<Field>),
-}
-
-impl From<&handler::Event<'_>> for TapedEvent {
-    fn from(event: &handler::Event<'_>) -> Self {
-        let pair = |field: &FieldParam<'_>| (field.name.to_owned(), Bytes::copy_from_slice(field.value));
-        let content = match event.content {
-            handler::Content::Fields(fields) => TapedContent::Fields(fields.iter().map(pair).collect()),
-            handler::Content::Payload(payload) => TapedContent::Payload(Bytes::copy_from_slice(payload)),
-        };
-        Self { id: event.id.to_owned(), attempt: event.attempt, time_ms: event.time_ms, content }
-    }
 }
 
 /// What becomes of the events of a part, as a commit takes it.
@@ -168,47 +160,6 @@ impl Batches {
     /// One that has ended already.
     pub(super) fn try_next(&mut self) -> Option<Outcome> {
         self.0.try_join_next().map(|joined| joined.unwrap_or(Outcome::Lost))
-    }
-}
-
-/// A part of a batch that is still to be handled.
-#[derive(Debug)]
-pub(super) struct Part<E> {
-    events: Vec<E>,
-    /// What has become of them, where the plugin is not to handle them (again) in this delivery.
-    verdict: Option<Verdict>,
-    /// What the plugin read when it handled them last, where somebody wants to know.
-    taped: Option<Taped>,
-}
-
-/// What a call read, and what it committed by itself.
-#[derive(Debug)]
-struct Taped {
-    tape: Tape,
-    committed: Vec<Gathered>,
-}
-
-impl<E> Part<E> {
-    /// Events that are to be handled together.
-    pub(super) fn new(events: Vec<E>) -> Self {
-        Self { events, verdict: None, taped: None }
-    }
-
-    /// An event that is given up without being handled.
-    pub(super) fn doomed(event: E, reason: String) -> Self {
-        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)), taped: None }
-    }
-
-    /// Its events.
-    #[cfg(test)]
-    pub(super) fn events(&self) -> &[E] {
-        &self.events
-    }
-
-    /// Whether the plugin is not to handle it.
-    #[cfg(test)]
-    pub(super) fn is_given_up(&self) -> bool {
-        self.verdict.is_some()
     }
 }
 
@@ -299,17 +250,6 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
     Outcome::Settled { retry_in }
 }
 
-/// Halves a part that failed, until the event at fault is alone.
-fn split<E>(mut part: Part<E>, fault: String, parts: &mut Vec<Part<E>>) {
-    if part.events.len() > 1 {
-        let second = part.events.split_off(part.events.len() / 2);
-        parts.push(Part::new(second));
-        parts.push(part);
-    } else {
-        parts.push(Part { verdict: Some(Verdict::Failed(fault)), ..part });
-    }
-}
-
 /// Has the plugin handle a part, and judges what it answers.
 async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>) -> Result<Judgement, Unhandled> {
     let events = &part.events;
@@ -372,11 +312,7 @@ async fn call<O: Origin>(
         common.metrics.handled(events.len(), took);
         pool.answered(events.len(), took);
     }
-    let taped = reel.map(|reel| {
-        let mut tape = Tape::blank(&common.source, events.iter().map(TapedEvent::from).collect());
-        reel.end(&mut tape);
-        Taped { tape, committed: reel.committed() }
-    });
+    let taped = reel.map(|reel| Taped::new(&common.source, &events, &reel));
     (answer, taped)
 }
 
@@ -427,13 +363,6 @@ fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
     if judgement.dead > 0 {
         common.metrics.dead(judgement.dead);
     }
-}
-
-/// Tells the version that follows this one what this one did.
-fn lead(pool: &Chosen, taped: Taped, judgement: Judgement) {
-    let effects = rehearsal::combined(taped.committed).chain(judgement.effects).collect();
-    let outcomes = judgement.verdicts.into_iter().map(tape::Outcome::from).collect();
-    pool.lead(taped.tape, Side { outcomes, effects });
 }
 
 /// Tells the version how it did. Each event counts once, however often it is tried.

@@ -6,16 +6,9 @@ use sandbar::lineup::{Condemned, Lineup, Trial};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
 
-use super::{differing, parsed, plain, version};
+use super::{differing, feed, parsed, plain, version};
 
 const TRIGGER: &str = "batch = 10\nmax-attempts = 2\nretry-min = \"10ms\"\nretry-max = \"20ms\"";
-
-/// Appends the events of these numbers.
-async fn feed(test: &TestHost, numbers: std::ops::Range<u64>) {
-    let numbers: Vec<String> = numbers.map(|n| n.to_string()).collect();
-    let events: Vec<[(&str, &str); 2]> = numbers.iter().map(|n| [("key", "a"), ("n", n.as_str())]).collect();
-    test.feed(&events.iter().map(|event| &event[..]).collect::<Vec<_>>()).await;
-}
 
 /// A host on which a first version has handled 300 events, and what watches it.
 async fn host(trigger: &str) -> (TestHost, Arc<Lineup>) {
