@@ -71,6 +71,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         limits: limits.clone(),
         names_checked: base.protocol.names_checked,
         quota: tenant.quota.plugin(&manifest.name, &limits),
+        health: manifest.health.clone(),
         config: settings,
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
