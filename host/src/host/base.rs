@@ -21,6 +21,8 @@ use crate::trigger::http::{Routes, normal};
 
 /// How many components are compiled at the same time; each uses all cores.
 const COMPILES_MAX: usize = 2;
+/// How many components of releases are read and compiled at the same time.
+const FETCHES_MAX: usize = 4;
 
 /// What all tenants of a host share.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Base {
     claims: Mutex<Claims>,
     /// The fleet that the host has joined.
     pub(super) fleet: OnceLock<Fleet>,
+    /// Bounds how many components of releases are in memory at the same time.
+    pub(super) fetching: Semaphore,
     /// Bounds how many components are compiled at the same time.
     pub(super) compiling: Semaphore,
 }
@@ -65,6 +69,7 @@ impl Base {
             outbound: Mutex::default(),
             claims: Mutex::default(),
             fleet: OnceLock::new(),
+            fetching: Semaphore::new(FETCHES_MAX),
             compiling: Semaphore::new(COMPILES_MAX),
         }
     }
