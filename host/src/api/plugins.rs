@@ -90,6 +90,7 @@ pub(super) async fn show(
         "here": status.as_ref().map(|status| {
             let mut told = here(status);
             if let Some(told) = told.as_object_mut() {
+                told.insert("trial".to_owned(), trial(status));
                 told.insert("history".to_owned(), history(&mut status.history.iter()).into());
             }
             told
@@ -110,12 +111,24 @@ fn here(status: &PluginStatus) -> Value {
         "digest": status.version,
         "number": status.release.number,
         "fault": status.fault,
+        "probation": status.lineup.probation(),
         "done": numbers.done,
         "retries": numbers.retries,
         "dead": numbers.dead,
         "failures": numbers.failures,
         "pending": numbers.backlog.pending,
         "lag": numbers.backlog.lag,
+    })
+}
+
+/// What the host that answers has found of the version that is tried beside the active one.
+fn trial(status: &PluginStatus) -> Value {
+    let Some((pool, trial, standing)) = status.lineup.trial() else { return Value::Null };
+    json!({
+        "digest": pool.identity().version,
+        "trial": trial,
+        "standing": standing,
+        "shadow": status.lineup.shadow_report(),
     })
 }
 

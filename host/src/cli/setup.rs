@@ -209,7 +209,7 @@ mod tests {
           |
         2 | urls = 1
           | ^^^^
-        unknown field `urls`, expected one of `url`, `commit-connections`, `shared-connections`, `response-timeout`, `ca-file`
+        unknown field `urls`, expected one of `url`, `password`, `commit-connections`, `shared-connections`, `response-timeout`, `ca-file`
         "#);
     }
 

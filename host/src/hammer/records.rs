@@ -30,7 +30,7 @@ fn records() -> Vec<Record> {
     let tried = second.clone().begin(candidate(3, Some(Trial::Canary { percent: 5 })), 7, 8).unwrap().ready(9);
     let condemned =
         Condemned { version: release(2).digest, reason: "slow".to_owned(), events: vec!["s 1-0".to_owned()] };
-    let back = second.clone().condemn(&condemned, "h", 10).unwrap();
+    let back = second.clone().condemn(2, &condemned, "h", 10).unwrap();
     let removed = back.clone().remove("ada", 11).unwrap();
     vec![Record::default(), first, active, second, tried, back, removed]
 }
@@ -54,7 +54,7 @@ fn records_of_plugins_are_read_or_refused_and_changed() {
         let _ = record.clone().rollback(Some(&digest), "x", "y", now_ms);
         let _ =
             record.clone().rollback(None, "x", "y", now_ms).and_then(|record| record.rollback(None, "x", "y", now_ms));
-        let _ = record.clone().condemn(&condemned, "h", now_ms);
+        let _ = record.clone().condemn(now_ms % 4, &condemned, "h", now_ms);
         let _ = record.remove("x", now_ms);
     });
 }

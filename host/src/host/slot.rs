@@ -86,11 +86,11 @@ impl Slot {
             tenant: tenant.name().to_owned(),
             version: active.release.digest.clone(),
             metrics: running.metrics().clone(),
+            lineup: running.lineup().clone(),
             release: active.release.clone(),
             tried: state.tried.as_ref().map(|tried| tried.release.clone()),
             fault: state.fault.clone(),
             history: state.history.iter().cloned().collect(),
-            lineup: running.lineup().clone(),
         })
     }
 

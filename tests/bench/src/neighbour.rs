@@ -84,7 +84,11 @@ impl Neighbour {
             loud.push(latency(&server, rate, self.seconds)?);
             server.ask(&["XTRIM", "a:events", "MAXLEN", "0"]);
             thread::sleep(Duration::from_secs(2));
-            eprintln!("round {round}: p50, p99 in ms: {:?} quiet, {:?} beside the neighbour", quiet.last(), loud.last());
+            eprintln!(
+                "round {round}: p50, p99 in ms: {:?} quiet, {:?} beside the neighbour",
+                quiet.last(),
+                loud.last()
+            );
         }
         let of = |runs: &[(f64, f64)], what: fn(&(f64, f64)) -> f64| median(runs.iter().map(what).collect());
         println!("latency of a tenant at {rate} events/s, medians of {} rounds", self.rounds);
@@ -154,7 +158,15 @@ fn append(mut connection: Connection, clock: Instant, rate: u32, count: usize) -
         let due = begun + Duration::from_secs_f64(number as f64 / f64::from(rate));
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let sent = clock.elapsed().as_micros().to_string();
-        cmd("XADD").arg("b:events").arg("MAXLEN").arg("~").arg(10_000).arg("*").arg("t").arg(sent).exec(&mut connection)?;
+        cmd("XADD")
+            .arg("b:events")
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(10_000)
+            .arg("*")
+            .arg("t")
+            .arg(sent)
+            .exec(&mut connection)?;
     }
     Ok(())
 }

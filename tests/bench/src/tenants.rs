@@ -16,8 +16,8 @@ use sandbar_tests::components::HANDLE_COUNT;
 use sandbar_tests::{Options, RedisServer};
 use serde_json::json;
 
-use crate::idle::{Working, median, resident_mb};
 use crate::child;
+use crate::idle::{Working, median, resident_mb};
 
 /// How long the host rests before it is measured.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -79,7 +79,9 @@ impl Tenants {
         }
         let of = |runs: &[Run], what: fn(&Run) -> f64| median(runs.iter().map(what).collect());
         println!("{} tenants with a plugin each, medians of {} rounds", self.tenants, self.rounds);
-        println!("| tenants | start, s | resident, MB | latency of one, p50 µs | p99 µs |\n| --- | --- | --- | --- | --- |");
+        println!(
+            "| tenants | start, s | resident, MB | latency of one, p50 µs | p99 µs |\n| --- | --- | --- | --- | --- |"
+        );
         for (tenants, runs) in [(1, &alone), (self.tenants, &all)] {
             let (start, resident) = (of(runs, |run| run.start_s), of(runs, |run| run.resident_mb));
             let (p50, p99) = (of(runs, |run| run.p50_us), of(runs, |run| run.p99_us));

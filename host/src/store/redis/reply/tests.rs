@@ -161,3 +161,36 @@ proptest! {
         prop_assert_eq!(entry_id(bulk(id.to_string()), "k").unwrap(), id);
     }
 }
+
+/// Anything that a server may say.
+fn any_value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof!["[0-9]{1,20}", "[0-9]{1,20}-[0-9]{1,20}", "-?(inf|nan|1e999)", ".{0,4}"];
+    let leaf = prop_oneof![
+        Just(Value::Nil),
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>().prop_map(Value::Double),
+        any::<bool>().prop_map(Value::Boolean),
+        text.prop_map(bulk),
+        prop::collection::vec(any::<u8>(), 0..4).prop_map(Value::BulkString),
+        "[A-Z]{0,4}".prop_map(Value::SimpleString),
+    ];
+    leaf.prop_recursive(4, 24, 4, |value| {
+        let pair = (value.clone(), value.clone());
+        prop_oneof![
+            prop::collection::vec(value.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec(value.clone(), 2..=2).prop_map(Value::Array),
+            prop::collection::vec(value, 0..4).prop_map(Value::Set),
+            prop::collection::vec(pair, 0..3).prop_map(Value::Map),
+        ]
+    })
+}
+
+#[test]
+fn no_reply_is_too_odd() {
+    crate::hammer::hammer(file!(), "replies", any_value(), |value| {
+        let v = || value.clone();
+        let _ = (done(v(), "k"), bytes(v(), "k"), text(v(), "k"), text_lossy(v(), "k"), integer(v(), "k"));
+        let _ = (count(v(), "k"), score(v(), "k"), list(v(), "k"), pairs(v(), "k"), fields(v(), "k"));
+        let _ = (scored(v(), "k"), entry_id(v(), "k"), raw_entry(v(), "k"), raw_entries(v(), "k"));
+    });
+}
