@@ -156,6 +156,7 @@ async fn serve(
     tracking: &Tracking,
 ) -> Result<(), StoreError> {
     let mut tracked: Vec<String> = Vec::new();
+    let (mut known, mut wanted): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let (mut polls, mut listens) = (false, HashSet::new());
     let (mut pinged, mut needed): (Instant, Option<Instant>) = (Instant::now(), None);
     loop {
@@ -164,10 +165,15 @@ async fn serve(
                 listen(&mut connection, &channel, &desk).await?;
             }
         }
-        let wanted = prefixes([wakes.streams(), changes.wanted()].concat(), PREFIXES_MAX);
+        let mut names = [wakes.streams(), changes.wanted()].concat();
+        names.sort_unstable();
+        if names != known {
+            wanted = prefixes(names.clone(), PREFIXES_MAX);
+            known = names;
+        }
         if !polls && tracked != wanted {
             match track(&mut connection, changes, &tracked, &wanted).await {
-                Ok(()) => tracked = wanted,
+                Ok(()) => tracked.clone_from(&wanted),
                 Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "the server does not allow client tracking: streams are polled instead, and nothing is kept in memory");
@@ -254,19 +260,31 @@ async fn track(
 
 /// At most `max` prefixes under which all streams lie. None of them begins with another, which the server would refuse.
 fn prefixes(mut streams: Vec<String>, max: usize) -> Vec<String> {
-    streams.sort_unstable();
-    streams.dedup_by(|next, kept| next.starts_with(kept.as_str()));
-    while streams.len() > max.max(1) {
-        let shared = |pair: &[String]| match pair {
-            [a, b] => common_prefix(a, b).to_owned(),
-            _ => String::new(),
-        };
-        let Some(merged) = streams.windows(2).map(shared).max_by_key(String::len) else { break };
-        streams.retain(|stream| !stream.starts_with(&merged));
-        let at = streams.partition_point(|stream| *stream < merged);
-        streams.insert(at, merged);
+    let outermost = |prefixes: &mut Vec<String>| {
+        prefixes.sort_unstable();
+        prefixes.dedup_by(|next, kept| next.starts_with(kept.as_str()));
+    };
+    outermost(&mut streams);
+    if streams.len() <= max {
+        return streams;
     }
-    streams
+    // Of neighbours in order, those are kept apart that have the least in common.
+    let shared = |(at, pair): (usize, &[String])| match pair {
+        [a, b] => (common_prefix(a, b).len(), at + 1),
+        _ => (0, at + 1),
+    };
+    let mut cuts: Vec<(usize, usize)> = streams.windows(2).enumerate().map(shared).collect();
+    cuts.sort_unstable();
+    let mut begins: Vec<usize> = cuts.iter().take(max.saturating_sub(1)).map(|(_, at)| *at).chain([0]).collect();
+    begins.sort_unstable();
+    let ends = begins.iter().copied().skip(1).chain([streams.len()]);
+    let group = |(begin, end): (usize, usize)| {
+        let group = streams.get(begin..end)?;
+        Some(common_prefix(group.first()?, group.last()?).to_owned())
+    };
+    let mut found: Vec<String> = begins.iter().copied().zip(ends).filter_map(group).collect();
+    outermost(&mut found);
+    found
 }
 
 fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
