@@ -79,7 +79,6 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         tiers: tenant.tiers.clone(),
         loader: manifest.cache.loader.clone().or(version.exports.has_loader().then(|| manifest.name.clone())),
         seed: None,
-        health: manifest.health.clone(),
     };
     let pool = Pool::new(Arc::new(identity), version);
     let plugin = || manifest.name.clone();

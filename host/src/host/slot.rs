@@ -91,7 +91,6 @@ impl Slot {
             tried: state.tried.as_ref().map(|tried| tried.release.clone()),
             fault: state.fault.clone(),
             history: state.history.iter().cloned().collect(),
-            lineup: running.lineup().clone(),
         })
     }
 
