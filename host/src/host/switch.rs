@@ -79,6 +79,7 @@ impl Tenant {
                 tracing::warn!(plugin = slot.name, batches = dropped, "batches were dropped; they are redelivered");
             }
         }
+        self.quota.forget(&slot.name);
         self.base.give_routes_back(&self.config.name, &slot.name);
     }
 
