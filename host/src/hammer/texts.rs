@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 
-
 use super::{changed, changed_text, hammer};
 use crate::config::Config;
 use crate::manifest::{Manifest, Trigger};
