@@ -1,10 +1,12 @@
 //! Dead letters, queues, locks, schedules and hosts.
 
 use bytes::Bytes;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store};
+use sandbar::config::StoreConfig;
+use sandbar::store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store, connect};
 use sandbar::token::Role;
+use sandbar_tests::RedisServer;
 
-use super::site::Site;
+use super::site::{Site, TENANTS};
 
 async fn commit(store: &dyn Store, effect: Effect) {
     assert!(store.commit(Commit::plain(&[effect], &[])).await.unwrap().refused.is_empty());
@@ -57,7 +59,10 @@ async fn dead_letters_are_listed_shown_sent_back_and_dropped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_are_counted_paused_and_go_on() {
-    let site = Site::start().await;
+    // The embedded store keeps no key beside a queue by which it would be found.
+    let server = RedisServer::start();
+    let store = connect(&StoreConfig { url: server.url(), ..StoreConfig::default() }).await.unwrap();
+    let site = Site::with(TENANTS, store).await;
     let (read, operate) = (site.key("acme", Role::Read).await, site.key("acme", Role::Operate).await);
     let queue = std::sync::Arc::new(JobQueue::new("acme:", "mail/now"));
     let payloads = vec![Bytes::from("a"), Bytes::from("b")];
