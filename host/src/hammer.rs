@@ -22,6 +22,7 @@ const CASES_LONG: u32 = 1_000_000;
 const EDITS_MAX: usize = 6;
 
 /// Runs a test on many cases.
+#[expect(clippy::print_stderr, reason = "the figures of the long form are read by people")]
 pub(crate) fn hammer<S: Strategy>(file: &'static str, name: &str, strategy: S, test: impl Fn(S::Value)) {
     let is_long = env::var_os("SANDBAR_LONG").is_some();
     let cases = if is_long { CASES_LONG } else { CASES };
@@ -35,7 +36,7 @@ pub(crate) fn hammer<S: Strategy>(file: &'static str, name: &str, strategy: S, t
     if let Err(error) = ended {
         panic!("{name}: {error}");
     }
-    println!("{name}: {cases} cases with seed {seed} in {:?}", begun.elapsed());
+    eprintln!("{name}: {cases} cases with seed {seed} in {:?}", begun.elapsed());
 }
 
 /// One change of some bytes; places are taken modulo the length.

@@ -125,7 +125,7 @@ impl CallError {
 impl Pool {
     /// A pool without instances.
     pub fn new(identity: Arc<Identity>, version: Version) -> Self {
-        let idle = Idle::new(identity.quota.clone());
+        let idle = Idle::new(&identity.quota);
         Self { identity, version, idle, busy: AtomicUsize::new(0) }
     }
 

@@ -113,10 +113,11 @@ async fn each_limit_of_a_call_binds_on_each_trigger() {
     }
     let mut clients = Vec::new();
     for (plugin, name, kind) in &plugins {
-        // A channel hears nothing from before it listens, so it is told until it has heard.
+        // A channel hears nothing from before it listens, so it is told until it has heard; not too often, because a request ends with its
+        // client.
         let mut rounds = 0;
         poll_until(PATIENCE, &format!("{plugin} meets {name}"), async || {
-            if rounds % 20 == 0 && *kind != "schedule" {
+            if rounds % 200 == 0 && *kind != "schedule" {
                 clients = trigger(&*store, &site, plugin, 4).await;
             }
             rounds += 1;

@@ -24,6 +24,7 @@ pub(super) struct ApiError {
     pub(super) help: Option<String>,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers have errors and texts alike, and need them no more")]
 impl ApiError {
     pub(super) fn new(status: StatusCode, error: impl ToString) -> Self {
         Self { status, error: error.to_string(), help: None }

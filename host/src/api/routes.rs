@@ -51,13 +51,12 @@ pub struct Route {
     handler: fn() -> MethodRouter<Arc<Api>>,
 }
 
-const WHERE: &[(&str, &str, &str)] = &[
-    ("stream", "string", "The stream that events came from; this or `queue`"),
-    ("queue", "string", "The queue that jobs came from; this or `stream`"),
-];
+const STREAM: (&str, &str, &str) = ("stream", "string", "The stream that events came from; this or `queue`");
+const QUEUE: (&str, &str, &str) = ("queue", "string", "The queue that jobs came from; this or `stream`");
+const WHERE: &[(&str, &str, &str)] = &[STREAM, QUEUE];
 const SETTLE: Body = Body::Json(&[
-    ("stream", "string", "The stream that events came from; this or `queue`"),
-    ("queue", "string", "The queue that jobs came from; this or `stream`"),
+    STREAM,
+    QUEUE,
     ("ids", "array", "The letters; up to 1000. This or `all`"),
     ("all", "boolean", "All that are there now; up to 10000 at a time, the oldest first"),
 ]);
@@ -171,8 +170,8 @@ pub const ROUTES: &[Route] = &[
         role: Role::Read,
         summary: "Dead letters, the newest first",
         query: &[
-            WHERE[0],
-            WHERE[1],
+            STREAM,
+            QUEUE,
             ("before", "string", "Only those before this id: the `next` of the page before"),
             ("limit", "integer", "How many at most, 1 to 100; 100 by default"),
         ],

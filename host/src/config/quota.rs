@@ -57,11 +57,11 @@ impl Default for QuotaConfig {
 impl QuotaConfig {
     /// The limits of a plugin, cut to what the tenant has.
     #[must_use]
-    pub fn bound(&self, limits: Limits) -> Limits {
+    pub fn bound(&self, limits: &Limits) -> Limits {
         Limits {
             effects: self.effects.map_or(limits.effects, |max| limits.effects.min(max)),
             effect_bytes: self.effect_bytes.map_or(limits.effect_bytes, |max| limits.effect_bytes.min(max)),
-            ..limits
+            ..limits.clone()
         }
     }
 
@@ -91,6 +91,7 @@ impl QuotaConfig {
 #[cfg(test)]
 mod tests {
     use crate::config::Config;
+    use crate::manifest::Limits;
 
     #[test]
     fn what_is_wrong_is_named() {
@@ -99,7 +100,7 @@ mod tests {
         assert!(error("memory = \"1KiB\"").contains("tenant.quota.memory"));
         assert!(error("commits = 65").contains("tenant.quota.commits"));
         assert!(error("comits = 1").contains("comits"));
-        let limits = Config::parse("[tenant.quota]\neffects = 7").unwrap().tenants[0].quota.bound(Default::default());
+        let limits = Config::parse("[tenant.quota]\neffects = 7").unwrap().tenants[0].quota.bound(&Limits::default());
         assert_eq!((limits.effects, limits.keys), (7, 10_000));
     }
 }

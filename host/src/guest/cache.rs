@@ -73,7 +73,7 @@ impl Host for State {
         let store = self.store();
         let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(&full)).await;
         let value = self.answered(answer)?;
-        self.call.rely_on(&full, value.clone()).map_err(|limit| self.limited(limit))?;
+        self.call.rely_on(&full, value.clone()).map_err(|limit| self.limited(&limit))?;
         let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: store::Remaining::Never };
         self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
         plain(&key, seen.value).map(|value| value.map(Vec::from))

@@ -45,7 +45,7 @@ impl Host for State {
         self.writable(&name)?;
         let count = state::count(&name, count, TAKE_MAX)?;
         if self.call.taken.len() >= TAKES_MAX {
-            return Err(self.limited(CallLimit::Takes));
+            return Err(self.limited(&CallLimit::Takes));
         }
         let taped = self.deck.reel().map(|reel| (reel, format!("queue.take {} {count}", self.prefixed(&name))));
         if let Some((reel, question)) = taped.as_ref().filter(|(reel, _)| reel.is_playing()) {

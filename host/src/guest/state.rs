@@ -275,19 +275,19 @@ impl State {
     }
 
     /// What a call is told that met a limit.
-    pub(super) fn limited(&self, limit: CallLimit) -> Error {
+    pub(super) fn limited(&self, limit: &CallLimit) -> Error {
         self.identity.quota.hit(limit.name());
         Error::Limit(limit.to_string())
     }
 
     /// Counts a name that the call uses.
     fn named(&mut self, name: &str) -> Result<(), Error> {
-        self.call.budget.name(name).map_err(|limit| self.limited(limit))
+        self.call.budget.name(name).map_err(|limit| self.limited(&limit))
     }
 
     /// Counts a call to the host that names nothing new.
     pub(super) fn counted(&mut self) -> Result<(), Error> {
-        self.call.budget.call_host().map_err(|limit| self.limited(limit))
+        self.call.budget.call_host().map_err(|limit| self.limited(&limit))
     }
 
     /// What `wasi:config/store` answers.
@@ -371,20 +371,20 @@ impl State {
 
     /// Counts what was read.
     pub(super) fn read(&mut self, answer: &impl Weight) -> Result<(), Error> {
-        self.call.budget.read(answer.weight()).map_err(|limit| self.limited(limit))
+        self.call.budget.read(answer.weight()).map_err(|limit| self.limited(&limit))
     }
 
     /// Gathers a write whose values have so many bytes.
     pub(super) fn write(&mut self, effect: Effect, value_bytes: usize) -> Result<(), Error> {
         let bytes = effect.key().len().saturating_add(value_bytes);
-        self.call.write(effect, bytes).map_err(|limit| self.limited(limit))
+        self.call.write(effect, bytes).map_err(|limit| self.limited(&limit))
     }
 
     /// Checks the size of a value.
     pub(super) fn value(&self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
         let max = self.identity.limits.value_bytes.as_u64();
         if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
-            return Err(self.limited(CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
+            return Err(self.limited(&CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
         }
         Ok(Bytes::from(value))
     }

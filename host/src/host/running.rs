@@ -58,7 +58,7 @@ struct Task {
 /// The instances of a version, one of them warm.
 pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version) -> Result<Pool, HostError> {
     let Tenant { base, config, .. } = tenant;
-    let limits = config.quota.bound(manifest.limits.clone());
+    let limits = config.quota.bound(&manifest.limits);
     let settings = settings::read(base, config, manifest).await?;
     let identity = Identity {
         tenant: config.name.clone(),

@@ -85,7 +85,7 @@ impl Tenant {
 
     /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else on this host.
     async fn take_back(self: &Arc<Self>, slot: &Arc<Slot>, condemned: &Condemned) -> Result<(), String> {
-        let Condemned { version, reason, events } = condemned;
+        let version = &condemned.version;
         let (tenant, plugin) = (&self.config.name, &slot.name);
         let found = {
             let state = slot.state.lock();
@@ -94,7 +94,6 @@ impl Tenant {
             tried.or(state.active.as_ref().and_then(number).map(|number| (number, false)))
         };
         let Some((number, is_tried)) = found else { return Ok(()) };
-        tracing::warn!(tenant, plugin, version, number, reason, ?events, "a version is taken back");
         match (number, self.base.fleet.get()) {
             (0, _) if is_tried => self.end_trial(plugin).await.map_err(|error| error.to_string()),
             (0, _) => self.take_own_back(slot, condemned).await,
@@ -134,10 +133,21 @@ fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFutu
                 condemned = running.lineup().condemned() => condemned,
                 () = gone.cancelled() => return,
             };
-            // It is told once, so it is tried until it is done: the store may be away.
+            let Condemned { version, reason, events } = &condemned;
+            tracing::warn!(
+                tenant = tenant.name(),
+                plugin = slot.name,
+                version,
+                reason,
+                ?events,
+                "a version is taken back"
+            );
             for attempt in 0..TAKE_BACK_ATTEMPTS {
-                let Err(reason) = tenant.take_back(&slot, &condemned).await else { break };
-                if attempt == 0 {
+                // The store may be away.
+                let taken = tenant.take_back(&slot, &condemned).await;
+                if let Err(reason) = &taken
+                    && attempt == 0
+                {
                     let Condemned { version, .. } = &condemned;
                     let (tenant, plugin) = (tenant.name(), &slot.name);
                     tracing::error!(
@@ -148,9 +158,13 @@ fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFutu
                         "a version was not taken back, and is tried again"
                     );
                 }
+                // What is taken back still runs for a moment, and is told again meanwhile.
                 tokio::select! {
                     () = tokio::time::sleep(TAKE_BACK_REST) => {}
                     () = gone.cancelled() => return,
+                }
+                if taken.is_ok() {
+                    break;
                 }
             }
         }

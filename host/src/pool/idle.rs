@@ -15,7 +15,7 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    pub(super) fn new(quota: Arc<PluginQuota>) -> Arc<Self> {
+    pub(super) fn new(quota: &Arc<PluginQuota>) -> Arc<Self> {
         let idle = Arc::new(Self { instances: Mutex::default(), quota: quota.clone() });
         let weak: Weak<Self> = Arc::downgrade(&idle);
         quota.can_spare(weak);

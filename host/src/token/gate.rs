@@ -238,6 +238,7 @@ mod tests {
 
     /// Not asserted: machines differ, and other tests run beside this one. All ways are one way, which the code shows.
     #[tokio::test]
+    #[expect(clippy::print_stderr, reason = "people read the figures")]
     async fn the_time_of_a_refusal_tells_nothing() {
         let registry = registry();
         let gate = Gate::new([], registry.clone());
@@ -263,7 +264,7 @@ mod tests {
                 times.push(begun.elapsed());
             }
             times.sort_unstable();
-            println!("{what}: median {:?}", times[1000]);
+            eprintln!("{what}: median {:?}", times[1000]);
         }
     }
 }
