@@ -161,5 +161,9 @@ async fn jobs_of_a_queue_are_recorded_too() {
     let told = replayed(&folder, &["--queue", "jobs"]);
     let events: usize = told.iter().map(|told| told["events"].as_array().unwrap().len()).sum();
     assert_eq!(events, 20, "{told:?}");
-    assert!(told.iter().all(|told| !told["effects"].as_array().unwrap().is_empty()), "{told:?}");
+    // Some jobs want to come back. One that was taken alone has no effect then.
+    let is_done = |told: &&Value| told["outcomes"].as_array().unwrap().iter().any(|outcome| outcome == "done");
+    let mut done = told.iter().filter(is_done).peekable();
+    assert!(done.peek().is_some(), "{told:?}");
+    assert!(done.all(|told| !told["effects"].as_array().unwrap().is_empty()), "{told:?}");
 }
