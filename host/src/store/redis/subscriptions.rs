@@ -80,7 +80,12 @@ async fn listen(connector: Arc<Connector>, listeners: Subscribers, below: Option
         let served = match connector.connect_with_pushes(pushes).await {
             Ok(connection) => {
                 backoff = Backoff::default();
-                serve(connection, &listeners, &lost, below.as_deref()).await
+                let served = serve(connection, &listeners, &lost, below.as_deref()).await;
+                if served.is_err() {
+                    // Messages may come again before any other connection is found lost, and what they write needs one that is not.
+                    connector.lost();
+                }
+                served
             }
             Err(error) => Err(error),
         };
