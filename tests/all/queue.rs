@@ -186,12 +186,13 @@ async fn a_paused_queue_waits_and_higher_priorities_go_first() {
         poll_until(PATIENCE, "the trigger runs", async || sandbar::http::Health::health(&test.host).is_ready()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(test.store.lengths(&queue()).await.unwrap().ready, 6, "nothing is taken while it is paused");
-        assert_eq!(test.store.set_paused(&queue(), false).await, Ok(true));
         let resumed = now_ms();
+        assert_eq!(test.store.set_paused(&queue(), false).await, Ok(true));
         test.settled(6).await;
         assert_eq!(list(&*test.store, "order").await, ["255", "9a", "9b", "5a", "5b", "plain"]);
-        let took = attempts(&test, "255").await[0] - resumed;
-        assert!(took < 1_000, "it went on {took} ms after it was told to");
+        // By itself a trigger looks only every 5 s.
+        let took = attempts(&test, "255").await[0].saturating_sub(resumed);
+        assert!(took < 3_000, "it went on {took} ms after it was told to");
         drop(server);
     }
 }
