@@ -4,6 +4,7 @@
 //! ends in any other way than well: then its store is thrown away, because nothing in it can be relied on. How many calls run at
 //! the same time is the caller's bound; idle instances are never more than have run at once.
 
+mod error;
 mod idle;
 mod incoming;
 
@@ -26,6 +27,7 @@ use crate::plugin::{Exported, Version};
 use crate::quota::{CallTurn, Exhausted};
 use crate::tape::Reel;
 
+pub use error::CallError;
 use idle::Idle;
 pub use incoming::Answer;
 
@@ -54,71 +56,6 @@ struct Instance {
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("calls", &self.calls).finish_non_exhaustive()
-    }
-}
-
-/// Why a call did not answer outcomes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// The plugin trapped.
-    #[error("the plugin trapped: {0}")]
-    Trap(String),
-    /// The call took longer than `limits.deadline`.
-    #[error("the call took longer than `limits.deadline` ({0:?})")]
-    Deadline(Duration),
-    /// The call held a thread for longer than `limits.cpu`.
-    #[error("the call used more CPU time than `limits.cpu` ({0:?})")]
-    Cpu(Duration),
-    /// The instance grew beyond `limits.memory`.
-    #[error("the instance grew beyond `limits.memory` ({0} bytes)")]
-    Memory(u64),
-    /// The plugin answered an error.
-    #[error("the plugin answered an error: {0}")]
-    Failed(String),
-    /// The plugin answered a list that does not fit what it was asked.
-    #[error("the plugin answered {answered} outcomes for {asked} events")]
-    Malformed {
-        /// How many it answered.
-        answered: usize,
-        /// How many events or keys there were.
-        asked: usize,
-    },
-    /// No instance could be made; says nothing about the events.
-    #[error("no instance could be made: {0}")]
-    NoInstance(String),
-    /// The plugin or its tenant has no more of something; says nothing about the events.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-}
-
-impl CallError {
-    /// One word for metrics.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Trap(_) => "trap",
-            Self::Deadline(_) => "deadline",
-            Self::Memory(_) => "memory",
-            Self::Failed(_) => "error",
-            Self::Malformed { .. } => "malformed",
-            Self::NoInstance(_) => "no-instance",
-            Self::Cpu(_) => "cpu",
-            Self::Exhausted(_) => "exhausted",
-        }
-    }
-
-    /// Whether it says nothing about the events: the call may be made again.
-    pub fn is_busy(&self) -> bool {
-        matches!(self, Self::NoInstance(_) | Self::Exhausted(_))
-    }
-
-    /// The limit of the call that it met.
-    fn limit(&self) -> Option<&'static str> {
-        match self {
-            Self::Deadline(_) => Some("limits.deadline"),
-            Self::Cpu(_) => Some("limits.cpu"),
-            Self::Memory(_) => Some("limits.memory"),
-            _ => None,
-        }
     }
 }
 

@@ -1,0 +1,137 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn release(number: u64) -> Release {
+    let digest = format!("{:064x}", number * 0x1234_5678_9abc);
+    Release { number, digest, manifest: String::new(), size_bytes: 1, time_ms: number, by: "ada".to_owned() }
+}
+
+/// A record after deploys of so many releases.
+fn deployed(count: u64) -> Record {
+    (0..count).fold(Record::default(), |record, now_ms| {
+        let candidate = Candidate { release: release(record.next_number()), trial: None };
+        record.begin(candidate, now_ms, now_ms + 10).unwrap().ready(now_ms)
+    })
+}
+
+fn condemned() -> Condemned {
+    Condemned { version: String::new(), reason: "it traps".to_owned(), events: vec!["events 1-0".to_owned()] }
+}
+
+fn active(record: &Record) -> u64 {
+    record.active.as_ref().map_or(0, |release| release.number)
+}
+
+#[test]
+fn going_back_never_meets_what_ended_badly() {
+    let record = deployed(3).condemn(3, &condemned(), "h", 10).unwrap();
+    assert_eq!(active(&record), 2);
+    assert_eq!(record.clone().condemn(3, &condemned(), "other", 11), None, "another host has found it out too");
+    let candidate = Candidate { release: release(record.next_number()), trial: None };
+    let record = record.begin(candidate, 20, 30).unwrap().ready(21);
+    assert_eq!(active(&record), 4);
+    let record = record.rollback(None, "bob", "", 22).unwrap();
+    assert_eq!(active(&record), 2, "not 3, which was condemned");
+    assert_eq!(active(&record.rollback(None, "bob", "", 23).unwrap()), 1);
+}
+
+#[test]
+fn a_deploy_whose_time_is_over_gives_way() {
+    let candidate = |record: &Record| Candidate { release: release(record.next_number()), trial: None };
+    let record = deployed(1);
+    let first = candidate(&record);
+    let record = record.begin(first, 100, 200).unwrap();
+    let second = candidate(&record);
+    let busy = record.clone().begin(second.clone(), 150, 300).unwrap_err();
+    assert_eq!(busy, FleetError::Busy { number: 2, by: "ada".to_owned() });
+    let record = record.begin(second, 200, 300).unwrap();
+    assert_eq!(record.candidate.unwrap().release.number, 3);
+    assert_eq!(record.history[0].why, Why::Failed { hosts: Vec::new() });
+}
+
+#[test]
+fn a_rollback_while_something_is_tried_drops_that_alone() {
+    let trial = Some(Trial::Canary { percent: 10 });
+    let record = deployed(2).begin(Candidate { release: release(3), trial }, 10, 20).unwrap().ready(11);
+    assert_eq!((record.phase, active(&record)), (Phase::Trial, 2));
+    let back = record.clone().rollback(None, "bob", "", 12).unwrap();
+    assert_eq!((back.phase, active(&back), back.candidate), (Phase::Settled, 2, None));
+    let condemned = record.condemn(3, &condemned(), "h", 12).unwrap();
+    assert_eq!((condemned.phase, active(&condemned)), (Phase::Settled, 2));
+}
+
+/// One thing that is done to a record.
+#[derive(Debug, Clone)]
+enum Step {
+    Begin(bool),
+    Ready,
+    Fail,
+    Promote,
+    End,
+    Back,
+    Condemn(u64),
+    Remove,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(Step::Begin),
+        4 => Just(Step::Ready),
+        1 => Just(Step::Fail),
+        1 => Just(Step::Promote),
+        1 => Just(Step::End),
+        2 => Just(Step::Back),
+        1 => (1_u64..20).prop_map(Step::Condemn),
+        1 => Just(Step::Remove),
+    ]
+}
+
+proptest! {
+    /// Whatever is done in whatever order: numbers are never used twice, a candidate is there in just those phases that say so,
+    /// nothing is forgotten but the oldest, and a change counts.
+    #[test]
+    fn records_stay_sound(steps in proptest::collection::vec(step(), 0..200)) {
+        let (mut record, mut numbers) = (Record::default(), std::collections::HashSet::new());
+        for (now_ms, step) in (0_u64..).zip(steps) {
+            let before = record.clone();
+            let is_preparing = matches!(record.phase, Phase::Preparing { .. });
+            let next = match step {
+                Step::Begin(is_tried) => {
+                    let release = release(record.next_number());
+                    prop_assert!(!record.digests().any(|digest| digest == release.digest));
+                    let number = release.number;
+                    let trial = is_tried.then_some(Trial::Shadow);
+                    let begun = record.begin(Candidate { release, trial }, now_ms, now_ms + 1000);
+                    if begun.is_ok() {
+                        prop_assert!(numbers.insert(number), "{} again", number);
+                    }
+                    begun.ok()
+                }
+                Step::Ready => is_preparing.then(|| record.ready(now_ms)),
+                Step::Fail => is_preparing.then(|| record.fail(Vec::new(), now_ms)),
+                Step::Promote => record.promote(now_ms).ok(),
+                Step::End => record.end_trial("a", "", now_ms).ok(),
+                Step::Back => record.rollback(None, "a", "", now_ms).ok(),
+                Step::Condemn(number) => record.condemn(number, &condemned(), "h", now_ms),
+                Step::Remove => record.remove("a", now_ms).ok(),
+            };
+            let Some(next) = next else {
+                record = before;
+                continue;
+            };
+            prop_assert_eq!(next.generation, before.generation + 1);
+            prop_assert_eq!(next.candidate.is_some(), next.phase != Phase::Settled);
+            prop_assert!(next.history.len() <= HISTORY_MAX);
+            let candidate = next.candidate.as_ref().map(|candidate| &candidate.release);
+            for was in before.active.iter().chain(before.candidate.as_ref().map(|candidate| &candidate.release)) {
+                let is_kept = next.active.iter().chain(candidate).chain(next.history.iter().map(|past| &past.release))
+                    .any(|release| release == was);
+                prop_assert!(is_kept, "{} is forgotten", was.number);
+            }
+            let text = serde_json::to_string(&next).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Record>(&text).unwrap(), &next);
+            record = next;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use super::*;
+
+fn quota(config: &QuotaConfig, limits: &Limits) -> Arc<PluginQuota> {
+    TenantQuota::new("t", config, &HostTotals::new(10), None, true).plugin("p", limits)
+}
+
+#[tokio::test]
+async fn calls_in_flight_are_counted_for_the_plugin_and_for_the_tenant() {
+    let quota =
+        quota(&QuotaConfig { calls: Some(2), ..QuotaConfig::default() }, &Limits { calls: 1, ..Limits::default() });
+    let first = quota.call().await.unwrap();
+    assert_eq!(quota.call().await.unwrap_err().to_string(), "`limits.calls` (1) is used up");
+    drop(first);
+    let _again = quota.call().await.unwrap();
+    let other = quota.tenant.plugin("q", &Limits::default());
+    let _second = other.call().await.unwrap();
+    assert_eq!(other.call().await.unwrap_err().limit, "quota.calls");
+}
+
+#[test]
+fn rates_bind_on_the_plugin_and_on_the_tenant() {
+    let limits = Limits { events_per_second: Some(10), ..Limits::default() };
+    let quota = quota(&QuotaConfig { events_per_second: Some(100), ..QuotaConfig::default() }, &limits);
+    assert!(quota.try_admit(3).is_ok());
+    let late = quota.try_admit(1).unwrap_err();
+    assert_eq!((late.limit, late.max), ("limits.events-per-second", 10));
+    assert!(late.retry_in <= Duration::from_millis(200));
+    let other = quota.tenant.plugin("q", &Limits::default());
+    assert!(other.try_admit(50).is_ok());
+    assert_eq!(other.try_admit(1).unwrap_err().limit, "quota.events-per-second");
+}
+
+#[test]
+fn versions_share_a_quota_unless_their_limits_differ() {
+    let (first, limits) = (quota(&QuotaConfig::default(), &Limits::default()), Limits::default());
+    assert!(Arc::ptr_eq(&first, &first.tenant.plugin("p", &limits)));
+    let other = first.tenant.plugin("p", &Limits { calls: 3, ..limits });
+    assert!(!Arc::ptr_eq(&first, &other) && Arc::ptr_eq(&first.cpu, &other.cpu), "the CPU time goes on");
+}
+
+#[test]
+fn lines_are_counted_by_the_second() {
+    let quota = quota(&QuotaConfig { log_lines_per_second: 10, ..QuotaConfig::default() }, &Limits::default());
+    assert!((0..20).filter(|_| quota.log_line()).count() <= 3);
+}
+
+#[test]
+fn instances_and_memory_come_back() {
+    let config = QuotaConfig { instances: Some(1), memory: Some(bytesize::ByteSize(100)), ..QuotaConfig::default() };
+    let quota = quota(&config, &Limits::default());
+    let place = quota.instance().unwrap();
+    assert_eq!(quota.instance().unwrap_err().to_string(), "`quota.instances` (1) is used up");
+    drop(place);
+    assert!(quota.instance().is_ok());
+    let mut charge = quota.memory();
+    assert!(charge.grow(60).is_ok());
+    assert_eq!(quota.memory().grow(60).unwrap_err().limit, "quota.memory");
+    drop(charge);
+    assert!(quota.memory().grow(60).is_ok());
+}
+
+#[test]
+fn only_half_of_the_instances_stay_idle() {
+    let host = HostTotals::new(4);
+    assert!(host.rest() && host.rest() && !host.rest());
+    host.wake(1);
+    assert!(host.rest());
+}
