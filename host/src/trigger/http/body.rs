@@ -90,6 +90,8 @@ pub(super) struct ResponseBody<G> {
     /// The last part, until the call has ended.
     held: Option<Frame<Bytes>>,
     call: Option<Call>,
+    /// Why the answer is cut, once all that came before has been written to the client.
+    cut: Option<Cut>,
     /// Dropped when all is sent, or when the client is gone.
     _guard: G,
 }
@@ -110,7 +112,7 @@ pub(super) enum Cut {
 
 impl<G> ResponseBody<G> {
     pub(super) fn new(body: HyperOutgoingBody, max: u64, announced: Option<u64>, call: Call, guard: G) -> Self {
-        Self { body, left: max, announced, held: None, call: Some(call), _guard: guard }
+        Self { body, left: max, announced, held: None, call: Some(call), cut: None, _guard: guard }
     }
 
     /// Waits until the call has ended. An error where it did not end well.
@@ -134,42 +136,60 @@ impl<G> ResponseBody<G> {
     }
 }
 
+impl<G> ResponseBody<G> {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            if self.held.is_some() {
+                return match ready!(self.poll_call(cx)) {
+                    Ok(()) => Poll::Ready(self.held.take().map(Ok)),
+                    Err(cut) => Poll::Ready(Some(Err(cut))),
+                };
+            }
+            // What the plugin has written is there at once when its call has ended; a budget that is used up must not look like less.
+            let frame =
+                pin!(unconstrained(std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)))).poll(cx);
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => match self.count(&frame) {
+                    Ok(true) if self.call.is_some() => self.held = Some(frame),
+                    Ok(_) => return Poll::Ready(Some(Ok(frame))),
+                    Err(cut) => return Poll::Ready(Some(Err(cut))),
+                },
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Cut::Unfinished))),
+                Poll::Ready(None) => {
+                    return match ready!(self.poll_call(cx)) {
+                        Ok(()) => Poll::Ready(None),
+                        Err(cut) => Poll::Ready(Some(Err(cut))),
+                    };
+                }
+                Poll::Pending if self.call.is_some() => {
+                    if let Err(cut) = ready!(self.poll_call(cx)) {
+                        return Poll::Ready(Some(Err(cut)));
+                    }
+                }
+                Poll::Pending => return Poll::Ready(Some(Err(Cut::Unfinished))),
+            }
+        }
+    }
+}
+
 impl<G: Unpin> Body for ResponseBody<G> {
     type Data = Bytes;
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        loop {
-            if this.held.is_some() {
-                return match ready!(this.poll_call(cx)) {
-                    Ok(()) => Poll::Ready(this.held.take().map(Ok)),
-                    Err(cut) => Poll::Ready(Some(Err(cut))),
-                };
+        if let Some(cut) = this.cut.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
+        match ready!(this.poll_part(cx)) {
+            Some(Err(cut)) => {
+                // An error makes the server forget what it has not written yet, the head among it. It writes when there is nothing to
+                // read for the moment, so the error comes with the next poll.
+                this.cut = Some(cut);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            // What the plugin has written is there at once when its call has ended; a budget that is used up must not look like less.
-            let frame =
-                pin!(unconstrained(std::future::poll_fn(|cx| Pin::new(&mut this.body).poll_frame(cx)))).poll(cx);
-            match frame {
-                Poll::Ready(Some(Ok(frame))) => match this.count(&frame) {
-                    Ok(true) if this.call.is_some() => this.held = Some(frame),
-                    Ok(_) => return Poll::Ready(Some(Ok(frame))),
-                    Err(cut) => return Poll::Ready(Some(Err(cut))),
-                },
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Cut::Unfinished))),
-                Poll::Ready(None) => {
-                    return match ready!(this.poll_call(cx)) {
-                        Ok(()) => Poll::Ready(None),
-                        Err(cut) => Poll::Ready(Some(Err(cut))),
-                    };
-                }
-                Poll::Pending if this.call.is_some() => {
-                    if let Err(cut) = ready!(this.poll_call(cx)) {
-                        return Poll::Ready(Some(Err(cut)));
-                    }
-                }
-                Poll::Pending => return Poll::Ready(Some(Err(Cut::Unfinished))),
-            }
+            part => Poll::Ready(part),
         }
     }
 }
