@@ -5,9 +5,13 @@
 //! among the tasks of the host, and are woken in the order of [`Plan`]: the tenant that has used the least time by its weight comes first, and
 //! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
 //!
-//! Where no tenant waits, a poll costs two short locks and two looks at the clock.
+//! A tenant that has used much lately begins its calls behind, on threads that give way to all others ([`crate::lane`]), and with slots of
+//! their own: who uses little waits for none of them. Where there is only one tenant nothing runs behind.
+//!
+//! Where no tenant waits, a poll costs three short locks and two looks at the clock.
 
 mod plan;
+mod recent;
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
@@ -17,8 +21,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::lane::{Lane, Lanes};
 use plan::Plan;
+use recent::Recent;
 
 thread_local! {
     /// This thread polls a call already, whose slot serves for what that call polls within itself.
@@ -28,7 +37,12 @@ thread_local! {
 /// The slots of a host.
 #[derive(Debug)]
 pub struct Threads {
-    plan: Mutex<Plan<Arc<Waiter>>>,
+    /// Of the threads in front.
+    front: Mutex<Plan<Arc<Waiter>>>,
+    /// Of those behind, which compete with the others only where the system lets them.
+    behind: Mutex<Plan<Arc<Waiter>>>,
+    /// None where all run in front.
+    lanes: Option<Lanes>,
     begun: Instant,
 }
 
@@ -36,7 +50,11 @@ pub struct Threads {
 #[derive(Debug)]
 pub struct Share {
     threads: Arc<Threads>,
-    tenant: usize,
+    /// Its place in the plan of each lane.
+    front: usize,
+    behind: usize,
+    weight: u32,
+    recent: Mutex<Recent>,
 }
 
 /// The time for which one call has held threads.
@@ -57,21 +75,30 @@ struct Waiter {
 }
 
 impl Threads {
-    /// So many slots, at least one.
-    pub fn new(slots: usize) -> Arc<Self> {
-        Arc::new(Self { plan: Mutex::new(Plan::new(slots)), begun: Instant::now() })
+    /// So many slots, at least one, in each lane; without `lanes` all run in front.
+    pub fn new(slots: usize, lanes: Option<Lanes>) -> Arc<Self> {
+        let plan = || Mutex::new(Plan::new(slots));
+        Arc::new(Self { front: plan(), behind: plan(), lanes, begun: Instant::now() })
     }
 
-    /// As many slots as there are cores, but no more than the runtime has threads.
-    pub fn for_this_machine() -> Arc<Self> {
+    /// As many slots as there are cores, but no more than the runtime has threads. Where there is only one tenant, all run in front.
+    pub fn for_this_machine(is_shared: bool) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = tokio::runtime::Handle::try_current().map_or(cores, |runtime| runtime.metrics().num_workers());
-        Self::new(cores.min(workers))
+        let workers = Handle::try_current().map_or(cores, |runtime| runtime.metrics().num_workers());
+        Self::new(cores.min(workers), if is_shared { Lanes::of_this_runtime() } else { None })
     }
 
     /// A part for a tenant, which weighs as much in comparison with those of the others.
     pub fn share(self: &Arc<Self>, weight: u32) -> Share {
-        Share { threads: self.clone(), tenant: self.plan.lock().join(weight) }
+        let (front, behind) = (self.front.lock().join(weight), self.behind.lock().join(weight));
+        Share { threads: self.clone(), front, behind, weight, recent: Mutex::default() }
+    }
+
+    fn plan(&self, lane: Lane) -> &Mutex<Plan<Arc<Waiter>>> {
+        match lane {
+            Lane::Front => &self.front,
+            Lane::Behind => &self.behind,
+        }
     }
 
     fn now(&self) -> u64 {
@@ -81,26 +108,50 @@ impl Threads {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.threads.plan.lock().leave(self.tenant);
+        self.threads.front.lock().leave(self.front);
+        self.threads.behind.lock().leave(self.behind);
     }
 }
 
 impl Share {
+    /// Where the tenant's next call is to begin: behind, where it has used much lately. Needs a runtime.
+    pub fn handle(&self) -> Handle {
+        let Some(lanes) = &self.threads.lanes else { return Handle::current() };
+        let is_much = self.recent.lock().is_much(self.weight, self.threads.now());
+        lanes.handle(if is_much { Lane::Behind } else { Lane::Front }).clone()
+    }
+
+    /// Runs a call to its end where [`Share::handle`] says. It ends early when the answer is dropped; an error is a call that panicked.
+    pub async fn place<F>(&self, call: F) -> Result<F::Output, JoinError>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        AbortOnDropHandle::new(self.handle().spawn(call)).await
+    }
+
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
     pub async fn run<F: Future>(&self, meter: &Meter, total_ns: &AtomicU64, call: F) -> F::Output {
         let mut call = pin!(call);
-        let mut turn = Turn { share: self, meter, total_ns, waiter: None };
+        let mut turn = Turn { share: self, lane: Lane::current(), meter, total_ns, waiter: None };
         std::future::poll_fn(|context| turn.poll(context, call.as_mut())).await
     }
-}
 
-impl Share {
+    /// Its place in the plan of a lane.
+    fn tenant(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Front => self.front,
+            Lane::Behind => self.behind,
+        }
+    }
+
     /// Gives a slot back, and wakes those who have one now.
-    fn end(&self, used_ns: u64) {
+    fn end(&self, lane: Lane, used_ns: u64) {
         let now = self.threads.now();
+        self.recent.lock().add(used_ns, now);
         let served = {
-            let mut plan = self.threads.plan.lock();
-            let served = plan.end(self.tenant, used_ns, now);
+            let mut plan = self.threads.plan(lane).lock();
+            let served = plan.end(self.tenant(lane), used_ns, now);
             // Within the lock: who is dropped meanwhile has to know that the slot is its own to give back.
             served.iter().for_each(|waiter| waiter.granted.store(true, Ordering::Release));
             served
@@ -112,6 +163,8 @@ impl Share {
 /// Polls of one call.
 struct Turn<'a> {
     share: &'a Share,
+    /// A task stays in the lane that it was begun in.
+    lane: Lane,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     waiter: Option<Arc<Waiter>>,
@@ -133,7 +186,6 @@ impl Turn<'_> {
 
     /// Takes a slot, or waits for one.
     fn has_slot(&mut self, context: &Context<'_>) -> bool {
-        let Share { threads, tenant } = self.share;
         if let Some(waiter) = &self.waiter {
             if waiter.granted.load(Ordering::Acquire) {
                 self.waiter = None;
@@ -147,13 +199,14 @@ impl Turn<'_> {
             self.waiter = None;
             return true;
         }
+        let (threads, tenant) = (&self.share.threads, self.share.tenant(self.lane));
         let now = threads.now();
-        let mut plan = threads.plan.lock();
-        if plan.begin(*tenant, now) {
+        let mut plan = threads.plan(self.lane).lock();
+        if plan.begin(tenant, now) {
             return true;
         }
         let waiter = Arc::new(Waiter { granted: AtomicBool::new(false), waker: Mutex::new(context.waker().clone()) });
-        plan.wait(*tenant, waiter.clone());
+        plan.wait(tenant, waiter.clone());
         self.waiter = Some(waiter);
         false
     }
@@ -162,20 +215,20 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
-        let Share { threads, tenant } = self.share;
         {
-            let mut plan = threads.plan.lock();
+            let mut plan = self.share.threads.plan(self.lane).lock();
             if !waiter.granted.load(Ordering::Acquire) {
-                return plan.withdraw(*tenant, |other| Arc::ptr_eq(other, &waiter));
+                return plan.withdraw(self.share.tenant(self.lane), |other| Arc::ptr_eq(other, &waiter));
             }
         }
-        self.share.end(0);
+        self.share.end(self.lane, 0);
     }
 }
 
 /// A slot while its call is polled.
 struct Slot<'a> {
     share: &'a Share,
+    lane: Lane,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     begun: Instant,
@@ -183,9 +236,9 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn hold(turn: &Turn<'a>) -> Self {
-        let Turn { share, meter, total_ns, .. } = turn;
+        let Turn { share, lane, meter, total_ns, .. } = turn;
         HOLDS.set(true);
-        Self { share, meter, total_ns, begun: meter.begin() }
+        Self { share, lane: *lane, meter, total_ns, begun: meter.begin() }
     }
 }
 
@@ -195,7 +248,7 @@ impl Drop for Slot<'_> {
         let used_ns = nanos(self.begun.elapsed());
         self.meter.end(used_ns);
         self.total_ns.fetch_add(used_ns, Ordering::Relaxed);
-        self.share.end(used_ns);
+        self.share.end(self.lane, used_ns);
     }
 }
 
@@ -253,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_of_a_call_is_measured() {
-        let (threads, meter, total) = (Threads::new(1), Meter::default(), AtomicU64::new(0));
+        let (threads, meter, total) = (Threads::new(1, None), Meter::default(), AtomicU64::new(0));
         let share = threads.share(1);
         let call = async {
             spin(3, Duration::from_millis(2)).await;
@@ -269,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_within_a_call_needs_no_slot_of_its_own() {
-        let threads = Threads::new(1);
+        let threads = Threads::new(1, None);
         let (a, b) = (threads.share(1), threads.share(1));
         let (meter, total) = (Meter::default(), AtomicU64::new(0));
         let inner = async { b.run(&Meter::default(), &AtomicU64::new(0), spin(2, Duration::ZERO)).await };
@@ -278,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_is_dropped_while_it_waits_leaves_no_gap() {
-        let threads = Threads::new(1);
+        let threads = Threads::new(1, None);
         let share = Arc::new(threads.share(1));
         let mut calls = JoinSet::new();
         for number in 0..50 {
@@ -297,7 +350,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_tenant_that_loops_leaves_the_others_their_share() {
-        let threads = Threads::new(2);
+        let threads = Threads::new(2, None);
         let (hostile, other) = (Arc::new(threads.share(1)), Arc::new(threads.share(1)));
         let mut loops = JoinSet::new();
         for _ in 0..100 {

@@ -41,6 +41,7 @@
 //! | [`grants`], [`pattern`], [`address`] | what a plugin may touch |
 //! | [`secret`] | texts that are not to be seen, and where they stand |
 //! | [`token`] | who may use the API, and for what |
+//! | [`lane`] | threads that go first, and threads that give way to all others |
 //! | [`store`] | the contract of a store: keys, streams, queues, deliveries, [`Effect`](store::Effect)s and the [`Commit`](store::Commit); two stores keep it, [`store::redis`] and [`store::embedded`] |
 //! | [`outbound`] | the requests that plugins send: addresses that were checked, TLS, bounds |
 //! | [`outage`] | what stands in for the store while it is away, and the journal that is replayed afterwards |
@@ -96,6 +97,8 @@ pub mod grants;
 pub mod pattern;
 pub mod secret;
 pub mod token;
+
+pub mod lane;
 
 pub mod store;
 

@@ -101,9 +101,9 @@ struct Rates {
 }
 
 impl HostTotals {
-    /// Totals of a host with so many instances.
-    pub fn new(instances: u32) -> Arc<Self> {
-        let (threads, idle_max) = (Threads::for_this_machine(), u64::from(instances / 2));
+    /// Totals of a host with so many instances, which several tenants share or not.
+    pub fn new(instances: u32, is_shared: bool) -> Arc<Self> {
+        let (threads, idle_max) = (Threads::for_this_machine(is_shared), u64::from(instances / 2));
         Arc::new(Self { threads, idle: AtomicU64::new(0), idle_max, instances })
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::lane::give_way;
+
 /// How much they give way, from 0 (not at all) to 19.
-#[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
 
 /// The threads that compile; cheap to clone.
@@ -17,7 +18,7 @@ pub(super) struct Compiler(Option<Arc<ThreadPool>>);
 impl Compiler {
     /// Starts a thread for each core. Where that is not possible, whoever asks compiles.
     pub(super) fn start() -> Self {
-        let threads = ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way());
+        let threads = ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way(NICENESS));
         match threads.build() {
             Ok(threads) => Self(Some(Arc::new(threads))),
             Err(error) => {
@@ -35,15 +36,3 @@ impl Compiler {
         }
     }
 }
-
-/// Lets all other threads of the machine go before this one.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    // Linux knows a priority of each thread. Where it is not allowed, compiling is only less polite.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "the threads that compile run like all others");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}

@@ -56,7 +56,7 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn new(config: Config, engine: Engine, store: Arc<dyn Store>, protocol: Protocol) -> Self {
         Self {
-            totals: HostTotals::new(config.engine.instances),
+            totals: HostTotals::new(config.engine.instances, config.tenants.len() > 1),
             config,
             engine,
             store,

@@ -1,7 +1,7 @@
 use super::*;
 
 fn quota(config: &QuotaConfig, limits: &Limits) -> Arc<PluginQuota> {
-    TenantQuota::new("t", config, &HostTotals::new(10), None, true).plugin("p", limits)
+    TenantQuota::new("t", config, &HostTotals::new(10, false), None, true).plugin("p", limits)
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ fn instances_and_memory_come_back() {
 
 #[test]
 fn only_half_of_the_instances_stay_idle() {
-    let host = HostTotals::new(4);
+    let host = HostTotals::new(4, false);
     assert!(host.rest() && host.rest() && !host.rest());
     host.wake(1);
     assert!(host.rest());

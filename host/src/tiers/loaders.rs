@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
@@ -147,7 +148,9 @@ impl Loader {
         lane.jobs.push_back(job);
         if lane.running < LOADS_MAX {
             lane.running += 1;
-            tokio::spawn(self.clone().work(depth));
+            let active = self.active.upgrade().map(|lineup| lineup.active());
+            let runtime = active.map_or_else(Handle::current, |pool| pool.identity().quota.share().handle());
+            runtime.spawn(self.clone().work(depth));
         }
         Ok(())
     }

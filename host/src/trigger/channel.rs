@@ -18,7 +18,7 @@ use crate::call;
 use crate::guest::{Refusal, commit};
 use crate::lineup::{Chosen, Lineup};
 use crate::manifest::ChannelTrigger;
-use crate::pool::{CallError, Pool};
+use crate::pool::CallError;
 use crate::store::{CommitError, Store, Subject};
 use crate::telemetry::PluginMetrics;
 use mailbox::{Mailbox, Message};
@@ -83,7 +83,7 @@ impl Worker {
         let subscription = self.store.subscribe(self.subject(), mailbox.clone());
         let work = async {
             while let Some(messages) = stop.run_until_cancelled(mailbox.next(self.trigger.batch)).await {
-                self.handle(&messages).await;
+                self.handle(messages.into()).await;
             }
             drop(subscription);
             loop {
@@ -91,7 +91,7 @@ impl Worker {
                 if messages.is_empty() {
                     return Ended::Drained;
                 }
-                self.handle(&messages).await;
+                self.handle(messages.into()).await;
             }
         };
         match give_up.run_until_cancelled(work).await {
@@ -113,7 +113,7 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, messages: &[Message]) {
+    async fn handle(&self, messages: Arc<[Message]>) {
         let mut reruns = 0;
         let mut pool = self.lineup.choose();
         loop {
@@ -121,12 +121,12 @@ impl Worker {
                 return self.lost(Lost::Rate, messages.len());
             }
             let begun = Instant::now();
-            let done = match self.call(&pool, messages).await {
+            let done = match self.call(&pool, messages.clone()).await {
                 Ok((outcomes, ended)) => {
                     let took = begun.elapsed();
                     self.metrics.handled(messages.len(), took);
                     pool.answered(messages.len(), took);
-                    self.settle(&pool, messages, &outcomes, ended).await
+                    self.settle(&pool, &messages, &outcomes, ended).await
                 }
                 Err(error) if error.is_busy() && reruns < RERUNS_MAX => {
                     tokio::time::sleep(INSTANCE_PAUSE).await;
@@ -151,22 +151,30 @@ impl Worker {
     }
 
     /// Has the plugin handle messages.
-    async fn call(&self, pool: &Pool, messages: &[Message]) -> Result<(Vec<Outcome>, call::Ended), CallError> {
-        let ids: Arc<[String]> = messages.iter().map(|message| message.number.to_string()).collect();
-        let now_ms = self.store.now_ms();
-        let waited = |message: &Message| u64::try_from(message.came.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let events: Vec<Event<'_>> = messages
-            .iter()
-            .zip(ids.iter())
-            .map(|(message, id)| Event {
-                id,
-                source: &message.channel,
-                attempt: 1,
-                time_ms: now_ms.saturating_sub(waited(message)),
-                content: Content::Payload(&message.payload),
-            })
-            .collect();
-        pool.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
+    async fn call(
+        &self,
+        pool: &Chosen,
+        messages: Arc<[Message]>,
+    ) -> Result<(Vec<Outcome>, call::Ended), CallError> {
+        let (now_ms, version) = (self.store.now_ms(), pool.clone());
+        let call = async move {
+            let ids: Arc<[String]> = messages.iter().map(|message| message.number.to_string()).collect();
+            let waited = |message: &Message| u64::try_from(message.came.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let events: Vec<Event<'_>> = messages
+                .iter()
+                .zip(ids.iter())
+                .map(|(message, id)| Event {
+                    id,
+                    source: &message.channel,
+                    attempt: 1,
+                    time_ms: now_ms.saturating_sub(waited(message)),
+                    content: Content::Payload(&message.payload),
+                })
+                .collect();
+            version.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
+        };
+        let answer = pool.identity().quota.share().place(call).await;
+        answer.unwrap_or_else(|ended| Err(CallError::Trap(ended.to_string())))
     }
 
     /// Commits the writes for those messages that are done.

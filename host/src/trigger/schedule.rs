@@ -308,16 +308,18 @@ impl Worker {
         standing: &[(String, Option<Bytes>)],
     ) -> Answer {
         let trigger = &self.context.trigger;
-        let tick = Tick { trigger: &trigger.name, due_ms, now_ms };
         let deadline = trigger.deadline.unwrap_or(pool.identity().limits.deadline);
         let begun = Instant::now();
+        let (name, standing, version) = (trigger.name.clone(), standing.to_vec(), pool.clone());
+        let call = async move {
+            version.admit(1).await;
+            version.tick(Tick { trigger: &name, due_ms, now_ms }, deadline, standing).await
+        };
         let answer = tokio::select! {
-            answer = async {
-                pool.admit(1).await;
-                pool.tick(tick, deadline, standing.to_vec()).await
-            } => answer,
+            answer = pool.identity().quota.share().place(call) => answer,
             () = lock.lost() => return Answer::LockLost,
         };
+        let answer = answer.unwrap_or_else(|ended| Err((CallError::Trap(ended.to_string()), false)));
         match answer {
             Ok(ended) => {
                 let took = begun.elapsed();

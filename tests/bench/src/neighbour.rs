@@ -23,7 +23,7 @@ use crate::child;
 use crate::idle::{Working, median};
 
 /// Events with which it is found out what the tenant can do.
-const CAPACITY_EVENTS: usize = 20_000;
+const CAPACITY_EVENTS: usize = 100_000;
 /// How long a result may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// What each hostile event does.
@@ -61,6 +61,9 @@ pub(crate) struct Neighbour {
     /// Events per second instead of half of what the tenant can do
     #[arg(long)]
     rate: Option<u32>,
+    /// What the neighbour does
+    #[arg(long, value_delimiter = ',', default_values_t = DEEDS.map(str::to_owned))]
+    deeds: Vec<String>,
 }
 
 impl Neighbour {
@@ -79,7 +82,8 @@ impl Neighbour {
         let (mut quiet, mut loud) = (Vec::new(), Vec::new());
         for round in 1..=self.rounds {
             quiet.push(latency(&server, rate, self.seconds)?);
-            let hostile = DEEDS.iter().cycle().take(EACH * DEEDS.len()).map(|deed| vec![("do", (*deed).to_owned())]);
+            let deeds = self.deeds.iter().cycle().take(EACH * DEEDS.len());
+            let hostile = deeds.map(|deed| vec![("do", deed.clone())]);
             server.append("a:events", hostile);
             loud.push(latency(&server, rate, self.seconds)?);
             server.ask(&["XTRIM", "a:events", "MAXLEN", "0"]);
@@ -105,15 +109,14 @@ impl Neighbour {
     }
 }
 
-/// Events per second that the tenant handles alone.
+/// Events per second that the tenant handles alone, appended one by one as they are when its latency is measured.
 fn capacity(server: &RedisServer) -> Result<f64> {
-    let events = |count: usize| (0..count).map(|_| vec![("t", "0".to_owned())]);
     let mut listener = server.connect();
     listener.set_read_timeout(Some(LIMIT))?;
     let mut channels = listener.as_pubsub();
     channels.subscribe("b:echo")?;
-    server.append("b:events", events(CAPACITY_EVENTS));
     let begun = Instant::now();
+    append(server.connect(), begun, u32::MAX, CAPACITY_EVENTS)?;
     for _ in 0..CAPACITY_EVENTS {
         channels.get_message()?;
     }

@@ -8,14 +8,17 @@ use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    RedisError, TlsCertificates,
+    RedisError, RedisResult, TlsCertificates,
 };
 use rand::RngExt;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::StoreError;
 use super::acl::TenantUser;
 use super::reply;
 use crate::config::StoreConfig;
+use crate::lane::Lane;
 use crate::secret::Setting;
 
 /// How long making a connection may take.
@@ -51,6 +54,8 @@ pub(super) struct Connector {
     config: StoreConfig,
     /// As whom it connects, where that is not the host itself.
     user: Option<Arc<TenantUser>>,
+    /// Where connections are driven, whoever asks for them: all share them, so nothing that drives one may give way.
+    runtime: Option<Handle>,
 }
 
 impl Connector {
@@ -97,6 +102,7 @@ impl Connector {
             losses: AtomicU64::new(0),
             config: config.clone(),
             user,
+            runtime: Handle::try_current().ok(),
         })
     }
 
@@ -136,11 +142,11 @@ impl Connector {
     }
 
     async fn open(&self, settings: AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
-        let made = match (self.client.get_multiplexed_async_connection_with_config(&settings).await, &self.user) {
+        let made = match (self.make(&settings).await, &self.user) {
             (Err(error), Some(user)) if is_unknown(&error) => {
                 // The server has forgotten the user, or this host's password: it was started anew, or somebody has removed it.
                 Box::pin(user.ensure()).await?;
-                self.client.get_multiplexed_async_connection_with_config(&settings).await
+                self.make(&settings).await
             }
             (made, _) => made,
         };
@@ -152,6 +158,16 @@ impl Connector {
             (_, StoreError::Unavailable(text)) => StoreError::Unavailable(format!("{}: {text}", self.address)),
             (_, other) => other,
         })
+    }
+
+    async fn make(&self, settings: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let Some(runtime) = self.runtime.as_ref().filter(|_| Lane::current() == Lane::Behind) else {
+            return self.client.get_multiplexed_async_connection_with_config(settings).await;
+        };
+        let (client, settings) = (self.client.clone(), settings.clone());
+        let making = async move { client.get_multiplexed_async_connection_with_config(&settings).await };
+        let made = AbortOnDropHandle::new(runtime.spawn(making)).await;
+        made.unwrap_or_else(|ended| Err(std::io::Error::other(ended).into()))
     }
 
     /// Connects once and refuses a server that is too old.

@@ -1,0 +1,122 @@
+//! The two lanes of threads of a host: those of its runtime in front, and those behind, which give way to all others of the machine.
+//!
+//! Which tenant runs where is decided in [`crate::fair`]. What runs behind takes what is left of the machine: whoever is woken in front, or in
+//! the store's own process beside the host, goes before it at once. Without priorities of the system a thread that loops would make each of
+//! them wait for the end of its slice, some milliseconds each time. Knows no tenants.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How much the threads behind give way, from 0 (not at all) to 19.
+const NICENESS: i32 = 19;
+
+thread_local! {
+    /// Where this thread runs what it runs.
+    static LANE: Cell<Lane> = const { Cell::new(Lane::Front) };
+}
+
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Among the threads of the host's runtime, or any others.
+    Front,
+    /// On the threads that give way.
+    Behind,
+}
+
+impl Lane {
+    /// The lane that the caller runs in.
+    pub fn current() -> Self {
+        LANE.get()
+    }
+}
+
+/// The threads of both.
+#[derive(Debug)]
+pub struct Lanes {
+    front: Handle,
+    /// Made when the first call runs behind; none where the system has no threads to give.
+    behind: OnceLock<Option<Behind>>,
+}
+
+/// Ends its threads when it is dropped, without waiting for them.
+#[derive(Debug)]
+struct Behind(Option<Runtime>);
+
+impl Lanes {
+    /// Those of the runtime that the caller runs in; none outside of one.
+    pub fn of_this_runtime() -> Option<Self> {
+        Some(Self { front: Handle::try_current().ok()?, behind: OnceLock::new() })
+    }
+
+    /// Where to run something.
+    pub fn handle(&self, lane: Lane) -> &Handle {
+        let behind = || self.behind.get_or_init(Behind::start).as_ref()?.0.as_ref().map(Runtime::handle);
+        match lane {
+            Lane::Front => &self.front,
+            Lane::Behind => behind().unwrap_or(&self.front),
+        }
+    }
+}
+
+impl Behind {
+    /// Starts as many threads as there are cores.
+    fn start() -> Option<Self> {
+        let begin = || {
+            LANE.set(Lane::Behind);
+            give_way(NICENESS);
+        };
+        match Builder::new_multi_thread().thread_name("behind").on_thread_start(begin).enable_all().build() {
+            Ok(runtime) => Some(Self(Some(runtime))),
+            Err(error) => {
+                tracing::warn!(%error, "there are no threads that give way: a tenant that uses much may hold up the others");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.
+#[cfg(target_os = "linux")]
+pub fn give_way(niceness: i32) {
+    // Linux knows a priority of each thread. Where it is not allowed, the thread is only less polite.
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
+        tracing::debug!(%error, "a thread that is to give way runs like all others");
+    }
+}
+
+/// See above; other systems know priorities of processes alone.
+#[cfg(not(target_os = "linux"))]
+pub fn give_way(_niceness: i32) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_lane_has_threads_of_its_own() {
+        let lanes = Lanes::of_this_runtime().unwrap();
+        assert_eq!(Lane::current(), Lane::Front);
+        assert_eq!(lanes.handle(Lane::Front).spawn(async { Lane::current() }).await.unwrap(), Lane::Front);
+        assert_eq!(lanes.handle(Lane::Behind).spawn(async { Lane::current() }).await.unwrap(), Lane::Behind);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn threads_behind_give_way() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let lanes = Lanes::of_this_runtime().unwrap();
+        assert_eq!(lanes.handle(Lane::Behind).spawn(async move { niceness() }).await.unwrap(), NICENESS);
+        assert!(niceness() < NICENESS, "the caller's own thread does not");
+    }
+}
