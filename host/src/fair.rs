@@ -5,7 +5,7 @@
 //! among the tasks of the host, and are woken in the order of [`Plan`]: the tenant that has used the least time by its weight comes first, and
 //! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
 //!
-//! A tenant that has used much lately begins its calls behind, on threads that give way to all others ([`crate::lane`]), and with slots of
+//! A tenant that has used much lately runs behind, on threads that give way to all others ([`crate::lane`]), and with slots of
 //! their own: who uses little waits for none of them. Where there is only one tenant nothing runs behind.
 //!
 //! Where no tenant waits, a poll costs three short locks and two looks at the clock.
@@ -114,20 +114,29 @@ impl Drop for Share {
 }
 
 impl Share {
-    /// Where the tenant's next call is to begin: behind, where it has used much lately. Needs a runtime.
-    pub fn handle(&self) -> Handle {
-        let Some(lanes) = &self.threads.lanes else { return Handle::current() };
-        let is_much = self.recent.lock().is_much(self.weight, self.threads.now());
-        lanes.handle(if is_much { Lane::Behind } else { Lane::Front }).clone()
-    }
-
-    /// Runs a call to its end where [`Share::handle`] says. It ends early when the answer is dropped; an error is a call that panicked.
-    pub async fn place<F>(&self, call: F) -> Result<F::Output, JoinError>
+    /// Runs work of the tenant to its end: in front as long as the tenant uses little, behind from when it has used much on. It ends early
+    /// when it is dropped. An error is work that panicked behind.
+    pub async fn place<F>(self: Arc<Self>, work: F) -> Result<F::Output, JoinError>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        AbortOnDropHandle::new(self.handle().spawn(call)).await
+        let Some(lanes) = &self.threads.lanes else { return Ok(work.await) };
+        let mut work = Box::pin(work);
+        let in_front = std::future::poll_fn(|context| {
+            if self.is_much() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        });
+        match in_front.await {
+            Some(ended) => Ok(ended),
+            None => AbortOnDropHandle::new(lanes.handle(Lane::Behind).spawn(work)).await,
+        }
+    }
+
+    fn is_much(&self) -> bool {
+        self.recent.lock().is_much(self.threads.now())
     }
 
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
@@ -148,7 +157,7 @@ impl Share {
     /// Gives a slot back, and wakes those who have one now.
     fn end(&self, lane: Lane, used_ns: u64) {
         let now = self.threads.now();
-        self.recent.lock().add(used_ns, now);
+        self.recent.lock().add(used_ns, self.weight, now);
         let served = {
             let mut plan = self.threads.plan(lane).lock();
             let served = plan.end(self.tenant(lane), used_ns, now);
@@ -163,7 +172,7 @@ impl Share {
 /// Polls of one call.
 struct Turn<'a> {
     share: &'a Share,
-    /// A task stays in the lane that it was begun in.
+    /// Where it waits, or has waited last.
     lane: Lane,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
@@ -174,6 +183,11 @@ impl Turn<'_> {
     fn poll<F: Future>(&mut self, context: &mut Context<'_>, call: Pin<&mut F>) -> Poll<F::Output> {
         if HOLDS.get() {
             return call.poll(context);
+        }
+        let lane = Lane::current();
+        if lane != self.lane {
+            self.withdraw();
+            self.lane = lane;
         }
         if !self.has_slot(context) {
             return Poll::Pending;
@@ -212,8 +226,9 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
+impl Turn<'_> {
+    /// Waits no more.
+    fn withdraw(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
         {
             let mut plan = self.share.threads.plan(self.lane).lock();
@@ -222,6 +237,12 @@ impl Drop for Turn<'_> {
             }
         }
         self.share.end(self.lane, 0);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }
 

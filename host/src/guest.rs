@@ -8,6 +8,7 @@ mod cache;
 mod collections;
 mod http;
 mod incoming;
+mod large;
 mod lock;
 mod logging;
 mod pubsub;

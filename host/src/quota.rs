@@ -63,7 +63,7 @@ pub struct TenantQuota {
     tenant: String,
     config: QuotaConfig,
     host: Arc<HostTotals>,
-    share: Share,
+    share: Arc<Share>,
     calls: Option<Semaphore>,
     commits: Option<Semaphore>,
     instances: Total,
@@ -134,7 +134,7 @@ impl TenantQuota {
         let half = (!is_alone).then_some((host.instances / 2).max(1));
         Arc::new(Self {
             tenant: tenant.to_owned(),
-            share: host.threads.share(config.weight),
+            share: Arc::new(host.threads.share(config.weight)),
             calls: config.calls.map(semaphore),
             commits: config.commits.or(commits).map(semaphore),
             instances: Total::new(config.instances.or(half).map(u64::from)),
@@ -207,7 +207,7 @@ impl PluginQuota {
     }
 
     /// The tenant's part of the threads.
-    pub fn share(&self) -> &Share {
+    pub fn share(&self) -> &Arc<Share> {
         &self.tenant.share
     }
 

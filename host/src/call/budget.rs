@@ -134,6 +134,11 @@ impl Budget {
         }
     }
 
+    /// How many bytes may still be read.
+    pub fn read_left(&self) -> u64 {
+        self.read_bytes_left
+    }
+
     /// How many values of at most so many bytes may be asked for at once, at least one.
     pub fn values_at_once(&self, value_bytes: u64) -> usize {
         usize::try_from(self.read_bytes_left / value_bytes.max(1)).unwrap_or(usize::MAX).max(1)

@@ -18,7 +18,8 @@ pub(super) struct Compiler(Option<Arc<ThreadPool>>);
 impl Compiler {
     /// Starts a thread for each core. Where that is not possible, whoever asks compiles.
     pub(super) fn start() -> Self {
-        let threads = ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way(NICENESS));
+        let threads =
+            ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way(NICENESS));
         match threads.build() {
             Ok(threads) => Self(Some(Arc::new(threads))),
             Err(error) => {

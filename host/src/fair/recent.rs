@@ -5,36 +5,34 @@ const WINDOW_NS: u64 = 100_000_000;
 /// What is much in one window, for a tenant of weight 1: a quarter of a core.
 const MUCH_NS: u64 = WINDOW_NS / 4;
 
-/// The time that a tenant has used in the window that runs and in the one before.
+/// How long a tenant that has used much must use little until that is forgotten.
+const REST_NS: u64 = 1_000_000_000;
+
+/// The time that a tenant has used in the window that runs, and until when what it has used before counts as much.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     window: u64,
     used: u64,
-    before: u64,
+    much_until: u64,
 }
 
 impl Recent {
-    /// Adds time that was used just now.
-    pub(super) fn add(&mut self, used_ns: u64, now: u64) {
-        self.turn(now);
-        self.used = self.used.saturating_add(used_ns);
-    }
-
-    /// Whether a tenant of this weight uses much.
-    pub(super) fn is_much(&mut self, weight: u32, now: u64) -> bool {
-        self.turn(now);
-        self.used.max(self.before) >= MUCH_NS.saturating_mul(u64::from(weight.max(1)))
-    }
-
-    fn turn(&mut self, now: u64) {
-        let window = now / WINDOW_NS;
+    /// Adds time that a tenant of this weight used just now.
+    pub(super) fn add(&mut self, used_ns: u64, weight: u32, now: u64) {
         // Times of several threads may come in another order; an older window is taken for the one that runs.
-        let passed = window.saturating_sub(self.window);
-        if passed > 0 {
-            self.before = if passed == 1 { self.used } else { 0 };
-            self.used = 0;
-            self.window = window;
+        let window = now / WINDOW_NS;
+        if window > self.window {
+            (self.window, self.used) = (window, 0);
         }
+        self.used = self.used.saturating_add(used_ns);
+        if self.used >= MUCH_NS.saturating_mul(u64::from(weight.max(1))) {
+            self.much_until = self.much_until.max(now.saturating_add(REST_NS));
+        }
+    }
+
+    /// Whether it uses much.
+    pub(super) fn is_much(&self, now: u64) -> bool {
+        now < self.much_until
     }
 }
 
@@ -43,24 +41,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn much_is_a_quarter_of_a_core_and_is_forgotten_after_two_windows() {
+    fn much_is_a_quarter_of_a_core_and_is_forgotten_after_a_rest() {
         let mut recent = Recent::default();
-        recent.add(MUCH_NS - 1, 0);
-        assert!(!recent.is_much(1, 0));
-        recent.add(1, 1);
-        assert!(recent.is_much(1, 2));
-        assert!(!recent.is_much(2, 2), "who weighs more may use more");
-        assert!(recent.is_much(1, 2 * WINDOW_NS - 1), "in the window after it too");
-        assert!(!recent.is_much(1, 2 * WINDOW_NS));
+        recent.add(MUCH_NS - 1, 1, 0);
+        assert!(!recent.is_much(0));
+        recent.add(1, 2, 1);
+        assert!(!recent.is_much(1), "who weighs more may use more");
+        recent.add(0, 1, 2);
+        assert!(recent.is_much(2) && recent.is_much(REST_NS + 1));
+        assert!(!recent.is_much(REST_NS + 2));
     }
 
     #[test]
-    fn windows_in_which_nothing_was_used_count() {
+    fn each_window_counts_for_itself() {
         let mut recent = Recent::default();
-        recent.add(WINDOW_NS, 0);
-        assert!(!recent.is_much(1, 5 * WINDOW_NS));
-        recent.add(MUCH_NS, 5 * WINDOW_NS);
-        recent.add(1, 4 * WINDOW_NS);
-        assert!(recent.is_much(1, 5 * WINDOW_NS), "a time that comes late does no harm");
+        recent.add(MUCH_NS - 1, 1, WINDOW_NS - 1);
+        recent.add(MUCH_NS - 1, 1, WINDOW_NS);
+        assert!(!recent.is_much(WINDOW_NS));
+        recent.add(1, 1, WINDOW_NS - 1);
+        assert!(recent.is_much(WINDOW_NS), "a time that comes late counts too");
     }
 }

@@ -1,12 +1,16 @@
 //! `sandbar:plugin/collections`.
 
+use std::future::ready;
+
 use super::state::{self, State};
 use crate::bindings::sandbar::plugin::collections::{End, Host, Scored};
 use crate::bindings::sandbar::plugin::types::{Error, FieldResult};
-use crate::store::{self, Effect};
+use crate::store::{self, COLLECTION_MEMBERS_MAX, Effect};
 
 /// The most members that one read by score answers.
 const MEMBERS_MAX: u32 = 10_000;
+/// What a read of a whole collection answers at most; no store answers more.
+const WHOLE: u64 = COLLECTION_MEMBERS_MAX;
 /// What a score takes, in bytes, for the limit on gathered writes.
 const SCORE_BYTES: usize = 8;
 
@@ -16,6 +20,18 @@ macro_rules! ask {
         let full = $state.readable(&$key)?;
         let ($store, $full) = ($state.store(), full.as_str());
         let answer = $state.deck.ask(|| format!("collections.{} {full}", $what), $question).await;
+        $state.answered(answer)
+    }};
+}
+
+/// The same for what may be large: `$asked` members of a key that has `$size`.
+macro_rules! ask_large {
+    ($state:ident, $what:expr, $key:expr, $asked:expr, |$store:ident, $full:ident| $size:expr, $question:expr) => {{
+        let full = $state.readable(&$key)?;
+        let (large, $full) = ($state.large(), full.as_str());
+        let $store = &large.store;
+        let question = large.read($full, $asked, $size, $question);
+        let answer = $state.deck.ask(|| format!("collections.{} {full}", $what), question).await;
         $state.answered(answer)
     }};
 }
@@ -41,7 +57,8 @@ impl Host for State {
     }
 
     async fn hash_get_all(&mut self, key: String) -> Result<Vec<FieldResult>, Error> {
-        let fields = ask!(self, "hash-get-all", key, |store, full| store.hash_get_all(full))?;
+        let fields =
+            ask_large!(self, "hash-get-all", key, WHOLE, |store, full| ready(Ok(WHOLE)), store.hash_get_all(full))?;
         Ok(fields.into_iter().map(|field| FieldResult { name: field.name, value: field.value.into() }).collect())
     }
 
@@ -73,7 +90,7 @@ impl Host for State {
     }
 
     async fn set_members(&mut self, key: String) -> Result<Vec<String>, Error> {
-        ask!(self, "set-members", key, |store, full| store.set_members(full))
+        ask_large!(self, "set-members", key, WHOLE, |store, full| ready(Ok(WHOLE)), store.set_members(full))
     }
 
     async fn set_size(&mut self, key: String) -> Result<u64, Error> {
@@ -101,8 +118,15 @@ impl Host for State {
     }
 
     async fn sorted_range(&mut self, key: String, start: i64, stop: i64, reverse: bool) -> Result<Vec<Scored>, Error> {
-        ask!(self, format_args!("sorted-range {start} {stop} {reverse}"), key, |store, full| store
-            .sorted_range(full, start, stop, reverse))
+        let asked = between(start, stop);
+        ask_large!(
+            self,
+            format_args!("sorted-range {start} {stop} {reverse}"),
+            key,
+            asked,
+            |store, full| store.sorted_size(full),
+            store.sorted_range(full, start, stop, reverse)
+        )
         .map(answered)
     }
 
@@ -116,8 +140,15 @@ impl Host for State {
         number(&key, min)?;
         number(&key, max)?;
         let count = state::count(&key, count, MEMBERS_MAX)?;
-        ask!(self, format_args!("sorted-range-by-score {min:?} {max:?} {count}"), key, |store, full| store
-            .sorted_range_by_score(full, min, max, count))
+        let asked = u64::from(count);
+        ask_large!(
+            self,
+            format_args!("sorted-range-by-score {min:?} {max:?} {count}"),
+            key,
+            asked,
+            |store, full| store.sorted_size(full),
+            store.sorted_range_by_score(full, min, max, count)
+        )
         .map(answered)
     }
 
@@ -149,8 +180,15 @@ impl Host for State {
     }
 
     async fn list_range(&mut self, key: String, start: i64, stop: i64) -> Result<Vec<Vec<u8>>, Error> {
-        let values = ask!(self, format_args!("list-range {start} {stop}"), key, |store, full| store
-            .list_range(full, start, stop))?;
+        let asked = between(start, stop);
+        let values = ask_large!(
+            self,
+            format_args!("list-range {start} {stop}"),
+            key,
+            asked,
+            |store, full| store.list_length(full),
+            store.list_range(full, start, stop)
+        )?;
         Ok(values.into_iter().map(Vec::from).collect())
     }
 
@@ -178,6 +216,15 @@ impl Host for State {
         let value = self.value(&key, value)?;
         let bytes = value.len();
         self.write(Effect::ListRemove { key: full, value }, bytes)
+    }
+}
+
+/// How many members a range has at most.
+fn between(start: i64, stop: i64) -> u64 {
+    if (start < 0) == (stop < 0) {
+        u64::try_from(stop.saturating_sub(start).saturating_add(1)).unwrap_or(0)
+    } else {
+        WHOLE
     }
 }
 

@@ -74,10 +74,12 @@ impl State {
         let full = self.readable(name)?;
         let count = state::count(name, count, ENTRIES_MAX)?;
         let (Some(start), Some(end)) = (Bound::start(start)?, Bound::end(end)?) else { return Ok(Vec::new()) };
-        let store = self.store();
+        let (large, asked) = (self.large(), u64::from(count));
+        let store = &large.store;
         let word = if reverse { "rev-range" } else { "range" };
         let question = || format!("stream.{word} {full} {start} {end} {count}");
-        let answer = self.deck.ask(question, store.range(&full, start, end, count, reverse)).await;
+        let range = store.range(&full, start, end, count, reverse);
+        let answer = self.deck.ask(question, large.read(&full, asked, store.length(&full), range)).await;
         let field = |field: store::Field| FieldResult { name: field.name, value: field.value.into() };
         let entry = |entry: store::Entry| Entry {
             id: entry.id.to_string(),

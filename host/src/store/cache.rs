@@ -34,6 +34,9 @@ pub trait Cache: Send + Sync {
     /// The values of several keys at one instant; none for a key that holds something else.
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
+    /// About how many bytes a key of any kind takes; none where it is not there, or where reading it holds nobody up.
+    async fn memory(&self, key: &str) -> Result<Option<u64>, StoreError>;
+
     /// How long a key of any kind has left.
     async fn ttl(&self, key: &str) -> Result<Remaining, StoreError>;
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
@@ -149,8 +148,14 @@ impl Loader {
         if lane.running < LOADS_MAX {
             lane.running += 1;
             let active = self.active.upgrade().map(|lineup| lineup.active());
-            let runtime = active.map_or_else(Handle::current, |pool| pool.identity().quota.share().handle());
-            runtime.spawn(self.clone().work(depth));
+            let share = active.map(|pool| pool.identity().quota.share().clone());
+            let work = self.clone().work(depth);
+            tokio::spawn(async move {
+                match share {
+                    Some(share) => _ = share.place(work).await,
+                    None => work.await,
+                }
+            });
         }
         Ok(())
     }

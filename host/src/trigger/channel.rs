@@ -151,11 +151,7 @@ impl Worker {
     }
 
     /// Has the plugin handle messages.
-    async fn call(
-        &self,
-        pool: &Chosen,
-        messages: Arc<[Message]>,
-    ) -> Result<(Vec<Outcome>, call::Ended), CallError> {
+    async fn call(&self, pool: &Chosen, messages: Arc<[Message]>) -> Result<(Vec<Outcome>, call::Ended), CallError> {
         let (now_ms, version) = (self.store.now_ms(), pool.clone());
         let call = async move {
             let ids: Arc<[String]> = messages.iter().map(|message| message.number.to_string()).collect();
@@ -173,7 +169,7 @@ impl Worker {
                 .collect();
             version.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
         };
-        let answer = pool.identity().quota.share().place(call).await;
+        let answer = pool.identity().quota.share().clone().place(call).await;
         answer.unwrap_or_else(|ended| Err(CallError::Trap(ended.to_string())))
     }
 

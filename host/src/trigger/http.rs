@@ -173,7 +173,10 @@ impl Service {
         under_way._withdrawal = Some(withdrawal);
         let (answer, answered) = oneshot::channel();
         let call = self.clone().call(Request::from_parts(head, body), answering, answer, turn);
-        let call = AbortOnDropHandle::new(self.lineup.active().identity().quota.share().handle().spawn(call));
+        let share = self.lineup.active().identity().quota.share().clone();
+        let call =
+            async move { share.place(call).await.unwrap_or_else(|ended| Err(Refused::Unanswered(ended.to_string()))) };
+        let call = AbortOnDropHandle::new(tokio::spawn(call));
         match answered.await {
             Ok(Ok(response)) => {
                 let (head, body) = response.into_parts();

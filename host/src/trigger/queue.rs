@@ -288,9 +288,9 @@ impl Worker {
         let ticket = self.held.add(id);
         let origin = Handful::new(self.context.clone(), lease, jobs.len(), ticket);
         let run = batch::run(origin, plan::parts(jobs, self.context.trigger.max_crashes));
-        let active = self.context.common.lineup.active();
-        let run = self.turns.next(async move { (id, run.await) });
-        self.batches.spawn_on(run, &active.identity().quota.share().handle());
+        let share = self.context.common.lineup.active().identity().quota.share().clone();
+        let run = async move { (id, share.place(run).await.unwrap_or(Outcome::Lost)) };
+        self.batches.spawn(self.turns.next(run));
     }
 
     /// A batch has ended; none where its task panicked, which leaves its lease to end by itself.

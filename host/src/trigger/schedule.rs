@@ -316,7 +316,7 @@ impl Worker {
             version.tick(Tick { trigger: &name, due_ms, now_ms }, deadline, standing).await
         };
         let answer = tokio::select! {
-            answer = pool.identity().quota.share().place(call) => answer,
+            answer = pool.identity().quota.share().clone().place(call) => answer,
             () = lock.lost() => return Answer::LockLost,
         };
         let answer = answer.unwrap_or_else(|ended| Err((CallError::Trap(ended.to_string()), false)));

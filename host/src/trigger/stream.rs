@@ -347,8 +347,9 @@ impl Worker {
             let rest = events.split_off(size.min(events.len()));
             let ticket = self.in_flight.add(epoch, events.iter().map(|event| event.id));
             let run = batch::run(Read { context: self.context.clone(), epoch, ticket }, vec![Part::new(events)]);
-            let active = self.context.common.lineup.active();
-            self.batches.0.spawn_on(self.turns.next(run), &active.identity().quota.share().handle());
+            let share = self.context.common.lineup.active().identity().quota.share().clone();
+            let run = async move { share.place(run).await.unwrap_or(Outcome::Lost) };
+            self.batches.0.spawn(self.turns.next(run));
             events = rest;
         }
     }

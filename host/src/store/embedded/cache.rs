@@ -19,6 +19,10 @@ impl Cache for Embedded {
         Ok(keys.iter().map(|key| state.keys.get::<Plain>(key).ok().flatten().cloned()).collect())
     }
 
+    async fn memory(&self, _key: &str) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     async fn ttl(&self, key: &str) -> Result<Remaining, StoreError> {
         Ok(self.state().keys.remaining(key))
     }

@@ -12,6 +12,8 @@ use crate::store::{Cache, Page, Remaining, StoreError};
 const PTTL_MISSING: i64 = -2;
 /// What PTTL answers for a key that does not expire.
 const PTTL_NEVER: i64 = -1;
+/// From how many members the memory of a whole collection is guessed.
+const MEMORY_SAMPLES: u32 = 64;
 
 #[async_trait]
 impl Cache for Redis {
@@ -23,6 +25,14 @@ impl Cache for Redis {
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
         let values = reply::list(self.query(cmd("MGET").arg(keys)).await?, first)?;
         values.into_iter().map(|value| reply::bytes(value, first)).collect()
+    }
+
+    async fn memory(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        match self.query(cmd("MEMORY").arg("USAGE").arg(key).arg("SAMPLES").arg(MEMORY_SAMPLES)).await? {
+            // Counting memory may not be permitted.
+            Value::Nil | Value::ServerError(_) => Ok(None),
+            answer => reply::count(answer, key).map(Some),
+        }
     }
 
     async fn ttl(&self, key: &str) -> Result<Remaining, StoreError> {

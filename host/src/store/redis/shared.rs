@@ -4,7 +4,7 @@
 //! does not answer `TIME` in time is given up, which also frees callers from a peer that vanished without a word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -17,6 +17,7 @@ use super::super::StoreError;
 use super::clock::{Clock, local_ms};
 use super::connector::{Backoff, Connector};
 use super::reply;
+use crate::lane::Lane;
 
 /// How often a connection is asked whether it is alive.
 const WATCHDOG_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,11 +31,13 @@ struct Slot {
     suspect: Notify,
 }
 
-/// The shared connections, used in turn.
+/// The shared connections, used in turn. Once something runs behind, the last one is for what runs there, and the others are not: answers come
+/// in the order of the questions, and one to somebody who asks much holds up those that come after it.
 #[derive(Debug)]
 pub(super) struct SharedPool {
     slots: Vec<Arc<Slot>>,
     turn: AtomicUsize,
+    is_split: AtomicBool,
     address: String,
 }
 
@@ -54,7 +57,15 @@ impl SharedPool {
             tasks.push(AbortOnDropHandle::new(tokio::spawn(watchdog)));
             slots.push(slot);
         }
-        Ok((Self { slots, turn: AtomicUsize::new(0), address: connector.address().to_owned() }, tasks))
+        Ok((
+            Self {
+                slots,
+                turn: AtomicUsize::new(0),
+                is_split: AtomicBool::new(false),
+                address: connector.address().to_owned(),
+            },
+            tasks,
+        ))
     }
 
     /// Whether some connection is up.
@@ -94,9 +105,20 @@ impl SharedPool {
     }
 
     fn pick(&self) -> Result<(&Slot, MultiplexedConnection), StoreError> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..self.slots.len())
-            .filter_map(|i| self.slots.get((first.wrapping_add(i)) % self.slots.len()))
+        let (slots, last) = (self.slots.len(), self.slots.len().saturating_sub(1));
+        let first = match Lane::current() {
+            Lane::Behind => {
+                self.is_split.store(true, Ordering::Relaxed);
+                last
+            }
+            Lane::Front => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                turn % if self.is_split.load(Ordering::Relaxed) { last.max(1) } else { slots.max(1) }
+            }
+        };
+        // Where the connection is lost that it should be, any other will do.
+        (0..slots)
+            .filter_map(|i| self.slots.get((first.wrapping_add(i)) % slots))
             .find_map(|slot| slot.connection.load().as_deref().map(|connection| (&**slot, connection.clone())))
             .ok_or_else(|| StoreError::Unavailable(format!("no connection to {}", self.address)))
     }
