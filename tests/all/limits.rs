@@ -7,7 +7,7 @@ use sandbar::config::{Config, EngineConfig};
 use sandbar::host::Host;
 use sandbar::manifest::Manifest;
 use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, End, Field, JobQueue, PushOptions, Retention, Store};
+use sandbar::store::{Commit, Condition, Effect, End, Expiry, Field, JobQueue, PushOptions, Retention, Store};
 use sandbar::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
@@ -137,6 +137,49 @@ async fn each_limit_of_a_call_binds_on_each_trigger() {
         let range = store.range(&dead, Default::default(), sandbar::store::EntryId::MAX, 1, false).await.unwrap();
         let reason = sandbar_tests::host::text(&range[0], "reason");
         assert!(reason.contains(&format!("`{name}`")), "{reason}");
+    }
+    host.shutdown().await;
+}
+
+/// Other ways to meet the same limits.
+const WAYS: [(&str, &str, &str); 11] = [
+    ("value-push", "", "limits.value-bytes"),
+    ("value-publish", "", "limits.value-bytes"),
+    ("value-list", "", "limits.value-bytes"),
+    ("value-field", "", "limits.value-bytes"),
+    ("value-entry", "", "limits.value-bytes"),
+    ("channels", "keys = 50", "limits.keys"),
+    ("queues", "keys = 50", "limits.keys"),
+    ("locks", "keys = 50", "limits.keys"),
+    ("commits", "host-calls = 1000", "limits.host-calls"),
+    ("discards", "host-calls = 1000", "limits.host-calls"),
+    ("fetches", "read-bytes = \"100KiB\"", "limits.read-bytes"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_function_is_a_way_around_a_limit() {
+    let store: Arc<dyn Store> = Arc::new(Embedded::new());
+    let (host, _folder) = host(store.clone(), "").await;
+    let bytes = std::fs::read(components::LIMIT_MEET).unwrap();
+    let large = Effect::Set {
+        key: "large-value".to_owned(),
+        value: vec![b'x'; 60_000].into(),
+        expiry: Expiry::Never,
+        condition: Condition::Always,
+    };
+    store.commit(Commit::plain(&[large], &[])).await.unwrap();
+    for (way, limits, name) in WAYS {
+        host.load_bytes(manifest(way, way, &TRIGGERS[..1], limits), bytes.clone()).await.unwrap();
+        let fields = vec![Field::new("n", "1")];
+        let event = Effect::Append { stream: format!("events-{way}"), fields, retention: Retention::Unlimited };
+        store.commit(Commit::plain(&[event], &[])).await.unwrap();
+        let status = || host.plugins().into_iter().find(|status| status.name == way).unwrap().metrics.snapshot();
+        poll_until(PATIENCE, &format!("{way} is settled"), async || status().done + status().dead == 1).await;
+        let dead = format!("events-{way}:dead");
+        let range = store.range(&dead, Default::default(), sandbar::store::EntryId::MAX, 1, false).await.unwrap();
+        let reason = range.first().map(|letter| sandbar_tests::host::text(letter, "reason"));
+        assert!(reason.as_ref().is_some_and(|reason| reason.contains(&format!("`{name}`"))), "{way}: {reason:?}");
+        assert_eq!(hits(way, name), 1, "{way}");
     }
     host.shutdown().await;
 }
