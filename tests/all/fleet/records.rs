@@ -315,3 +315,47 @@ async fn what_people_write_is_cleaned_and_bounded() {
     let why = Why::RolledBack { by: "bob".to_owned(), reason: "x".repeat(WORDS_MAX) };
     assert_eq!(record.history[0].why, why);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_long_ago_are_forgotten() {
+    let server = RedisServer::start();
+    let store = redis(&server).await;
+    let fleet = Fleet::new(store.clone(), "");
+    let old = sandbar::fleet::Node { host: "old".to_owned(), seen_ms: 1, ..sandbar::fleet::Node::default() };
+    fleet.beat(&old).await.unwrap();
+    assert_eq!(server.get::<Vec<String>>(&["HKEYS", "sandbar:fleet:nodes"]), ["old"]);
+    assert_eq!(fleet.nodes().await.unwrap(), [], "it is not listed any more");
+    let host = host(&store).await;
+    poll_until(PATIENCE, "it is forgotten", async || {
+        server.get::<Vec<String>>(&["HKEYS", "sandbar:fleet:nodes"]) == [host.id()]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_damaged_is_not_run_and_is_asked_for_again() {
+    let server = RedisServer::start();
+    let store = redis(&server).await;
+    let fleet = Fleet::new(store.clone(), "");
+    let digest = fleet.deploy(TENANT, deploy(1)).await.unwrap().digest;
+    let key = format!("sandbar:fleet:component:{digest}");
+    server.ask(&["RENAME", &key, "away"]);
+    fleet
+        .deploy(TENANT, sandbar::fleet::Deploy { manifest: marked(TRIGGER, 7), ..deploy_bytes(2, version(2)) })
+        .await
+        .unwrap();
+    let second = sandbar::plugin::digest(&version(2));
+    server.ask(&["COPY", "away", &format!("sandbar:fleet:component:{second}"), "REPLACE"]);
+    let host = host(&store).await;
+    let fault = host.health().degraded.join("\n");
+    assert!(fault.contains(&format!("is damaged: its digest is `{digest}`, and not `{second}`")), "{fault}");
+    assert_eq!(host.plugins().len(), 0);
+    fleet.rollback(TENANT, PLUGIN, None, "bob", "").await.unwrap();
+    poll_until(PATIENCE, "it is missed", async || {
+        host.health().degraded.iter().any(|fault| fault.contains(&format!("there is no component `{digest}`")))
+    })
+    .await;
+    server.ask(&["RENAME", "away", &key]);
+    runs(&host, 1).await;
+    assert_eq!(host.health().degraded, Vec::<String>::new());
+}
