@@ -188,3 +188,16 @@ async fn an_import_that_is_not_offered_is_refused_by_name() {
 fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_replaced_after_so_many_calls() {
+    let limits = open_manifest("batch = 1", "[limits]\ncalls-per-instance = 3");
+    let test = TestHost::embedded(components::HANDLE_NOTHING, &limits).await;
+    let lineup = test.host.plugins()[0].lineup.clone();
+    for calls in 1..=7 {
+        test.feed(&[&[("any", "event")]]).await;
+        test.settled(calls).await;
+        let idle = usize::from(calls % 3 != 0);
+        assert_eq!(lineup.active().counts(), (idle, 0), "after {calls} calls");
+    }
+}
