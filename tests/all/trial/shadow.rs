@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sandbar::config::StoreConfig;
 use sandbar::lineup::{ShadowReport, Trial};
 use sandbar::rehearsal::Kind;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Store, connect};
+use sandbar::store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest, poll_until};
 
@@ -161,4 +161,17 @@ async fn what_does_not_fit_on_a_tape_is_left_out() {
     .await;
     let report = lineup.shadow_report().unwrap();
     assert_eq!((report.compared, report.left_out, report.differences), (1, 1, BTreeMap::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_differences_are_kept_as_samples() {
+    let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
+    shadowed(&test, &differing("value", 1, "batch = 1", "")).await;
+    feed(&test, 1..101).await;
+    let report = report(&test, 100).await;
+    assert_eq!(report.differences, [(Kind::DifferentEffect, 100)].into());
+    let entries = test.store.range("events", EntryId::ZERO, EntryId::MAX, 32, true).await.unwrap();
+    let newest: Vec<String> = entries.iter().rev().map(|entry| entry.id.to_string()).collect();
+    let samples: Vec<String> = report.samples.iter().map(|sample| sample.events[0].clone()).collect();
+    assert_eq!(samples, newest);
 }
