@@ -1,5 +1,6 @@
 //! The HTTP API: who is let in, and what it does.
 
+mod bounds;
 mod desk;
 mod doors;
 mod odd;

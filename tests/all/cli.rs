@@ -5,6 +5,7 @@ mod dead;
 mod dev;
 mod feed;
 mod fleet;
+mod killed;
 mod locks;
 mod logs;
 mod queues;

@@ -52,6 +52,19 @@ async fn only_what_is_granted_can_be_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_hosts_own_keys_are_not_found_by_a_pattern() {
+    let server = RedisServer::start();
+    for key in ["ordinary", "sandbar:fence:x", "sandbar:fleet:token:x"] {
+        server.ask(&["SET", key, "x"]);
+    }
+    let store = connect(&StoreConfig { url: server.url(), ..StoreConfig::default() }).await.unwrap();
+    let test = TestHost::on(store, components::KV_DENIED, &open_manifest("max-attempts = 1", "")).await;
+    test.feed(&[&[("do", "scan")]]).await;
+    test.settled(1).await;
+    assert_eq!((test.value("passed").await.as_deref(), test.reasons().await), (Some("1"), vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn collections_do_what_they_say() {
     expect(components::COLLECTIONS_ALL, &open_manifest(ONE_AT_A_TIME, ""), &["write", "read", "gone"], 3, &[]).await;
 }
@@ -174,4 +187,17 @@ async fn an_import_that_is_not_offered_is_refused_by_name() {
 
 fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_replaced_after_so_many_calls() {
+    let limits = open_manifest("batch = 1", "[limits]\ncalls-per-instance = 3");
+    let test = TestHost::embedded(components::HANDLE_NOTHING, &limits).await;
+    let lineup = test.host.plugins()[0].lineup.clone();
+    for calls in 1..=7 {
+        test.feed(&[&[("any", "event")]]).await;
+        test.settled(calls).await;
+        let idle = usize::from(calls % 3 != 0);
+        assert_eq!(lineup.active().counts(), (idle, 0), "after {calls} calls");
+    }
 }

@@ -16,14 +16,14 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// A server that answers by the path, and counts who asks.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
-    connections: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<AtomicUsize>,
     secrets: Arc<AtomicUsize>,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(None).await
     }
 
@@ -51,7 +51,7 @@ impl Server {
         server
     }
 
-    fn at(&self) -> String {
+    pub(crate) fn at(&self) -> String {
         self.address.to_string()
     }
 }

@@ -7,7 +7,7 @@ use sandbar::config::{Config, EngineConfig};
 use sandbar::host::Host;
 use sandbar::manifest::Manifest;
 use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, End, Field, JobQueue, PushOptions, Retention, Store};
+use sandbar::store::{Commit, Condition, Effect, End, EntryId, Expiry, Field, JobQueue, PushOptions, Retention, Store};
 use sandbar::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
@@ -134,9 +134,52 @@ async fn each_limit_of_a_call_binds_on_each_trigger() {
         let dead = format!("events-{plugin}:dead");
         poll_until(PATIENCE, &format!("{plugin} has a dead letter"), async || store.length(&dead).await.unwrap() > 0)
             .await;
-        let range = store.range(&dead, Default::default(), sandbar::store::EntryId::MAX, 1, false).await.unwrap();
+        let range = store.range(&dead, Default::default(), EntryId::MAX, 1, false).await.unwrap();
         let reason = sandbar_tests::host::text(&range[0], "reason");
         assert!(reason.contains(&format!("`{name}`")), "{reason}");
+    }
+    host.shutdown().await;
+}
+
+/// Other ways to meet the same limits.
+const WAYS: [(&str, &str, &str); 11] = [
+    ("value-push", "", "limits.value-bytes"),
+    ("value-publish", "", "limits.value-bytes"),
+    ("value-list", "", "limits.value-bytes"),
+    ("value-field", "", "limits.value-bytes"),
+    ("value-entry", "", "limits.value-bytes"),
+    ("channels", "keys = 50", "limits.keys"),
+    ("queues", "keys = 50", "limits.keys"),
+    ("locks", "keys = 50", "limits.keys"),
+    ("commits", "host-calls = 1000", "limits.host-calls"),
+    ("discards", "host-calls = 1000", "limits.host-calls"),
+    ("fetches", "read-bytes = \"100KiB\"", "limits.read-bytes"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_function_is_a_way_around_a_limit() {
+    let store: Arc<dyn Store> = Arc::new(Embedded::new());
+    let (host, _folder) = host(store.clone(), "").await;
+    let bytes = std::fs::read(components::LIMIT_MEET).unwrap();
+    let large = Effect::Set {
+        key: "large-value".to_owned(),
+        value: vec![b'x'; 60_000].into(),
+        expiry: Expiry::Never,
+        condition: Condition::Always,
+    };
+    store.commit(Commit::plain(&[large], &[])).await.unwrap();
+    for (way, limits, name) in WAYS {
+        host.load_bytes(manifest(way, way, &TRIGGERS[..1], limits), bytes.clone()).await.unwrap();
+        let fields = vec![Field::new("n", "1")];
+        let event = Effect::Append { stream: format!("events-{way}"), fields, retention: Retention::Unlimited };
+        store.commit(Commit::plain(&[event], &[])).await.unwrap();
+        let status = || host.plugins().into_iter().find(|status| status.name == way).unwrap().metrics.snapshot();
+        poll_until(PATIENCE, &format!("{way} is settled"), async || status().done + status().dead == 1).await;
+        let dead = format!("events-{way}:dead");
+        let range = store.range(&dead, Default::default(), EntryId::MAX, 1, false).await.unwrap();
+        let reason = range.first().map(|letter| sandbar_tests::host::text(letter, "reason"));
+        assert!(reason.as_ref().is_some_and(|reason| reason.contains(&format!("`{name}`"))), "{way}: {reason:?}");
+        assert_eq!(hits(way, name), 1, "{way}");
     }
     host.shutdown().await;
 }
@@ -219,11 +262,35 @@ async fn totals_of_a_tenant_bind() {
         })
         .await;
     }
+    let dead = store.range("events-total-effects:dead", Default::default(), EntryId::MAX, 1, false).await.unwrap();
+    let reason = sandbar_tests::host::text(&dead[0], "reason");
+    assert!(reason.contains("has made 5 writes"), "the tenant's limit, and not that of the plugin: {reason}");
     // It may have as much as the tenant, and so meets its own limit or the tenant's, whichever is nearer.
     poll_until(PATIENCE, "total-memory meets a limit", async || {
         trigger(&*store, &site, "total-memory", 1).await;
         hits("total-memory", "limits.memory") + hits("total-memory", "quota.memory") > 0
     })
     .await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_share_the_memory_of_their_tenant() {
+    let store: Arc<dyn Store> = Arc::new(Embedded::new());
+    let (host, _folder) = host(store.clone(), "[tenant.quota]\nmemory = \"40MiB\"").await;
+    let bytes = std::fs::read(components::LIMIT_MEET).unwrap();
+    host.load_bytes(manifest("eater", "memory", &TRIGGERS[..1], "memory = \"40MiB\""), bytes).await.unwrap();
+    let event = || Effect::Append {
+        stream: "events-eater".to_owned(),
+        fields: vec![Field::new("n", "1")],
+        retention: Retention::Unlimited,
+    };
+    let events: Vec<Effect> = (0..4).map(|_| event()).collect();
+    store.commit(Commit::plain(&events, &[])).await.unwrap();
+    // Each could have all of it, but not together: they wait for each other, which is not the fault of their events.
+    poll_until(PATIENCE, "each has met its own limit", async || host.plugins()[0].metrics.snapshot().dead == 4).await;
+    assert!(hits("eater", "quota.memory") > 0 && hits("eater", "limits.memory") >= 4);
+    let dead = store.range("events-eater:dead", Default::default(), EntryId::MAX, 10, false).await.unwrap();
+    assert!(dead.iter().all(|letter| sandbar_tests::host::text(letter, "reason").contains("`limits.memory`")));
     host.shutdown().await;
 }

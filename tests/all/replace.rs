@@ -222,3 +222,17 @@ async fn a_replacement_that_waits_for_a_batch_does_not_hold_up_the_shutdown() {
     assert_eq!(drained, Drained::GraceElapsed { batches: 1 });
     assert_eq!(Group::new(&server, "events", "guest").pending(), Some(1), "the event is redelivered");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_of_a_version_that_was_replaced() {
+    let server = RedisServer::start();
+    let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
+    let lineup = test.host.plugins()[0].lineup.clone();
+    for number in 1..=3 {
+        let before = Arc::downgrade(&lineup.active());
+        server.append_counted("events", CAMERAS, (number - 1) * 30..number * 30);
+        test.host.load_bytes(Manifest::parse(&marked(TRIGGER, number)).unwrap(), version(number)).await.unwrap();
+        test.settled(number * 30).await;
+        poll_until(PATIENCE, "its instances are gone", async || before.strong_count() == 0).await;
+    }
+}

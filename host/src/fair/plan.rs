@@ -234,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_after_a_rest_has_saved_nothing_up() {
+        let mut plan = Plan::new(1);
+        let (a, b) = (plan.join(1), plan.join(1));
+        assert!(plan.begin(a, 0));
+        let mut running = a;
+        let mut turn = |plan: &mut Plan<usize>, now: u64| {
+            plan.wait(running, running);
+            let served = plan.end(running, 1_000_000, now);
+            running = served[0];
+            running
+        };
+        assert!((0..100).all(|now| turn(&mut plan, now) == a));
+        (0..2).for_each(|_| plan.wait(b, b));
+        let got = (100..120).filter(|now| turn(&mut plan, *now) == b).count();
+        assert!((9..=11).contains(&got), "{got} of 20 turns");
+    }
+
+    #[test]
     fn one_alone_has_all_slots_and_none_has_while_others_are_active() {
         let mut plan = Plan::<u32>::new(3);
         let (a, b) = (plan.join(1), plan.join(1));

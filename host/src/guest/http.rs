@@ -63,35 +63,28 @@ impl WasiHttpHooks for Gate {
         drop(sent);
         let question = || format!("http.send {} {}", request.method(), request.uri());
         if let Some(reel) = self.deck.playing() {
-            let answer = taped::played(&reel, &question());
-            return Box::new(async move { answer });
+            return taped::played(&reel, &question());
         }
-        let recording = self.deck.recording().map(|reel| (reel, question()));
+        let slot = self.deck.recording().and_then(|reel| reel.reserve(question()));
         let (identity, bounds) = (self.identity.clone(), self.bounds(options.unwrap_or_default()));
         // Who asks first gets one first; only where there is none left it takes time.
         let permits = self.permits.clone();
         let permit = permits.clone().try_acquire_owned();
         Box::new(async move {
             let permit = match permit {
-                Ok(permit) => permit,
-                Err(_) => match timeout(PERMIT_WAIT, permits.acquire_owned()).await {
-                    Ok(Ok(permit)) => permit,
-                    Ok(Err(_)) | Err(_) => {
-                        count(&identity, "limit");
-                        identity.quota.hit("limits.http-requests");
-                        return Err(Error::ConnectionLimitReached);
-                    }
-                },
+                Ok(permit) => Some(permit),
+                Err(_) => timeout(PERMIT_WAIT, permits.acquire_owned()).await.ok().and_then(Result::ok),
             };
-            let answer = identity.outbound.send(request, &identity.plugin, &identity.policy, bounds).await;
-            count(&identity, if answer.is_ok() { "answered" } else { "failed" });
-            if let (Some((reel, question)), Err(error)) = (&recording, &answer) {
-                taped::failed(reel, question.clone(), error);
-            }
-            let (mut response, io) = answer?;
-            if let Some((reel, question)) = recording {
-                response = taped::recorded(&reel, question, response);
-            }
+            let answer = if permit.is_some() {
+                let answer = identity.outbound.send(request, &identity.plugin, &identity.policy, bounds).await;
+                count(&identity, if answer.is_ok() { "answered" } else { "failed" });
+                answer
+            } else {
+                count(&identity, "limit");
+                identity.quota.hit("limits.http-requests");
+                Err(Error::ConnectionLimitReached)
+            };
+            let (response, io) = taped::noted(slot, answer)?;
             let io: Sent = Box::new(async move {
                 let ended = Box::into_pin(io).await;
                 drop(permit);

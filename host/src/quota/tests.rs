@@ -66,3 +66,34 @@ fn only_half_of_the_instances_stay_idle() {
     host.wake(1);
     assert!(host.rest());
 }
+
+/// What an idle instance has.
+#[derive(Debug)]
+struct Idle(Mutex<Option<(InstancePlace, MemoryCharge)>>);
+
+impl Spare for Idle {
+    fn shed(&self) {
+        self.0.lock().take();
+    }
+}
+
+#[test]
+fn what_is_idle_is_given_up_before_anything_is_refused() {
+    let config = QuotaConfig { instances: Some(2), memory: Some(bytesize::ByteSize(100)), ..QuotaConfig::default() };
+    let quota = quota(&config, &Limits::default());
+    let idle = || {
+        let mut charge = quota.memory();
+        charge.grow(60).unwrap();
+        let idle = Arc::new(Idle(Mutex::new(Some((quota.instance().unwrap(), charge)))));
+        let weak: Weak<Idle> = Arc::downgrade(&idle);
+        quota.can_spare(weak);
+        idle
+    };
+    let _busy = quota.instance().unwrap();
+    let first = idle();
+    let place = quota.instance();
+    assert!(place.is_ok() && first.0.lock().is_none(), "its place");
+    drop(place);
+    let second = idle();
+    assert!(quota.memory().grow(60).is_ok() && second.0.lock().is_none(), "its memory");
+}

@@ -145,6 +145,8 @@ mod tests {
         let message = Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
         let with = side(&[add("a", 1), add("b", 1), add("c", 1), message]);
         assert_eq!(kinds(&active, &with), [Kind::ExtraEffect], "a channel is no key");
+        let message = || Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
+        assert_eq!(kinds(&side(&[message(), add("a", 1)]), &side(&[add("a", 1), message()])), [], "they have no order");
     }
 
     #[test]

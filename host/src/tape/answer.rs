@@ -218,7 +218,8 @@ macro_rules! record {
                 Value::Object(record)
             }
             fn read(value: &Value) -> Option<Self> {
-                Some(Self { $($name: Answer::read(value.get(stringify!($name))?)?),* })
+                value.as_object()?;
+                Some(Self { $($name: Answer::read(value.get(stringify!($name)).unwrap_or(&Value::Null))?),* })
             }
         }
     };
@@ -239,9 +240,12 @@ pub struct Head {
     pub headers: Vec<(String, Bytes)>,
     /// As much of its body as was read.
     pub body: Bytes,
+    /// Why there is no more of it, where it was to go on.
+    pub fault: Option<Fault>,
 }
 
-record!(Head: status, headers, body);
+record!(Head: status, headers, body, fault);
+record!(Fault: kind, text);
 
 impl Answer for Job {
     fn write(&self) -> Value {

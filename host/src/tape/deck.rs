@@ -153,3 +153,31 @@ impl TryRng for Chance {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::Tape;
+
+    #[test]
+    fn an_instance_meets_the_clocks_and_the_chance_of_the_tape_that_lies_in_it() {
+        let deck = Deck::default();
+        let (mut chance, wall, monotonic) = (Chance(deck.clone()), Wall(deck.clone()), Monotonic::new(deck.clone()));
+        let mut look = || {
+            let mut bytes = [0; 16];
+            chance.fill_bytes(&mut bytes);
+            (bytes, chance.next_u64(), chance.next_u32(), wall.now(), monotonic.now())
+        };
+        let recording = Reel::record();
+        deck.put(Some(recording.clone()));
+        let recorded = look();
+        let mut tape = Tape::default();
+        recording.end(&mut tape);
+        deck.put(None);
+        assert_ne!(look(), recorded, "without a tape they go on");
+        for _ in 0..2 {
+            deck.put(Some(Reel::play(&tape, Vec::new())));
+            assert_eq!(look(), recorded);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::{Answer, Fails, Read, TAPE_BYTES_MAX, Tape, Told};
+use super::{Answer, Fails, Fault, Head, Read, TAPE_BYTES_MAX, Tape, Told};
 use crate::store::combine::Gathered;
 
 /// What a reading of a clock takes, in bytes.
@@ -26,7 +26,7 @@ pub struct Reel {
     inner: Mutex<Inner>,
 }
 
-/// An answer whose end is still to come.
+/// The place of an answer that is still to come, or whose end is. Without any it stays empty: whoever asked did not wait for it.
 #[derive(Debug, Clone)]
 pub struct Slot {
     reel: Arc<Reel>,
@@ -205,10 +205,10 @@ impl Reel {
         *number
     }
 
-    /// Records an answer whose body is still to come; none where it does not fit.
-    pub fn begin(self: &Arc<Self>, ask: String, head: Value) -> Option<Slot> {
-        let at = self.put(ask, Told::Answer(head))?;
-        self.inner.lock().bodies.insert(at, BytesMut::new());
+    /// Records a question whose answer is still to come, so that answers stand in the order in which they were asked for; none where it
+    /// does not fit.
+    pub fn reserve(self: &Arc<Self>, ask: String) -> Option<Slot> {
+        let at = self.put(ask, Told::Answer(Value::Null))?;
         Some(Slot { reel: self.clone(), at })
     }
 
@@ -275,6 +275,33 @@ impl Reel {
 }
 
 impl Slot {
+    /// The head of the answer has come, and its body will.
+    pub fn answer(&self, head: &Head) {
+        let mut inner = self.reel.inner.lock();
+        let head = head.write();
+        let fits = inner.fits(size(&head));
+        if let Some(read) = inner.reads.get_mut(self.at) {
+            let left_out =
+                || Told::Error(Fault { kind: String::new(), text: "the answer did not fit on the tape".to_owned() });
+            read.told = if fits { Told::Answer(head) } else { left_out() };
+        }
+        if fits {
+            inner.bodies.insert(self.at, BytesMut::new());
+        }
+    }
+
+    /// There is no answer, or its body ends before its end.
+    pub fn fail(&self, fault: Fault) {
+        let mut inner = self.reel.inner.lock();
+        // A fault is short, and without it the answer would be another one.
+        inner.bytes = inner.bytes.saturating_add(fault.text.len());
+        match inner.reads.get_mut(self.at).map(|read| &mut read.told) {
+            Some(Told::Answer(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
+            Some(told) => *told = Told::Error(fault),
+            None => {}
+        }
+    }
+
     /// More of the body has come.
     pub fn more(&self, bytes: &[u8]) {
         let mut inner = self.reel.inner.lock();

@@ -122,4 +122,13 @@ async fn hosts_and_the_document_are_told() {
     let document = site.get("/openapi.json", &own).await.json();
     assert!(document["paths"]["/api/v1/plugins"]["post"].is_object());
     assert_eq!(site.get("/schedules?runs=101", &own).await.status, 400);
+    let trigger = "name = \"guest\"\n[[trigger]]\ntype = \"schedule\"\nname = \"yearly\"\nevery = \"365days\"";
+    let component = std::fs::read(sandbar_tests::components::TICK_AND_HANDLE).unwrap();
+    let deploy = site.key("acme", Role::Deploy).await;
+    let deployed = site.deploy("", &deploy, trigger, &component).await;
+    assert_eq!(deployed.status, 200, "{deployed:?}");
+    let told = site.get("/schedules", &own).await.json();
+    assert_eq!(told["schedules"].as_array().unwrap().len(), 1, "{told}");
+    let other = site.get("/schedules", &site.key("other", Role::Read).await).await.json();
+    assert_eq!(other["schedules"], serde_json::json!([]), "another tenant's are not there");
 }

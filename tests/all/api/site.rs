@@ -127,6 +127,16 @@ impl Site {
         self.exchange(&bytes).await
     }
 
+    /// Begins a request with a body that does not come.
+    pub(crate) async fn begin(&self, path: &str, key: &str, kind: &str) -> TcpStream {
+        let head = format!(
+            "POST /api/v1{path} HTTP/1.1\r\nhost: h\r\nauthorization: {key}\r\ncontent-type: {kind}\r\ncontent-length: 100\r\n\r\n"
+        );
+        let mut client = TcpStream::connect(self.address).await.unwrap();
+        client.write_all(head.as_bytes()).await.unwrap();
+        client
+    }
+
     /// Sends bytes and takes the answer apart.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> Answer {
         let mut client = TcpStream::connect(self.address).await.unwrap();

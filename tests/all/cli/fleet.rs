@@ -12,7 +12,7 @@ use super::{folder, objects};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with a plugin, whose component marks what it handles with a number.
-fn setup() -> (RedisServer, Folder) {
+pub(super) fn setup() -> (RedisServer, Folder) {
     let (server, folder) = (RedisServer::start(), folder());
     folder.write(
         "sandbar.toml",
@@ -27,17 +27,17 @@ fn setup() -> (RedisServer, Folder) {
 }
 
 /// Writes the plugin's manifest, with another mark.
-fn plugin(folder: &Folder, mark: &str) {
+pub(super) fn plugin(folder: &Folder, mark: &str) {
     let trigger = "[[trigger]]\ntype = \"stream\"\nstream = \"events\"\nstart = \"0\"\n";
     let rest = format!("[grants]\nwrite = [\"*\"]\n[config]\nmark = \"{mark}\"\n");
     folder.write("marker/plugin.toml", format!("name = \"marker\"\ncomponent = \"marker.wasm\"\n{trigger}{rest}"));
 }
 
-fn run(folder: &Folder) -> Running {
+pub(super) fn run(folder: &Folder) -> Running {
     folder.start(&["run", "--log-format", "json"])
 }
 
-fn marks(server: &RedisServer) -> Vec<String> {
+pub(super) fn marks(server: &RedisServer) -> Vec<String> {
     server.get(&["LRANGE", "marks", "0", "-1"])
 }
 

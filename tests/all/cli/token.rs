@@ -70,7 +70,8 @@ fn tokens_work_without_a_restart_and_refusals_are_logged() {
     let text = std::fs::read_to_string(folder.path().join("sandbar.toml")).unwrap();
     folder.write("sandbar.toml", format!("{text}\n{section}hash = {{ file = \"secrets/hash\" }}\n"));
 
-    let mut running = folder.start(&["run", "--log-format", "json"]);
+    // All lines are told, also those that repeat, so that what is not told was not logged.
+    let mut running = folder.start(&["run", "--log-format", "json", "-v"]);
     let address = address(&mut running);
     assert_eq!(request(&address, "GET", "/api/v1/whoami", "").unwrap().0, 401);
     assert_eq!(whoami(&address, configured["token"].as_str().unwrap()), 200);

@@ -1,9 +1,10 @@
 //! What is deployed, rolled back, removed and collected, on both stores.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sandbar::fleet::{Fleet, FleetError, HISTORY_MAX, Outcome, Phase, Standing, Why};
+use sandbar::fleet::{Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Outcome, Phase, Standing, WORDS_MAX, Why};
 use sandbar::host::Host;
 use sandbar::http::Health;
 use sandbar::manifest::Manifest;
@@ -46,12 +47,14 @@ async fn a_plugin_is_deployed_rolled_back_and_removed() {
         }
         runs(&host, 3).await;
         assert_eq!(host.plugins()[0].release.by, "ada");
+        assert!(host.plugins()[0].lineup.probation().is_some(), "what is new is on probation");
 
         let record = fleet.rollback(TENANT, PLUGIN, None, "bob", "too slow").await.unwrap();
         assert_eq!(record.active.as_ref().unwrap().number, 2);
         let why = Why::RolledBack { by: "bob".to_owned(), reason: "too slow".to_owned() };
         assert_eq!((record.history[0].release.number, &record.history[0].why), (3, &why));
         runs(&host, 2).await;
+        assert_eq!(host.plugins()[0].lineup.probation(), None, "what was gone back to is not");
         let third = record.history[0].release.digest.clone();
         fleet.rollback(TENANT, PLUGIN, Some(&third[..10]), "bob", "").await.unwrap();
         runs(&host, 3).await;
@@ -133,6 +136,8 @@ async fn of_deploys_at_the_same_time_one_is_made() {
             let ended = futures_util::future::join_all(deploys).await;
             let (made, refused): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
             assert!(!made.is_empty(), "{refused:?}");
+            let numbers: HashSet<u64> = made.iter().map(|made| made.as_ref().unwrap().number).collect();
+            assert_eq!(numbers.len(), made.len(), "two have made the same release: {made:?}");
             for error in refused {
                 let error = error.unwrap_err();
                 assert!(matches!(error, FleetError::Busy { .. }), "{error}");
@@ -251,4 +256,108 @@ async fn records_that_the_store_loses_stop_nothing() {
         host.plugins()[0].version == sandbar::plugin::digest(&version(2))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_told_at_once_and_not_found_by_looking() {
+    for (_server, store) in both().await {
+        let fleet = Fleet::new(store.clone(), "");
+        let host = host(&store).await;
+        let mut digests = Vec::new();
+        for number in 1..=2 {
+            digests.push(fleet.deploy(TENANT, deploy(number)).await.unwrap().digest);
+        }
+        // A host that looks by itself has just done so when the next change is made: all of these would take as long as it rests.
+        let mut shortest = Duration::MAX;
+        for (number, digest) in (1..).zip(&digests).cycle().take(6) {
+            let begun = Instant::now();
+            fleet.rollback(TENANT, PLUGIN, Some(digest), "bob", "").await.unwrap();
+            runs(&host, number).await;
+            shortest = shortest.min(begun.elapsed());
+        }
+        println!("a host went back within {shortest:?}");
+        assert!(shortest < Duration::from_millis(HEARTBEAT_MS) / 2, "it took {shortest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deployed_at_this_moment_is_not_collected() {
+    let server = RedisServer::start();
+    let store = redis(&server).await;
+    let fleet = Fleet::new(store, "");
+    for round in 0..100_u64 {
+        // Nothing refers to it yet, so it may be collected at any moment until something does.
+        let bytes = format!("component {round}").into_bytes();
+        let digest = sandbar::plugin::digest(&bytes);
+        server.ask(&["SET", &format!("sandbar:fleet:component:{digest}"), "x"]);
+        server.ask(&["SADD", "sandbar:fleet:components", &digest]);
+        let (deploy, collector) = (deploy_bytes(round, bytes), fleet.clone());
+        let collected = tokio::spawn(async move {
+            // Earlier and later in comparison with the deploy, so that some meet it between their look and their commit.
+            for _ in 0..round % 5 {
+                collector.changes().await.unwrap();
+            }
+            collector.collect().await.unwrap();
+        });
+        fleet.deploy(TENANT, deploy).await.unwrap();
+        collected.await.unwrap();
+        assert!(fleet.component(&digest).await.unwrap().is_some(), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_write_is_cleaned_and_bounded() {
+    let fleet = Fleet::new(Arc::new(Embedded::new()), "");
+    let by = |by: &str, number| sandbar::fleet::Deploy { by: by.to_owned(), ..deploy(number) };
+    fleet.deploy(TENANT, by("a\u{1b}[31mda\n", 1)).await.unwrap();
+    fleet.deploy(TENANT, by(&"long ".repeat(1000), 2)).await.unwrap();
+    let record = fleet.rollback(TENANT, PLUGIN, None, "b\0ob", &format!("\t{}", "x".repeat(1000))).await.unwrap();
+    assert_eq!(record.active.unwrap().by, "a[31mda");
+    assert_eq!(record.history[0].release.by.chars().count(), WORDS_MAX);
+    let why = Why::RolledBack { by: "bob".to_owned(), reason: "x".repeat(WORDS_MAX) };
+    assert_eq!(record.history[0].why, why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_long_ago_are_forgotten() {
+    let server = RedisServer::start();
+    let store = redis(&server).await;
+    let fleet = Fleet::new(store.clone(), "");
+    let old = sandbar::fleet::Node { host: "old".to_owned(), seen_ms: 1, ..sandbar::fleet::Node::default() };
+    fleet.beat(&old).await.unwrap();
+    assert_eq!(server.get::<Vec<String>>(&["HKEYS", "sandbar:fleet:nodes"]), ["old"]);
+    assert_eq!(fleet.nodes().await.unwrap(), [], "it is not listed any more");
+    let host = host(&store).await;
+    poll_until(PATIENCE, "it is forgotten", async || {
+        server.get::<Vec<String>>(&["HKEYS", "sandbar:fleet:nodes"]) == [host.id()]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_damaged_is_not_run_and_is_asked_for_again() {
+    let server = RedisServer::start();
+    let store = redis(&server).await;
+    let fleet = Fleet::new(store.clone(), "");
+    let digest = fleet.deploy(TENANT, deploy(1)).await.unwrap().digest;
+    let key = format!("sandbar:fleet:component:{digest}");
+    server.ask(&["RENAME", &key, "away"]);
+    fleet
+        .deploy(TENANT, sandbar::fleet::Deploy { manifest: marked(TRIGGER, 7), ..deploy_bytes(2, version(2)) })
+        .await
+        .unwrap();
+    let second = sandbar::plugin::digest(&version(2));
+    server.ask(&["COPY", "away", &format!("sandbar:fleet:component:{second}"), "REPLACE"]);
+    let host = host(&store).await;
+    let fault = host.health().degraded.join("\n");
+    assert!(fault.contains(&format!("is damaged: its digest is `{digest}`, and not `{second}`")), "{fault}");
+    assert_eq!(host.plugins().len(), 0);
+    fleet.rollback(TENANT, PLUGIN, None, "bob", "").await.unwrap();
+    poll_until(PATIENCE, "it is missed", async || {
+        host.health().degraded.iter().any(|fault| fault.contains(&format!("there is no component `{digest}`")))
+    })
+    .await;
+    server.ask(&["RENAME", "away", &key]);
+    runs(&host, 1).await;
+    poll_until(PATIENCE, "it is as it should be", async || host.health().is_ready()).await;
 }

@@ -97,3 +97,27 @@ async fn the_server_refuses_what_lies_outside() {
     let gone: Value = cmd("ACL").arg("GETUSER").arg("sandbar:acme").query(&mut server.connect()).unwrap();
     assert_eq!(gone, Value::Nil);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_is_there_already_is_brought_in_step() {
+    let (server, cache) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    // An older host allowed more, and hosts that were killed have left their passwords behind.
+    server.ask(&["ACL", "SETUSER", "sandbar:acme", "on", "~*", "&*", "+keys", "+flushall"]);
+    for host in 0..64 {
+        server.ask(&["ACL", "SETUSER", "sandbar:acme", &format!(">left behind by {host}")]);
+    }
+    let (host, _store) = start(config(&server, cache.path(), TENANT), Protocol::default()).await;
+    let user: Vec<Value> = server.get(&["ACL", "GETUSER", "sandbar:acme"]);
+    let of = |name: &str| {
+        let at = user.iter().position(|value| *value == Value::BulkString(name.as_bytes().to_vec())).unwrap();
+        user[at + 1].clone()
+    };
+    let Value::Array(passwords) = of("passwords") else { panic!("{user:?}") };
+    assert_eq!(passwords.len(), 1, "only the one of the host that lives");
+    let shown = format!("{:?}", of("commands"));
+    assert!(!shown.contains("+keys") && !shown.contains("+flushall"), "{shown}");
+    assert_eq!(of("keys"), Value::BulkString(b"~acme:*".to_vec()));
+    assert_eq!(of("channels"), Value::BulkString(b"&acme:*".to_vec()));
+    host.shutdown().await;
+    assert_eq!(users(&server), ["default"]);
+}

@@ -73,3 +73,21 @@ async fn primitives_must_be_granted() {
         Ok(())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_tenants_that_ask_for_a_route_at_the_same_time_one_gets_it() {
+    let tenants = "[[tenant]]\nname = \"a\"\nprefix = \"a:\"\n[[tenant]]\nname = \"b\"\nprefix = \"b:\"";
+    let host = Host::start(Config::parse(tenants).unwrap(), Arc::new(Embedded::new())).await.unwrap();
+    let manifest = Manifest::parse(&format!("name = \"guest\"\n{}", trigger("http", "route", "/shop"))).unwrap();
+    let bytes = std::fs::read(components::HTTP_SERVE).unwrap();
+    let load = |tenant: &str| host.tenant(tenant).unwrap().load_bytes(manifest.clone(), bytes.clone());
+    let (refused, owner, other) = match tokio::join!(load("a"), load("b")) {
+        (Ok(()), Err(error)) => (error.to_string(), "a", "b"),
+        (Err(error), Ok(())) => (error.to_string(), "b", "a"),
+        both => panic!("one of them: {both:?}"),
+    };
+    assert!(refused.contains(&format!("`/shop`, which the plugin `guest` of the tenant `{owner}` has")), "{refused}");
+    assert!(host.tenant(owner).unwrap().unload("guest").await);
+    load(other).await.unwrap();
+    host.shutdown().await;
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sandbar::fleet::Why;
 use sandbar::lineup::{Condemned, Lineup, Trial};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
@@ -44,6 +45,27 @@ async fn a_version_that_traps_on_one_event_in_twenty_is_condemned() {
         let n: u64 = sandbar_tests::host::text(&entries[0], "n").parse().unwrap();
         assert!(n.is_multiple_of(20), "{n} is not one that traps");
     }
+    // The one before is back, and is not judged; what became of the other is kept.
+    poll_until(PATIENCE, "the version before is back", async || test.host.plugins()[0].version != bad).await;
+    assert_eq!(lineup.probation(), None);
+    poll_until(PATIENCE, "it is in the history", async || test.host.plugins()[0].history.len() == 2).await;
+    let past = &test.host.plugins()[0].history[0];
+    assert_eq!(past.release.digest, bad);
+    let Why::Condemned { host, reason, events } = &past.why else { panic!("{past:?}") };
+    assert_eq!((host.as_str(), reason, events), (test.host.id(), &condemned.reason, &condemned.events));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_counts_once_however_often_it_is_tried() {
+    let trigger = TRIGGER.replace("max-attempts = 2", "max-attempts = 5");
+    let (test, lineup) = host(&trigger).await;
+    test.host.load_bytes(parsed(&differing("trap", 100, &trigger, "")), version(1)).await.unwrap();
+    feed(&test, 301..801).await;
+    test.settled(800).await;
+    poll_until(PATIENCE, "all are counted", async || lineup.probation().unwrap().events >= 500).await;
+    let standing = lineup.probation().unwrap();
+    assert_eq!((standing.events, standing.failed), (500, 5), "one in a hundred is as many as the limit allows");
+    assert_eq!(test.dead().await.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

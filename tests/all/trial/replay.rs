@@ -13,7 +13,7 @@ use super::feed;
 const TRIGGER: &str = "batch = 1\nmax-attempts = 2\nretry-min = \"10ms\"\nretry-max = \"20ms\"\nrecord = true";
 const ALL: &str = "at-once = \"1\"\nchance = \"1\"";
 
-async fn redis(server: &RedisServer) -> Arc<dyn Store> {
+pub(super) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
     connect(&StoreConfig { url: server.url(), ..StoreConfig::default() }).await.unwrap()
 }
 
@@ -23,7 +23,7 @@ fn recording(trigger: &str, config: &str) -> String {
 }
 
 /// A folder with the plugin `guest`, whose store is a server.
-fn folder(server: &RedisServer, manifest: &str) -> Folder {
+pub(super) fn folder(server: &RedisServer, manifest: &str) -> Folder {
     let folder = Folder::new(env!("CARGO_BIN_EXE_sandbar-under-test"));
     folder.write("sandbar.toml", format!("plugins = [\"guest\"]\n[store]\nurl = \"{}\"\n", server.url()));
     folder.write("guest/plugin.toml", format!("component = \"guest.wasm\"\n{manifest}"));
@@ -31,7 +31,7 @@ fn folder(server: &RedisServer, manifest: &str) -> Folder {
     folder
 }
 
-fn replayed(folder: &Folder, arguments: &[&str]) -> Vec<Value> {
+pub(super) fn replayed(folder: &Folder, arguments: &[&str]) -> Vec<Value> {
     let finished = folder.run(&[&["replay", "guest"], arguments].concat());
     assert_eq!(finished.code, 0, "{}", finished.err);
     finished.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sandbar::config::StoreConfig;
 use sandbar::lineup::{ShadowReport, Trial};
 use sandbar::rehearsal::Kind;
-use sandbar::store::{Store, connect};
+use sandbar::store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest, poll_until};
 
@@ -127,4 +127,51 @@ async fn a_shadow_leaves_no_trace() {
     let lengths: (u64, u64) = (server.get(&["LLEN", "side"]), server.get(&["XLEN", "log"]));
     assert_eq!(lengths, (1, 21));
     assert_eq!(server.get::<u64>(&["GET", "count:a"]), 210);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_version_commits_by_itself_a_shadow_only_compares() {
+    let commits = |differs: &str| open_manifest("batch = 1", &format!("[config]\ncommits = \"1\"\n{differs}"));
+    let server = RedisServer::start();
+    let test = TestHost::on(redis(&server).await, components::HANDLE_TRIAL, &commits("")).await;
+    shadowed(&test, &commits("")).await;
+    feed(&test, 1..101).await;
+    assert_eq!(report(&test, 100).await.differences, BTreeMap::new());
+    assert_eq!(server.get::<u64>(&["GET", "committed"]), 100);
+    // One that does not commit by itself is found out.
+    shadowed(&test, &plain("batch = 1", "")).await;
+    feed(&test, 101..151).await;
+    assert_eq!(report(&test, 50).await.differences, [(Kind::MissingEffect, 50)].into());
+    assert_eq!(server.get::<u64>(&["GET", "committed"]), 150);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_on_a_tape_is_left_out() {
+    let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
+    shadowed(&test, &plain("batch = 1", "")).await;
+    let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar::tape::TAPE_BYTES_MAX].into());
+    let large = Effect::Set { key, value, expiry: Expiry::Never, condition: Condition::Always };
+    test.store.commit(Commit::plain(&[large], &[])).await.unwrap();
+    test.feed(&[&[("key", "large"), ("n", "1")], &[("key", "large"), ("n", "2")]]).await;
+    let lineup = test.host.plugins()[0].lineup.clone();
+    poll_until(PATIENCE, "the shadow has seen both", async || {
+        let report = lineup.shadow_report().unwrap();
+        report.compared + report.left_out >= 2
+    })
+    .await;
+    let report = lineup.shadow_report().unwrap();
+    assert_eq!((report.compared, report.left_out, report.differences), (1, 1, BTreeMap::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_differences_are_kept_as_samples() {
+    let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
+    shadowed(&test, &differing("value", 1, "batch = 1", "")).await;
+    feed(&test, 1..101).await;
+    let report = report(&test, 100).await;
+    assert_eq!(report.differences, [(Kind::DifferentEffect, 100)].into());
+    let entries = test.store.range("events", EntryId::ZERO, EntryId::MAX, 32, true).await.unwrap();
+    let newest: Vec<String> = entries.iter().rev().map(|entry| entry.id.to_string()).collect();
+    let samples: Vec<String> = report.samples.iter().map(|sample| sample.events[0].clone()).collect();
+    assert_eq!(samples, newest);
 }

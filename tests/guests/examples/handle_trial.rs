@@ -2,7 +2,8 @@
 //!
 //! Fields: `key`, `n`. Sets `total:{key}` to what it read there plus `n`, adds 1 to `count:{key}`. Configuration: `differs`, one of the
 //! words below, for each event whose `n` is a multiple of `every`; `chance`: where it is there, pushes the time and something random to
-//! `chances`; `at-once`: where it is there, does all that happens at once. Grants: read and write `*`, publish `*`.
+//! `chances`; `at-once`: where it is there, does all that happens at once; `commits`: where it is there, adds 1 to `committed` and commits by
+//! itself before anything else. Grants: read and write `*`, publish `*`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -15,6 +16,10 @@ fn handle(event: &Event) -> Result<(), Failure> {
     let (key, n) = (event.text("key")?, event.parse::<u64>("n")?);
     let every: u64 = config::get("every")?.and_then(|every| every.parse().ok()).unwrap_or(u64::MAX);
     let differs = config::get("differs")?.filter(|_| n.is_multiple_of(every)).unwrap_or_default();
+    if config::get("commits")?.is_some() {
+        cache::add("committed", 1)?;
+        transaction::commit()?;
+    }
     let total = format!("total:{key}");
     let before: u64 = cache::get(&total)?.and_then(|value| String::from_utf8(value).ok()?.parse().ok()).unwrap_or(0);
     let mut sum = before.wrapping_add(n);

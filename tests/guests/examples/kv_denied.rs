@@ -1,20 +1,37 @@
 //! Checks that only what is granted can be touched, and that names are checked.
 //!
-//! Any event. Grants: read `readable:*`; write `writable:*`, `passed`; publish `open:*`.
+//! Field: `do`. With `scan` it looks at all keys, and everything must be granted; else the grants are: read `readable:*`; write
+//! `writable:*`, `passed`; publish `open:*`.
 
 use sandbar_sdk::prelude::*;
-use sandbar_test_guests::{check_eq, check_error, pass};
+use sandbar_test_guests::{check, check_eq, check_error, pass};
 
 /// The most bytes in a name.
 const NAME_BYTES_MAX: usize = 1_024;
 
 sandbar_sdk::handler!(|event: &Event| pass(event, checks));
 
-fn checks(_: &Event) -> Result<(), Failure> {
+fn checks(event: &Event) -> Result<(), Failure> {
+    if event.text("do")? == "scan" {
+        return scan();
+    }
     reads()?;
     writes()?;
     channels()?;
     names()
+}
+
+/// The host's own keys are not among those that a pattern finds, although it matches them.
+fn scan() -> Result<(), Failure> {
+    let (mut keys, mut cursor) = (Vec::new(), Some(0));
+    while let Some(from) = cursor {
+        let mut page = cache::scan("*", from, 100)?;
+        keys.append(&mut page.keys);
+        cursor = page.next;
+    }
+    check!(keys.iter().any(|key| key == "ordinary"));
+    check!(keys.iter().all(|key| !key.starts_with("sandbar:")));
+    Ok(())
 }
 
 fn reads() -> Result<(), Failure> {
@@ -35,6 +52,9 @@ fn reads() -> Result<(), Failure> {
     check_error!(collections::set_members("other:a"), Denied);
     check_error!(collections::sorted_size("other:a"), Denied);
     check_error!(collections::list_range("other:a", 0, -1), Denied);
+    check_eq!(queue::length("readable:a")?.ready, 0);
+    check_error!(queue::length("other:a"), Denied);
+    check_error!(queue::peek("other:a", 1), Denied);
     Ok(())
 }
 
@@ -52,6 +72,9 @@ fn writes() -> Result<(), Failure> {
         check_error!(collections::set_add(key, &["x"]), Denied);
         check_error!(collections::sorted_add(key, &[("x", 1.0)]), Denied);
         check_error!(collections::list_push(key, End::Front, &["x"], None), Denied);
+        check_error!(queue::push(key, "x"), Denied);
+        check_error!(queue::take(key, 1), Denied);
+        check_error!(lock::try_acquire(key, Duration::from_secs(1)), Denied);
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Meets one limit, whatever triggers it: an event, a message, a request below any route, a tick.
 //!
 //! Configuration: `do`, one of the words below. What a limit refuses is an error, with which the call fails; a call that ends well adds 1 to
-//! `done`. Grants: everything.
+//! `done`, or to the key that the configuration names with `mark`. Grants: everything.
 
+use sandbar_sdk::cache::Policy;
 use sandbar_sdk::http::{Problem, Request, Response};
 use sandbar_sdk::prelude::*;
 
@@ -21,7 +22,8 @@ sandbar_sdk::service!(|_: &Request| -> Result<Response, Problem> {
 fn meet() -> Result<(), Failure> {
     let what = config::get("do").map_err(|error| Failure::reject(format!("{error:?}")))?.unwrap_or_default();
     act(&what).map_err(|error| Failure::reject(error.to_string()))?;
-    Ok(cache::add("done", 1)?)
+    let mark = config::get("mark").map_err(|error| Failure::reject(format!("{error:?}")))?;
+    Ok(cache::add(mark.as_deref().unwrap_or("done"), 1)?)
 }
 
 fn act(what: &str) -> Result<(), Error> {
@@ -43,6 +45,20 @@ fn act(what: &str) -> Result<(), Error> {
         "host-calls" => (0..MANY).try_for_each(|_| cache::get("n").map(drop))?,
         "keys" => (0..MANY).try_for_each(|n| stream::length(&format!("n:{n}")).map(drop))?,
         "read-bytes" => (0..MANY).try_for_each(|_| collections::list_range("large", 0, -1).map(drop))?,
+        "value-push" => queue::push("large-job", vec![0_u8; 2 << 20])?,
+        "value-publish" => pubsub::publish("large-message", vec![0_u8; 2 << 20])?,
+        "value-list" => collections::list_push("large-list", End::Back, &[vec![0_u8; 2 << 20]], None)?,
+        "value-field" => collections::hash_set("large-hash", &[("x", vec![0_u8; 2 << 20])])?,
+        "value-entry" => stream::append("large-entry", &[("x", vec![0_u8; 2 << 20])], Retention::Unlimited)?,
+        "channels" => (0..MANY).try_for_each(|n| pubsub::publish(&format!("n:{n}"), "x"))?,
+        "queues" => (0..MANY).try_for_each(|n| queue::length(&format!("n:{n}")).map(drop))?,
+        "locks" => (0..MANY).try_for_each(|n| lock::try_acquire(&format!("n:{n}"), REST).map(drop))?,
+        "commits" => (0..MANY).try_for_each(|_| transaction::commit())?,
+        "discards" => (0..MANY).try_for_each(|_| transaction::discard())?,
+        "fetches" => {
+            let policy = Policy::new(Duration::from_secs(600));
+            (0..MANY).try_for_each(|_| cache::fetch("large-value", &policy).map(drop))?;
+        }
         "log-lines" => (0..10_000).for_each(|n| log::info(format!("line {n}"))),
         "log-bytes" => (0..100).for_each(|_| log::info("x".repeat(1 << 16))),
         _ => {}

@@ -1,6 +1,6 @@
 //! The events that are replayed: those of a stream or a queue, with their tapes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use clap::Args;
@@ -95,34 +95,41 @@ impl<'a> Source<'a> {
         Ok(calls)
     }
 
-    /// The calls after which events became dead letters, so many letters from one on.
+    /// The calls after which events became dead letters, so many letters from one on. Who was rejected was not alone in its call.
     pub(super) async fn dead(&self, from: (u64, u64), count: usize) -> Result<Vec<Tape>, Failure> {
         let key = format!("{}{}:dead", self.prefix, self.name);
         let start = EntryId { ms: from.0, seq: from.1 };
         let letters = self.entries(&key, start, u64::try_from(count).unwrap_or(u64::MAX)).await?;
-        let mut by_event: HashMap<String, Tape> = HashMap::new();
+        let mut last: HashMap<String, Arc<Tape>> = HashMap::new();
         for tape in self.tapes().await? {
-            // What failed was alone in its last call.
-            if let [event] = tape.events.as_slice() {
-                by_event.insert(event.id.clone(), tape);
+            let tape = Arc::new(tape);
+            last.extend(tape.events.iter().map(|event| (event.id.clone(), tape.clone())));
+        }
+        let (mut calls, mut told) = (Vec::new(), HashSet::new());
+        for letter in &letters {
+            let event = Self::original(letter);
+            match last.get(&event.id) {
+                None => calls.push(Tape::blank(&self.name, vec![event])),
+                Some(tape) if told.insert(Arc::as_ptr(tape)) => calls.push(Tape::clone(tape)),
+                Some(_) => {}
             }
         }
-        let alone = |letter: &Entry| {
-            let text = |name: &str| {
-                dead_letter::value(&letter.fields, name).map(|value| String::from_utf8_lossy(value).into_owned())
-            };
-            let id = text("id").unwrap_or_else(|| letter.id.to_string());
-            by_event.get(&id).cloned().unwrap_or_else(|| {
-                let attempt = text("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1);
-                let time_ms = order(&id).map_or(0, |(ms, _)| ms);
-                let content = match dead_letter::value(&letter.fields, dead_letter::PAYLOAD) {
-                    Some(payload) => TapedContent::Payload(payload.clone()),
-                    None => TapedContent::Fields(fields(&dead_letter::original(&letter.fields))),
-                };
-                Tape::blank(&self.name, vec![TapedEvent { id, attempt, time_ms, content }])
-            })
+        Ok(calls)
+    }
+
+    /// The event of a dead letter, as far as it is in the letter.
+    fn original(letter: &Entry) -> TapedEvent {
+        let text = |name: &str| {
+            dead_letter::value(&letter.fields, name).map(|value| String::from_utf8_lossy(value).into_owned())
         };
-        Ok(letters.iter().map(alone).collect())
+        let id = text("id").unwrap_or_else(|| letter.id.to_string());
+        let attempt = text("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1);
+        let time_ms = order(&id).map_or(0, |(ms, _)| ms);
+        let content = match dead_letter::value(&letter.fields, dead_letter::PAYLOAD) {
+            Some(payload) => TapedContent::Payload(payload.clone()),
+            None => TapedContent::Fields(fields(&dead_letter::original(&letter.fields))),
+        };
+        TapedEvent { id, attempt, time_ms, content }
     }
 
     /// All tapes, the oldest first.

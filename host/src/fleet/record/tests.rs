@@ -37,6 +37,16 @@ fn going_back_never_meets_what_ended_badly() {
 }
 
 #[test]
+fn going_back_beyond_the_first_release_meets_nothing() {
+    let record = deployed(1).condemn(1, &condemned(), "h", 10).unwrap();
+    assert_eq!(active(&record), 0);
+    let candidate = Candidate { release: release(record.next_number()), trial: None };
+    let record = record.begin(candidate, 20, 30).unwrap().ready(21);
+    assert_eq!(active(&record), 2);
+    assert_eq!(active(&record.rollback(None, "bob", "", 22).unwrap()), 0, "not 1, which was condemned");
+}
+
+#[test]
 fn a_deploy_whose_time_is_over_gives_way() {
     let candidate = |record: &Record| Candidate { release: release(record.next_number()), trial: None };
     let record = deployed(1);
