@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::lane::{Lane, Lanes};
+use crate::lane::{Lane, Lanes, threads_behind};
 use plan::Plan;
 use recent::Recent;
 
@@ -75,10 +75,10 @@ struct Waiter {
 }
 
 impl Threads {
-    /// So many slots, at least one, in each lane; without `lanes` all run in front.
+    /// So many slots in front, at least one, and behind as many as there are threads; without `lanes` all run in front.
     pub fn new(slots: usize, lanes: Option<Lanes>) -> Arc<Self> {
-        let plan = || Mutex::new(Plan::new(slots));
-        Arc::new(Self { front: plan(), behind: plan(), lanes, begun: Instant::now() })
+        let plan = |slots| Mutex::new(Plan::new(slots));
+        Arc::new(Self { front: plan(slots), behind: plan(threads_behind()), lanes, begun: Instant::now() })
     }
 
     /// As many slots as there are cores, but no more than the runtime has threads. Where there is only one tenant, all run in front.
@@ -323,6 +323,39 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_uses_much_is_moved_behind_in_the_middle_and_who_uses_little_is_not() {
+        let threads = Threads::new(2, Lanes::of_this_runtime());
+        let (loud, calm) = (Arc::new(threads.share(1)), Arc::new(threads.share(1)));
+        let work = |share: Arc<Share>, slice: Duration| {
+            let placed = share.clone();
+            placed.place(async move {
+                let (meter, total) = (Meter::default(), AtomicU64::new(0));
+                let began = Lane::current();
+                share.run(&meter, &total, spin(30, slice)).await;
+                (began, Lane::current())
+            })
+        };
+        let slice = Duration::from_millis(2);
+        assert_eq!(work(loud.clone(), slice).await.unwrap(), (Lane::Front, Lane::Behind));
+        assert_eq!(work(loud, slice).await.unwrap(), (Lane::Behind, Lane::Behind), "it is remembered");
+        assert_eq!(work(calm, Duration::ZERO).await.unwrap(), (Lane::Front, Lane::Front));
+        // All slots have come back.
+        let next = threads.share(1);
+        assert!(threads.front.lock().begin(next.front, 0) && threads.behind.lock().begin(next.behind, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_there_is_one_tenant_nothing_runs_behind() {
+        let share = Arc::new(Threads::new(1, None).share(1));
+        let placed = share.clone();
+        let work = async move {
+            share.run(&Meter::default(), &AtomicU64::new(0), spin(30, Duration::from_millis(2))).await;
+            Lane::current()
+        };
+        assert_eq!(placed.place(work).await.unwrap(), Lane::Front);
     }
 
     #[tokio::test]

@@ -62,13 +62,18 @@ impl Lanes {
 }
 
 impl Behind {
-    /// Starts as many threads as there are cores.
     fn start() -> Option<Self> {
         let begin = || {
             LANE.set(Lane::Behind);
             give_way(NICENESS);
         };
-        match Builder::new_multi_thread().thread_name("behind").on_thread_start(begin).enable_all().build() {
+        match Builder::new_multi_thread()
+            .worker_threads(threads_behind())
+            .thread_name("behind")
+            .on_thread_start(begin)
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => Some(Self(Some(runtime))),
             Err(error) => {
                 tracing::warn!(%error, "there are no threads that give way: a tenant that uses much may hold up the others");
@@ -84,6 +89,12 @@ impl Drop for Behind {
             runtime.shutdown_background();
         }
     }
+}
+
+/// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, which takes
+/// its time on a core that it shares with whoever is woken; one core stays free of them.
+pub fn threads_behind() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
 /// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.

@@ -1,7 +1,7 @@
 //! How much a tenant has used lately, and whether that is much. Pure: times are handed in, in nanoseconds.
 
 /// The time over which use is counted.
-const WINDOW_NS: u64 = 100_000_000;
+const WINDOW_NS: u64 = 40_000_000;
 /// What is much in one window, for a tenant of weight 1: a quarter of a core.
 const MUCH_NS: u64 = WINDOW_NS / 4;
 

@@ -13,7 +13,7 @@ use crate::store::{Store, StoreError};
 /// A read of so many members or fewer is made without asking how large it is.
 const MEMBERS_SMALL: u64 = 64;
 /// What a member may take in a store beside its bytes.
-const MEMBER_OVERHEAD_BYTES: u64 = 128;
+const MEMBER_OVERHEAD_BYTES: u64 = 64;
 
 /// What one call may still read.
 pub(super) struct Large {

@@ -39,6 +39,7 @@ prefix = "a:"
 memory = "256MiB"
 calls = 16
 effects = 200
+effect-bytes = "256KiB"
 effects-per-second = 2000
 commits = 1
 log-lines-per-second = 100
