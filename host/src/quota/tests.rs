@@ -78,7 +78,7 @@ fn half_of_the_instances_stay_idle_and_the_last_used_ones_do() {
     let rest = |owner: &Arc<Owner>, is_first| {
         let weak: Weak<Owner> = Arc::downgrade(owner);
         let (number, displaced) = host.rest(weak, is_first)?;
-        displaced.map(Displaced::give_up);
+        displaced.into_iter().for_each(Displaced::give_up);
         Some(number)
     };
     let [a, b, c] = &owners;
