@@ -26,8 +26,9 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 4;
 const TABLES_PER_INSTANCE: u32 = 4;
 /// Bytes of memory that a free place in the pool keeps, so that it is quickly used again.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
-/// Free places that stay warm.
-const WARM_SLOTS: u32 = 64;
+/// Free places that stay warm before they are used for other components. Each keeps memory although its component may be gone, so that many
+/// of them would be what is left of versions that were replaced.
+const WARM_SLOTS: u32 = 8;
 
 /// Compiles components and runs their instances; cheap to clone.
 #[derive(Clone)]

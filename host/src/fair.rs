@@ -399,7 +399,7 @@ mod tests {
         }
         let ended = calls.join_all().await;
         assert!(ended.iter().filter(|ended| **ended).count() >= 25);
-        assert_eq!(threads.plan.lock().running(), 0);
+        assert_eq!(threads.front.lock().running(), 0);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -419,6 +419,6 @@ mod tests {
         // In turn with a hundred loops it would be 10 s.
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         loops.shutdown().await;
-        assert_eq!(threads.plan.lock().running(), 0);
+        assert_eq!(threads.front.lock().running(), 0);
     }
 }

@@ -4,10 +4,11 @@
 //! is done waits or is refused here; the limits of one call are counted in [`crate::call`]. Knows no pools, triggers or stores.
 
 mod rate;
+mod resting;
 mod usage;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::fair::{Share, Threads};
 use crate::manifest::Limits;
 use crate::telemetry::CpuTime;
 use rate::Rate;
+pub use resting::Displaced;
+use resting::Resting;
 use usage::Total;
 pub use usage::{InstancePlace, MemoryCharge};
 
@@ -33,8 +36,7 @@ const RATE_SLEEP_MAX: Duration = Duration::from_millis(500);
 pub struct HostTotals {
     threads: Arc<Threads>,
     /// Instances that are kept although they are idle.
-    idle: AtomicU64,
-    idle_max: u64,
+    resting: Resting,
     /// See [`QuotaConfig::instances`].
     instances: u32,
 }
@@ -53,8 +55,10 @@ pub struct Exhausted {
 
 /// Something that a tenant has and can do without.
 pub trait Spare: Send + Sync + std::fmt::Debug {
-    /// Gives it up.
+    /// Gives all of it up.
     fn shed(&self);
+    /// Gives up the instance that rests by this number, if it still does.
+    fn give_up(&self, number: u64);
 }
 
 /// What a tenant uses on a host, and may use.
@@ -103,19 +107,19 @@ struct Rates {
 impl HostTotals {
     /// Totals of a host with so many instances, which several tenants share or not.
     pub fn new(instances: u32, is_shared: bool) -> Arc<Self> {
-        let (threads, idle_max) = (Threads::for_this_machine(is_shared), u64::from(instances / 2));
-        Arc::new(Self { threads, idle: AtomicU64::new(0), idle_max, instances })
+        let resting = Resting::new(usize::try_from(instances / 2).unwrap_or(usize::MAX));
+        Arc::new(Self { threads: Threads::for_this_machine(is_shared), resting, instances })
     }
 
-    /// Whether one more instance may be kept although it is idle. If so it is counted until [`HostTotals::wake`].
-    pub fn rest(&self) -> bool {
-        let fits = |idle: u64| (idle < self.idle_max).then_some(idle + 1);
-        self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    /// Gives one more idle instance a number by which it rests until [`HostTotals::wake`], and answers which one has to go for it. None
+    /// where it is not to be kept itself. `is_first` says that its owner has no other one.
+    pub fn rest(&self, owner: Weak<dyn Spare>, is_first: bool) -> Option<(u64, Option<Displaced>)> {
+        self.resting.rest(owner, is_first)
     }
 
-    /// So many instances are no longer idle.
-    pub fn wake(&self, count: usize) {
-        self.idle.fetch_sub(count as u64, Ordering::Relaxed);
+    /// The instances of these numbers are no longer idle.
+    pub fn wake(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.resting.wake(numbers);
     }
 }
 

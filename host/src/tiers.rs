@@ -125,7 +125,7 @@ impl Tiers {
             stop: CancellationToken::new(),
             store,
         });
-        tiers.store.changes().listen(&tiers);
+        tiers.store.changes().listen(prefix, &tiers);
         tiers
     }
 

@@ -75,12 +75,15 @@ async fn versions_change_while_events_flow() {
     let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
     let feed = Feed::start(&server, 2000);
     let mut digests = vec![test.host.plugins()[0].version.clone()];
+    let instances = || Arc::downgrade(&test.host.plugins()[0].lineup.active());
+    let mut pools = vec![instances()];
     for number in 1..=REPLACEMENTS {
         // Each fourth version changes the trigger as well, which then is another consumer.
         let trigger = if number % 4 == 0 { format!("batch = {}", 10 + number) } else { TRIGGER.to_owned() };
         let manifest = Manifest::parse(&marked(&trigger, number)).unwrap();
         test.host.load_bytes(manifest, version(number)).await.unwrap();
         digests.push(test.host.plugins()[0].version.clone());
+        pools.push(instances());
         let mark = number.to_string();
         poll_until(PATIENCE, "the new version gets events", async || {
             server.get::<Option<String>>(&["LINDEX", "marks", "-1"]) == Some(mark.clone())
@@ -89,6 +92,10 @@ async fn versions_change_while_events_flow() {
     }
     let fed = feed.end();
     test.settled(fed).await;
+    poll_until(PATIENCE, "versions that were replaced have no instances any more", async || {
+        pools.iter().filter(|pool| pool.strong_count() > 0).count() == 1
+    })
+    .await;
     digests.sort();
     digests.dedup();
     assert_eq!(digests.len() as u64, 1 + REPLACEMENTS, "each version has a digest of its own");

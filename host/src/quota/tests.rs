@@ -59,12 +59,40 @@ fn instances_and_memory_come_back() {
     assert!(quota.memory().grow(60).is_ok());
 }
 
+/// Owns instances that rest, and notes which it had to give up.
+#[derive(Debug, Default)]
+struct Owner(Mutex<Vec<u64>>);
+
+impl Spare for Owner {
+    fn shed(&self) {}
+
+    fn give_up(&self, number: u64) {
+        self.0.lock().push(number);
+    }
+}
+
 #[test]
-fn only_half_of_the_instances_stay_idle() {
+fn half_of_the_instances_stay_idle_and_the_last_used_ones_do() {
     let host = HostTotals::new(4, false);
-    assert!(host.rest() && host.rest() && !host.rest());
-    host.wake(1);
-    assert!(host.rest());
+    let owners: [Arc<Owner>; 3] = std::array::from_fn(|_| Arc::default());
+    let rest = |owner: &Arc<Owner>, is_first| {
+        let weak: Weak<Owner> = Arc::downgrade(owner);
+        let (number, displaced) = host.rest(weak, is_first)?;
+        displaced.into_iter().for_each(Displaced::give_up);
+        Some(number)
+    };
+    let [a, b, c] = &owners;
+    let (first, second) = (rest(a, true).unwrap(), rest(b, true).unwrap());
+    assert_eq!(rest(a, false), None, "a second one is not kept at the cost of others");
+    let third = rest(c, true).unwrap();
+    assert_eq!(*a.0.lock(), [first], "the one that has rested longest goes");
+    host.wake([second]);
+    let fourth = rest(b, true).unwrap();
+    assert!(b.0.lock().is_empty() && c.0.lock().is_empty(), "there was room");
+    assert!(rest(a, true).is_some());
+    assert_eq!(*c.0.lock(), [third]);
+    host.wake([fourth]);
+    assert!(rest(b, true).is_some() && b.0.lock().is_empty());
 }
 
 /// What an idle instance has.
@@ -75,6 +103,8 @@ impl Spare for Idle {
     fn shed(&self) {
         self.0.lock().take();
     }
+
+    fn give_up(&self, _number: u64) {}
 }
 
 #[test]

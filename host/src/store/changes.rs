@@ -6,14 +6,15 @@
 //! its server for a sign of life again and again while somebody trusts it ([`TRUST`]). So a change is never overlooked for
 //! longer, however late its news are, and whatever stands still meanwhile. Whoever hears is told synchronously and must not wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 /// For how long what was heard is believed to be all, counted from when the last sign of life was asked for. It bounds for how long
@@ -34,7 +35,8 @@ pub struct Changes(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    listeners: ArcSwap<Vec<Weak<dyn Listener>>>,
+    /// By what their keys begin with: a change concerns few of many tenants, and the others cost it nothing.
+    listeners: RwLock<BTreeMap<String, Vec<Weak<dyn Listener>>>>,
     wanted: Mutex<BTreeSet<String>>,
     /// Prefixes of which every change is heard now; empty while nothing is heard.
     heard: ArcSwap<Vec<String>>,
@@ -61,7 +63,7 @@ impl Changes {
 
     fn new(heard: Vec<String>, trusted_until_ms: u64) -> Self {
         Self(Arc::new(Inner {
-            listeners: ArcSwap::default(),
+            listeners: RwLock::default(),
             wanted: Mutex::default(),
             heard: ArcSwap::from_pointee(heard),
             origin: Instant::now(),
@@ -71,14 +73,13 @@ impl Changes {
         }))
     }
 
-    /// Tells this listener from now on, as long as it lives.
-    pub fn listen<L: Listener + 'static>(&self, listener: &Arc<L>) {
+    /// Tells this listener of keys that begin with `prefix` from now on, as long as it lives.
+    pub fn listen<L: Listener + 'static>(&self, prefix: &str, listener: &Arc<L>) {
         let weak: Weak<L> = Arc::downgrade(listener);
-        let listener: Weak<dyn Listener> = weak;
-        self.0.listeners.rcu(|listeners| {
-            let living = listeners.iter().filter(|other| other.strong_count() > 0);
-            living.chain([&listener]).cloned().collect::<Vec<_>>()
-        });
+        let mut listeners = self.0.listeners.write();
+        let same = listeners.entry(prefix.to_owned()).or_default();
+        same.retain(|other| other.strong_count() > 0);
+        same.push(weak);
     }
 
     /// Asks to hear of the keys that begin with this. True where that is new; whoever holds the connection has to be told then.
@@ -137,14 +138,26 @@ impl Changes {
 
     /// A key has changed.
     pub(super) fn changed(&self, key: &str) {
-        for listener in self.0.listeners.load().iter().filter_map(Weak::upgrade) {
-            listener.changed(key);
+        let listeners = self.0.listeners.read();
+        let mut at = key;
+        // What a key begins with stands before it, and before that only what begins with the same.
+        while let Some((prefix, concerned)) = listeners.range::<str, _>((Unbounded, Included(at))).next_back() {
+            let shared = common_prefix(key, prefix);
+            if shared.len() < prefix.len() {
+                at = shared;
+                continue;
+            }
+            for listener in concerned.iter().filter_map(Weak::upgrade) {
+                listener.changed(key);
+            }
+            let Some((last, _)) = prefix.char_indices().next_back() else { break };
+            at = key.get(..last).unwrap_or_default();
         }
     }
 
     /// Something may have changed without being heard.
     pub(super) fn missed(&self) {
-        for listener in self.0.listeners.load().iter().filter_map(Weak::upgrade) {
+        for listener in self.0.listeners.read().values().flatten().filter_map(Weak::upgrade) {
             listener.lost();
         }
     }
@@ -160,9 +173,43 @@ impl Changes {
     }
 }
 
+/// What both begin with.
+pub(in crate::store) fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
+    let end = a.char_indices().zip(b.chars()).find(|((_, x), y)| x != y).map(|((at, _), _)| at);
+    a.get(..end.unwrap_or(a.len().min(b.len()))).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Listener for Told {
+        fn changed(&self, key: &str) {
+            self.0.lock().push(key.to_owned());
+        }
+
+        fn lost(&self) {}
+    }
+
+    proptest! {
+        #[test]
+        fn those_are_told_whose_keys_begin_so(prefixes in prop::collection::vec("[ab:é]{0,4}", 0..30), key in "[ab:é]{0,6}") {
+            let changes = Changes::remote();
+            let listeners: Vec<Arc<Told>> = prefixes.iter().map(|_| Arc::default()).collect();
+            for (prefix, listener) in prefixes.iter().zip(&listeners) {
+                changes.listen(prefix, listener);
+            }
+            changes.changed(&key);
+            for (prefix, listener) in prefixes.iter().zip(&listeners) {
+                prop_assert_eq!(listener.0.lock().len(), usize::from(key.starts_with(prefix.as_str())), "{}", prefix);
+            }
+        }
+    }
 
     #[test]
     fn trust_ends_without_a_sign_of_life() {

@@ -230,7 +230,7 @@ impl Notes {
 
 async fn changes_are_told(t: &Fixture) {
     let notes = Arc::new(Notes::default());
-    t.store.changes().listen(&notes);
+    t.store.changes().listen("", &notes);
     t.store.follow(t.prefix());
     let key = t.key("k");
     poll_until(SOON, "changes are heard", async || t.store.changes().hears(&key)).await;

@@ -7,20 +7,25 @@
 mod cache;
 mod child;
 mod cpu;
+mod deploy;
 mod idle;
 mod latency;
 mod lock;
+mod memory;
 mod native;
 mod neighbour;
 mod plugin;
 mod queue;
 mod raw;
+mod replace;
 mod report;
 mod stand;
 mod tenants;
 mod throughput;
 mod variant;
 mod workload;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -71,6 +76,13 @@ enum Command {
         #[arg(long)]
         url: String,
     },
+    /// Versions that are replaced under a steady load: the longest pauses, and memory
+    Replace(replace::Replace),
+    /// The host of these, in a process of its own; the benchmark starts it
+    #[command(hide = true)]
+    ReplaceWork(replace::Work),
+    /// How soon three hosts run what is deployed
+    Deploy(deploy::Deploy),
     /// Jobs of a queue with a handler that does nothing: jobs/s of the queue trigger and of BullMQ, by concurrency
     Queue(queue::Queue),
     /// The queue trigger, in a process of its own; the benchmark starts it
@@ -112,7 +124,20 @@ struct Stream {
     settings: Settings,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == deploy::PROGRAM) {
+        return sandbar::cli::main();
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Stream(stream) => measure(stream),
         Command::Idle(idle) => idle::measure(&idle),
@@ -120,6 +145,9 @@ fn main() -> Result<()> {
         Command::TenantsWork(work) => work.run(),
         Command::Neighbour(neighbour) => neighbour.measure(),
         Command::NeighbourWork { url } => neighbour::work(&url),
+        Command::Replace(replace) => replace.measure(),
+        Command::ReplaceWork(work) => work.run(),
+        Command::Deploy(deploy) => deploy.measure(),
         Command::IdleWork { url, plugins } => idle::work(&url, plugins),
         Command::Queue(queue) => queue.measure(),
         Command::QueueWork(work) => work.run(),

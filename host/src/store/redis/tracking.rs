@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::super::changes::common_prefix;
 use super::super::{Changes, StoreError, Wakes};
 use super::connector::{Backoff, Connector};
 use super::lock::Desk;
@@ -285,11 +286,6 @@ fn prefixes(mut streams: Vec<String>, max: usize) -> Vec<String> {
     let mut found: Vec<String> = begins.iter().copied().zip(ends).filter_map(group).collect();
     outermost(&mut found);
     found
-}
-
-fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
-    let end = a.char_indices().zip(b.chars()).find(|((_, x), y)| x != y).map(|((at, _), _)| at);
-    a.get(..end.unwrap_or(a.len().min(b.len()))).unwrap_or_default()
 }
 
 #[cfg(test)]
