@@ -9,9 +9,6 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How much the threads behind give way, from 0 (not at all) to 19.
-const NICENESS: i32 = 19;
-
 thread_local! {
     /// Where this thread runs what it runs.
     static LANE: Cell<Lane> = const { Cell::new(Lane::Front) };
@@ -65,7 +62,7 @@ impl Behind {
     fn start() -> Option<Self> {
         let begin = || {
             LANE.set(Lane::Behind);
-            give_way(NICENESS);
+            run_when_idle();
         };
         match Builder::new_multi_thread()
             .worker_threads(threads_behind())
@@ -91,10 +88,25 @@ impl Drop for Behind {
     }
 }
 
-/// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, which takes
-/// its time on a core that it shares with whoever is woken; one core stays free of them.
+/// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, so one core
+/// stays free of them.
 pub fn threads_behind() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+/// Lets this thread run only where nobody else of the machine wants to.
+///
+/// It is a scheduling policy (`SCHED_IDLE`), not niceness: a core that runs nothing else counts as free, so whoever is woken is put there and
+/// does not wait behind others on the next core. See sched(7).
+#[cfg(target_os = "linux")]
+fn run_when_idle() {
+    use thread_priority::unix::set_thread_priority_and_policy;
+    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, thread_native_id};
+
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        tracing::warn!(?error, "threads that are to give way run like all others");
+    }
 }
 
 /// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.
@@ -106,7 +118,11 @@ pub fn give_way(niceness: i32) {
     }
 }
 
-/// See above; other systems know priorities of processes alone.
+/// Other systems have their own ways, which are not used yet.
+#[cfg(not(target_os = "linux"))]
+fn run_when_idle() {}
+
+/// Other systems know priorities of processes alone.
 #[cfg(not(target_os = "linux"))]
 pub fn give_way(_niceness: i32) {}
 
@@ -124,10 +140,13 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn threads_behind_give_way() {
-        let niceness = || rustix::process::getpriority_process(None).unwrap();
+    async fn threads_behind_run_when_nobody_else_does() {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
+
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let lanes = Lanes::of_this_runtime().unwrap();
-        assert_eq!(lanes.handle(Lane::Behind).spawn(async move { niceness() }).await.unwrap(), NICENESS);
-        assert!(niceness() < NICENESS, "the caller's own thread does not");
+        let behind = lanes.handle(Lane::Behind).spawn(async { thread_schedule_policy().unwrap() }).await.unwrap();
+        assert_eq!(behind, idle);
+        assert_ne!(thread_schedule_policy().unwrap(), idle, "the caller's own thread does not");
     }
 }
