@@ -23,11 +23,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
+use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::lane::{Lane, Lanes, threads_behind};
 use plan::Plan;
 use recent::Recent;
+
+/// How long a call behind rests after each tick, while others run in front. The system gives a core that has nothing to do the work that waits
+/// on another core at once, but one that runs what gives way only every few milliseconds, so it is to have nothing to do now and then.
+const REST: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// This thread polls a call already, whose slot serves for what that call polls within itself.
@@ -101,6 +106,11 @@ impl Threads {
         }
     }
 
+    /// Whether somebody runs in front, now or a moment ago.
+    fn is_front_active(&self) -> bool {
+        self.front.lock().is_active(self.now())
+    }
+
     fn now(&self) -> u64 {
         nanos(self.begun.elapsed())
     }
@@ -142,7 +152,7 @@ impl Share {
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
     pub async fn run<F: Future>(&self, meter: &Meter, total_ns: &AtomicU64, call: F) -> F::Output {
         let mut call = pin!(call);
-        let mut turn = Turn { share: self, lane: Lane::current(), meter, total_ns, waiter: None };
+        let mut turn = Turn { share: self, lane: Lane::current(), rest: None, meter, total_ns, waiter: None };
         std::future::poll_fn(|context| turn.poll(context, call.as_mut())).await
     }
 
@@ -174,6 +184,8 @@ struct Turn<'a> {
     share: &'a Share,
     /// Where it waits, or has waited last.
     lane: Lane,
+    /// Until then it does not run, see [`REST`].
+    rest: Option<Pin<Box<Sleep>>>,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     waiter: Option<Arc<Waiter>>,
@@ -189,13 +201,28 @@ impl Turn<'_> {
             self.withdraw();
             self.lane = lane;
         }
-        if !self.has_slot(context) {
+        if self.rests(context) || !self.has_slot(context) {
             return Poll::Pending;
         }
         let slot = Slot::hold(self);
         let polled = call.poll(context);
+        let used = slot.begun.elapsed();
         drop(slot);
+        if polled.is_pending() && lane == Lane::Behind && used >= REST && self.share.threads.is_front_active() {
+            self.rest = Some(Box::pin(sleep(REST)));
+            // Whoever woke the call meanwhile is not heard again, so the rest wakes it.
+            self.rests(context);
+        }
         polled
+    }
+
+    /// Whether it rests now.
+    fn rests(&mut self, context: &mut Context<'_>) -> bool {
+        let rests = self.rest.as_mut().is_some_and(|rest| rest.as_mut().poll(context).is_pending());
+        if !rests {
+            self.rest = None;
+        }
+        rests
     }
 
     /// Takes a slot, or waits for one.

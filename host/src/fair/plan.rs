@@ -144,6 +144,11 @@ impl<W> Plan<W> {
         served
     }
 
+    /// Whether somebody has had a slot lately.
+    pub(super) fn is_active(&self, now: u64) -> bool {
+        self.latest.is_some_and(|(_, at)| now.saturating_sub(at) < ACTIVE_NS)
+    }
+
     /// How many slots are taken.
     #[cfg(test)]
     pub(super) fn running(&self) -> usize {
