@@ -134,9 +134,8 @@ impl<G> ResponseBody<G> {
         self.announced = self.announced.map(|announced| announced.saturating_sub(bytes));
         Ok(self.announced == Some(0))
     }
-}
 
-impl<G> ResponseBody<G> {
+    /// The next part that goes to the client, or why there is none.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
             if self.held.is_some() {
