@@ -19,7 +19,7 @@ use cache::CodeCache;
 use compiler::Compiler;
 
 /// How often running code is interrupted to look at its deadline and to let others run.
-pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 /// Linear memories, core instances and tables in the pool for each component instance.
 const MEMORIES_PER_INSTANCE: u32 = 1;
 const CORE_INSTANCES_PER_INSTANCE: u32 = 4;
