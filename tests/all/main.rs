@@ -25,6 +25,7 @@ mod hammer;
 mod http_in;
 mod http_out;
 mod journal;
+mod large;
 mod limits;
 mod lock;
 mod outage;
