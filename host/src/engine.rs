@@ -1,13 +1,13 @@
 //! The WebAssembly engine: how components are compiled, bounded and interrupted.
 //!
 //! Knows nothing of Redis, triggers or manifests. Memory of instances comes from a pool of fixed size; running code is
-//! interrupted every [`EPOCH_TICK`], so that no plugin keeps a thread for longer than that.
+//! interrupted after a slice of time (`engine/ticker.rs`), so that no plugin keeps a thread for longer than that.
 
 mod cache;
 mod compiler;
+mod ticker;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, PoolingAllocationConfig};
@@ -17,9 +17,8 @@ use crate::config::EngineConfig;
 use crate::guest::State;
 use cache::CodeCache;
 use compiler::Compiler;
+pub(crate) use ticker::Ticker;
 
-/// How often running code is interrupted to look at its deadline and to let others run.
-pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 /// Linear memories, core instances and tables in the pool for each component instance.
 const MEMORIES_PER_INSTANCE: u32 = 1;
 const CORE_INSTANCES_PER_INSTANCE: u32 = 4;
@@ -37,6 +36,7 @@ pub struct Engine {
     linker: Linker<State>,
     cache: CodeCache,
     compiler: Compiler,
+    ticker: Ticker,
 }
 
 impl std::fmt::Debug for Engine {
@@ -66,16 +66,21 @@ impl Engine {
     pub fn new(config: &EngineConfig, cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
         let engine = wasmtime::Engine::new(&settings(config.instances))
             .map_err(|error| EngineError::Pool { instances: config.instances, reason: format!("{error:#}") })?;
-        tick(&engine);
+        let ticker = Ticker::start(&engine);
         let linker = link(&engine).map_err(|error| EngineError::Link(format!("{error:#}")))?;
         let cache = CodeCache::new(cache_dir);
-        Ok(Self { engine, linker, cache, compiler: Compiler::start() })
+        Ok(Self { engine, linker, cache, compiler: Compiler::start(), ticker })
     }
 
     /// Compiles a component, or takes the compiled code from disk. Takes CPU time: call it where blocking is allowed.
     /// `digest` is the SHA-256 of the bytes.
     pub fn compile(&self, bytes: &[u8], digest: &str) -> wasmtime::Result<Component> {
         self.compiler.run(|| self.cache.load_or_compile(&self.engine, bytes, digest))
+    }
+
+    /// What interrupts running code.
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.ticker
     }
 
     /// The functions that the host offers.
@@ -108,18 +113,6 @@ fn settings(instances: u32) -> Config {
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     // Inlining by wasmtime is left out: it makes plugins a fifth faster, but compiling takes four times as long and six times the memory.
     config
-}
-
-/// Advances the epoch from a thread of its own until the engine is gone.
-fn tick(engine: &wasmtime::Engine) {
-    let engine = engine.weak();
-    std::thread::spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH_TICK);
-        }
-    });
 }
 
 fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {

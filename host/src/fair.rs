@@ -1,15 +1,16 @@
 //! Threads shared fairly between tenants: how long code of plugins may hold a thread, and whose turn it is next.
 //!
 //! A call of a plugin is polled only while it has one of the host's slots, of which there are as many as cores. A poll ends where the plugin
-//! waits for the host, or at the next tick of the engine, so a slot is held for about a tick at most. Calls that find no slot wait here, not
+//! waits for the host, or where the engine interrupts it, so a slot is held for 2 ms at most. Calls that find no slot wait here, not
 //! among the tasks of the host, and are woken in the order of [`Plan`]: the tenant that has used the least time by its weight comes first, and
 //! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
 //!
 //! A tenant that has used much lately runs behind, on threads that give way to all others ([`crate::lane`]), and with slots of
-//! their own: who uses little waits for none of them. Where there is only one tenant nothing runs behind.
+//! their own: who uses little waits for none of them. Those threads rest as long as they run while others run in front. Where there is only one tenant nothing runs behind.
 //!
 //! Where no tenant waits, a poll costs three short locks and two looks at the clock.
 
+mod fatigue;
 mod plan;
 mod recent;
 
@@ -23,20 +24,21 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
-use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::lane::{Lane, Lanes, threads_behind};
+use fatigue::Fatigue;
 use plan::Plan;
 use recent::Recent;
 
-/// How long a call behind rests after each tick, while others run in front. The system gives a core that has nothing to do the work that waits
-/// on another core at once, but one that runs what gives way only every few milliseconds, so it is to have nothing to do now and then.
-const REST: Duration = Duration::from_millis(1);
+/// For how long after their last poll others count as running in front, in nanoseconds.
+const FRONT_NS: u64 = 50_000_000;
 
 thread_local! {
     /// This thread polls a call already, whose slot serves for what that call polls within itself.
     static HOLDS: Cell<bool> = const { Cell::new(false) };
+    /// Of this thread, where it is one behind.
+    static FATIGUE: Cell<Fatigue> = const { Cell::new(Fatigue::NONE) };
 }
 
 /// The slots of a host.
@@ -106,9 +108,16 @@ impl Threads {
         }
     }
 
-    /// Whether somebody runs in front, now or a moment ago.
-    fn is_front_active(&self) -> bool {
-        self.front.lock().is_active(self.now())
+    /// Lets this thread behind rest where it has run for long and others run in front. It sleeps as a whole: if other calls went on meanwhile,
+    /// its core would have no rest.
+    fn rest(&self, used: Duration) {
+        let mut fatigue = FATIGUE.get();
+        let due = fatigue.add(used);
+        FATIGUE.set(fatigue);
+        let is_disturbing = || self.front.lock().served_within(FRONT_NS, self.now());
+        if let Some(rest) = due.filter(|_| is_disturbing()) {
+            std::thread::sleep(rest);
+        }
     }
 
     fn now(&self) -> u64 {
@@ -152,7 +161,7 @@ impl Share {
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
     pub async fn run<F: Future>(&self, meter: &Meter, total_ns: &AtomicU64, call: F) -> F::Output {
         let mut call = pin!(call);
-        let mut turn = Turn { share: self, lane: Lane::current(), rest: None, meter, total_ns, waiter: None };
+        let mut turn = Turn { share: self, lane: Lane::current(), meter, total_ns, waiter: None };
         std::future::poll_fn(|context| turn.poll(context, call.as_mut())).await
     }
 
@@ -184,8 +193,6 @@ struct Turn<'a> {
     share: &'a Share,
     /// Where it waits, or has waited last.
     lane: Lane,
-    /// Until then it does not run, see [`REST`].
-    rest: Option<Pin<Box<Sleep>>>,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     waiter: Option<Arc<Waiter>>,
@@ -201,28 +208,17 @@ impl Turn<'_> {
             self.withdraw();
             self.lane = lane;
         }
-        if self.rests(context) || !self.has_slot(context) {
+        if !self.has_slot(context) {
             return Poll::Pending;
         }
         let slot = Slot::hold(self);
         let polled = call.poll(context);
         let used = slot.begun.elapsed();
         drop(slot);
-        if polled.is_pending() && lane == Lane::Behind && used >= REST && self.share.threads.is_front_active() {
-            self.rest = Some(Box::pin(sleep(REST)));
-            // Whoever woke the call meanwhile is not heard again, so the rest wakes it.
-            self.rests(context);
+        if lane == Lane::Behind {
+            self.share.threads.rest(used);
         }
         polled
-    }
-
-    /// Whether it rests now.
-    fn rests(&mut self, context: &mut Context<'_>) -> bool {
-        let rests = self.rest.as_mut().is_some_and(|rest| rest.as_mut().poll(context).is_pending());
-        if !rests {
-            self.rest = None;
-        }
-        rests
     }
 
     /// Takes a slot, or waits for one.

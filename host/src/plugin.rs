@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{InstancePre, types::ComponentItem};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Ticker};
 use crate::grants::Primitive;
 use crate::guest::State;
 use crate::manifest::Manifest;
@@ -43,6 +43,7 @@ pub struct Version {
     pub digest: Arc<str>,
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
+    pub(crate) ticker: Ticker,
     /// What it imports of what a tenant may refuse.
     imported: Arc<[(Primitive, String)]>,
 }
@@ -160,7 +161,7 @@ pub fn load(engine: &Engine, bytes: &[u8], manifest: &Manifest) -> Result<Versio
         return Err(LoadError::Loader { export: exports::LOADER });
     }
     let imported = granted::imported(&inspection).into();
-    Ok(Version { digest: inspection.digest.into(), pre, exports, imported })
+    Ok(Version { digest: inspection.digest.into(), pre, exports, ticker: engine.ticker().clone(), imported })
 }
 
 fn look(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, wasmtime::component::Component), LoadError> {

@@ -23,6 +23,7 @@ use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use crate::call::{Behalf, Budget, Call, Ended, Interrupted, Lineage};
 use crate::fair::Meter;
 use crate::guest::{Identity, Occasion, State};
+use crate::lane::Lane;
 use crate::plugin::{Exported, Version};
 use crate::quota::{CallTurn, Exhausted};
 use crate::tape::Reel;
@@ -191,7 +192,7 @@ impl Pool {
         let budget = Budget::new(&self.identity.limits);
         let call = Call::new(Instant::now() + deadline, behalf, events, budget);
         instance.store.data_mut().begin(call, reel);
-        instance.store.set_epoch_deadline(1);
+        instance.store.set_epoch_deadline(self.slice());
         Ok(Running { instance, deadline, _busy: busy, _turn: turn })
     }
 
@@ -235,10 +236,12 @@ impl Pool {
         let hostcall = self.identity.limits.value_bytes.as_u64().max(self.identity.limits.effect_bytes.as_u64());
         let fuel = hostcall.saturating_add(HOSTCALL_SLACK_BYTES);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
-        store.epoch_deadline_callback(|mut context| {
-            Ok(if context.data_mut().interrupts() { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+        let ticker = self.version.ticker.clone();
+        store.epoch_deadline_callback(move |mut context| {
+            let slice = || ticker.slice(Lane::current());
+            Ok(if context.data_mut().interrupts() { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(slice()) })
         });
-        store.set_epoch_deadline(1);
+        store.set_epoch_deadline(self.slice());
         // What runs while a component is instantiated is bounded like a call.
         let deadline = self.identity.limits.deadline;
         store.data_mut().call().deadline = Instant::now() + deadline;
@@ -257,6 +260,11 @@ impl Pool {
         if instance.calls < self.identity.limits.calls_per_instance {
             self.idle.keep(instance);
         }
+    }
+
+    /// For how many ticks code keeps the thread that begins to run it here.
+    fn slice(&self) -> u64 {
+        self.version.ticker.slice(Lane::current())
     }
 
     /// Runs code of the plugin when its tenant's turn has come.

@@ -144,9 +144,9 @@ impl<W> Plan<W> {
         served
     }
 
-    /// Whether somebody has had a slot lately.
-    pub(super) fn is_active(&self, now: u64) -> bool {
-        self.latest.is_some_and(|(_, at)| now.saturating_sub(at) < ACTIVE_NS)
+    /// Whether somebody was given a slot within this time.
+    pub(super) fn served_within(&self, time_ns: u64, now: u64) -> bool {
+        self.latest.is_some_and(|(_, at)| now.saturating_sub(at) < time_ns)
     }
 
     /// How many slots are taken.

@@ -39,6 +39,36 @@ async fn who_uses_much_is_moved_behind_in_the_middle_and_who_uses_little_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_runs_behind_rests_as_long_as_it_runs_while_others_run_in_front() {
+    let threads = Threads::new(2, Lanes::of_this_runtime());
+    let (loud, calm) = (Arc::new(threads.share(1)), threads.share(1000));
+    let slice = Duration::from_millis(1);
+    let work = async |calls: u32| {
+        let share = loud.clone();
+        let placed = share.clone().place(async move {
+            let (meter, total, begun) = (Meter::default(), AtomicU64::new(0), Instant::now());
+            share.run(&meter, &total, spin(calls, slice)).await;
+            (Lane::current(), begun.elapsed(), meter.used())
+        });
+        placed.await.unwrap()
+    };
+    assert_eq!(work(30).await.0, Lane::Behind, "it has used much");
+    let in_front = async {
+        loop {
+            calm.run(&Meter::default(), &AtomicU64::new(0), spin(1, Duration::ZERO)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = in_front => {}
+        (lane, took, used) = work(100) => {
+            assert_eq!(lane, Lane::Behind);
+            assert!(took >= used + slice * 80, "{took:?} for {used:?} of work");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_one_tenant_nothing_runs_behind() {
     let share = Arc::new(Threads::new(1, None).share(1));
     let placed = share.clone();

@@ -1,0 +1,53 @@
+//! When a thread behind rests, and for how long. Pure: it is told how long each poll took.
+//!
+//! The system gives a core that has nothing to do the work that waits on another core at once, but one that runs what gives way only every few
+//! milliseconds. So what runs behind leaves its core as often as it uses it while others run in front.
+
+use std::time::Duration;
+
+/// After how much time of running it rests.
+const REST_AFTER: Duration = Duration::from_micros(250);
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(5);
+/// What a poll counts for at least: the store and its connection, which do not give way, work on behalf of whoever waits for them.
+const POLL_MIN: Duration = Duration::from_micros(50);
+
+/// For how long a thread has run since its last rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fatigue(Duration);
+
+impl Fatigue {
+    pub(super) const NONE: Self = Self(Duration::ZERO);
+
+    /// Counts a poll, and answers the rest that is due now: as long as the thread has run.
+    pub(super) fn add(&mut self, used: Duration) -> Option<Duration> {
+        self.0 = self.0.saturating_add(used.max(POLL_MIN));
+        (self.0 >= REST_AFTER).then(|| std::mem::take(&mut self.0).min(REST_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_rest_is_bounded() {
+        let mut fatigue = Fatigue::NONE;
+        assert_eq!(fatigue.add(Duration::from_secs(1)), Some(REST_MAX));
+        assert_eq!(fatigue.add(REST_AFTER), Some(REST_AFTER), "the rest is over");
+    }
+
+    proptest! {
+        #[test]
+        fn rests_are_as_long_as_what_was_run(polls in prop::collection::vec(0u64..4_000, 1..200)) {
+            let (mut fatigue, mut run, mut rested) = (Fatigue::NONE, Duration::ZERO, Duration::ZERO);
+            for used in polls.into_iter().map(Duration::from_micros) {
+                run += used.max(POLL_MIN);
+                rested += fatigue.add(used).unwrap_or_default();
+                prop_assert!(rested <= run && run - rested < REST_AFTER);
+            }
+        }
+    }
+}
