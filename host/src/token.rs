@@ -98,7 +98,13 @@ impl TryFrom<String> for TokenId {
     }
 }
 
-/// The SHA-256 of a token. It is compared in constant time, and in no other way.
+/// The SHA-256 of a token. It is compared in constant time, and in no other way:
+///
+/// ```compile_fail,E0369
+/// use sandbar::token::TokenHash;
+///
+/// assert!(TokenHash::of("a") != TokenHash::of("b"));
+/// ```
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenHash([u8; 32]);

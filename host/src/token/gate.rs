@@ -108,7 +108,7 @@ impl Gate {
     }
 
     /// Who has sent this header `authorization`. Whatever came takes the same way: it is hashed, and compared with some record in constant
-    /// time, before anything is decided.
+    /// time, before anything is decided; `sandbar-bench -- refusals` measures it.
     pub async fn check(&self, header: Option<&[u8]>) -> Result<Caller, Refused> {
         let presented = Presented::parse(header.unwrap_or_default());
         let found = match &presented.id {
@@ -167,8 +167,6 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::store::embedded::Embedded;
     use crate::token::Minted;
@@ -234,37 +232,5 @@ mod tests {
         assert_eq!(registry.list().await.unwrap()[0].last_used_ms, None);
         Gate::new([], registry.clone()).check(Some(&header(&token))).await.unwrap();
         assert!(registry.list().await.unwrap()[0].last_used_ms.is_some());
-    }
-
-    /// Not asserted: machines differ, and other tests run beside this one. All ways are one way, which the code shows.
-    #[tokio::test]
-    #[expect(clippy::print_stderr, reason = "people read the figures")]
-    async fn the_time_of_a_refusal_tells_nothing() {
-        let registry = registry();
-        let gate = Gate::new([], registry.clone());
-        let token = minted(&registry, None).await;
-        let near = {
-            let text = token.token.expose();
-            let last = if text.ends_with('0') { '1' } else { '0' };
-            format!("Bearer {}{last}", &text[..text.len() - 1]).into_bytes()
-        };
-        let unknown = header(&Minted::new());
-        let wrong = header(&Minted::again(token.id.clone()));
-        for (what, header) in [
-            ("no header", None),
-            ("no token", Some(&b"Bearer x"[..])),
-            ("unknown", Some(&unknown)),
-            ("wrong from the first digit", Some(&wrong)),
-            ("wrong in the last digit", Some(&near)),
-        ] {
-            let mut times = Vec::new();
-            for _ in 0..2001 {
-                let begun = Instant::now();
-                assert!(gate.check(header).await.is_err());
-                times.push(begun.elapsed());
-            }
-            times.sort_unstable();
-            eprintln!("{what}: median {:?}", times[1000]);
-        }
     }
 }

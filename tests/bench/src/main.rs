@@ -17,6 +17,7 @@ mod neighbour;
 mod plugin;
 mod queue;
 mod raw;
+mod refusals;
 mod replace;
 mod report;
 mod stand;
@@ -92,6 +93,8 @@ enum Command {
     Lock(lock::Lock),
     /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another host is seen
     Cache(cache::Cache),
+    /// Tokens that are refused: whether the time that it takes tells something about them
+    Refusals(refusals::Refusals),
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]
     Work {
@@ -153,6 +156,7 @@ fn run() -> Result<()> {
         Command::QueueWork(work) => work.run(),
         Command::Lock(lock) => lock.measure(),
         Command::Cache(cache) => cache::measure(cache),
+        Command::Refusals(refusals) => refusals.measure(),
         Command::Work { variant, url, settings } => variant.work(&url, &settings),
     }
 }
