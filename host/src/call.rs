@@ -24,6 +24,9 @@ pub use locks::{GUARDS_MAX, GivenBack, LOCKS_MAX, Locks, Untakable};
 /// The most keys that one call may rely on with `get-for-update`.
 pub const RELIED_ON_MAX: usize = 256;
 
+/// Writes that room is made for, for each event of a call.
+const WRITES_AN_EVENT: usize = 2;
+
 /// On whose behalf a call commits by itself.
 #[derive(Debug, Clone)]
 pub enum Behalf {
@@ -108,7 +111,6 @@ impl Call {
         Self {
             deadline,
             behalf,
-            events,
             falls_back: false,
             current: None,
             store_failed: false,
@@ -116,12 +118,13 @@ impl Call {
             locks: Locks::default(),
             standing: Vec::new(),
             lineage: Lineage::default(),
-            writes: Vec::new(),
+            writes: Vec::with_capacity(events.len().saturating_mul(WRITES_AN_EVENT)),
             write_bytes: 0,
             by_key: HashMap::new(),
             relied_on: Vec::new(),
             taken: Takes::default(),
             budget,
+            events,
             interrupted: None,
         }
     }

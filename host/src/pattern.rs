@@ -5,50 +5,66 @@
 
 use serde::Deserialize;
 
-/// A pattern of keys or channels, such as `camera:*:latest`.
+/// A pattern of keys or channels, such as `camera:*:latest`. It is taken apart once, since each name that a plugin uses is compared with several.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
-pub struct Pattern(String);
+pub struct Pattern {
+    text: String,
+    shape: Shape,
+}
+
+/// What a name must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shape {
+    /// This text.
+    Literal,
+    /// A beginning, an end behind it, and in between these parts in their order.
+    Parts { first: Box<str>, middle: Box<[Box<str>]>, last: Box<str> },
+}
 
 impl From<String> for Pattern {
     fn from(text: String) -> Self {
-        Self(text)
+        let shape = match (text.split_once('*'), text.rsplit_once('*')) {
+            (Some((first, _)), Some((before, last))) => {
+                let middle = before.split('*').skip(1).filter(|part| !part.is_empty());
+                Shape::Parts { first: first.into(), middle: middle.map(Box::from).collect(), last: last.into() }
+            }
+            _ => Shape::Literal,
+        };
+        Self { text, shape }
     }
 }
 
 impl From<&str> for Pattern {
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        Self::from(text.to_owned())
     }
 }
 
 impl Pattern {
     /// The text that it was made from.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether it stands for this name.
     pub fn matches(&self, name: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-        let Some(last) = self.0.rsplit_once('*').map(|(_, last)| last) else { return rest.is_empty() };
-        let middle = self.0.matches('*').count().saturating_sub(1);
-        for part in parts.take(middle) {
-            let Some((_, behind)) = rest.split_once(part) else { return false };
-            rest = behind;
-        }
-        rest.len() >= last.len() && rest.ends_with(last)
+        let Shape::Parts { first, middle, last } = &self.shape else { return self.text == name };
+        let between = name.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last));
+        let rest = between.and_then(|between| {
+            middle.iter().try_fold(between, |rest, part| rest.split_once(&**part).map(|(_, behind)| behind))
+        });
+        rest.is_some()
     }
 
     /// Whether every name that a glob of the store stands for is also one of this pattern. It may answer no where the
     /// truth is yes, but never the reverse: the glob's literal beginning must already lie below a pattern that ends in its only `*`,
     /// or the glob must be the pattern itself.
     pub fn covers_glob(&self, glob: &str) -> bool {
-        if self.0 == glob && !glob.contains(['?', '[', '\\']) {
+        if self.text == glob && !glob.contains(['?', '[', '\\']) {
             return true;
         }
-        let Some(prefix) = self.0.strip_suffix('*') else { return false };
+        let Some(prefix) = self.text.strip_suffix('*') else { return false };
         let literal = glob.split(['*', '?', '[', '\\']).next().unwrap_or_default();
         !prefix.contains('*') && literal.starts_with(prefix)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::{RELIED_ON_MAX, TAKES_MAX};
 use crate::manifest::Limits;
@@ -72,8 +72,26 @@ pub struct Budget {
     read_bytes_left: u64,
     keys: u32,
     /// Hashes of the names so far. Two names with one hash count as one.
-    named: HashSet<u64>,
+    named: HashSet<u64, BuildHasherDefault<AsItIs>>,
     hasher: RandomState,
+}
+
+/// What is a hash already needs no other.
+#[derive(Debug, Clone, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Budget {
@@ -97,7 +115,7 @@ impl Budget {
             read_bytes,
             read_bytes_left: read_bytes,
             keys,
-            named: HashSet::new(),
+            named: HashSet::default(),
             hasher: RandomState::new(),
         }
     }

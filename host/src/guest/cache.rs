@@ -122,7 +122,7 @@ impl Host for State {
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, expiry: Expiry, condition: Condition) -> Result<(), Error> {
-        let full = self.writable(&key)?;
+        self.may_write(&key)?;
         let value = self.value(&key, value)?;
         let expiry = match expiry {
             Expiry::Never => store::Expiry::Never,
@@ -135,7 +135,7 @@ impl Host for State {
             Condition::IfPresent => store::Condition::IfPresent,
         };
         let bytes = value.len();
-        self.write(Effect::Set { key: full, value, expiry, condition }, bytes)
+        self.write(Effect::Set { key: self.full(key), value, expiry, condition }, bytes)
     }
 
     fn delete(&mut self, key: String) -> Result<(), Error> {

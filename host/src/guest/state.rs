@@ -304,16 +304,20 @@ impl State {
 
     /// A key to write, with its prefix.
     pub(super) fn writable(&mut self, key: &str) -> Result<String, Error> {
-        self.named(key)?;
-        self.allowed(|policy| policy.write(key))?;
+        self.may_write(key)?;
         Ok(self.prefixed(key))
     }
 
-    /// A channel to publish to, with its prefix.
-    pub(super) fn publishable(&mut self, channel: &str) -> Result<String, Error> {
+    /// Checks a key that is to be written.
+    pub(super) fn may_write(&mut self, key: &str) -> Result<(), Error> {
+        self.named(key)?;
+        self.allowed(|policy| policy.write(key))
+    }
+
+    /// Checks a channel that is to be published to.
+    pub(super) fn may_publish(&mut self, channel: &str) -> Result<(), Error> {
         self.named(channel)?;
-        self.allowed(|policy| policy.publish(channel))?;
-        Ok(self.prefixed(channel))
+        self.allowed(|policy| policy.publish(channel))
     }
 
     /// A pattern of keys that may be read.
@@ -332,8 +336,12 @@ impl State {
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {
-        let prefix = self.prefix();
-        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}{name}") }
+        [self.prefix(), name].concat()
+    }
+
+    /// The same with a name that is not needed any more: where there is no prefix, it is the name itself.
+    pub(super) fn full(&self, name: String) -> String {
+        if self.prefix().is_empty() { name } else { self.prefixed(&name) }
     }
 
     /// What stands in for the store while it is away, where this call may use it.

@@ -12,6 +12,8 @@ mod join;
 
 use std::collections::HashMap;
 
+use smallvec::{SmallVec, smallvec};
+
 use self::join::{Joined, join, trim};
 use super::Effect;
 
@@ -36,8 +38,11 @@ pub struct Combined {
     /// The write.
     pub effect: Effect,
     /// Whose writes are in it, each once, in rising order; none stands for the batch as a whole and comes first.
-    pub events: Vec<Option<u32>>,
+    pub events: Owners,
 }
+
+/// The events that a write belongs to: one, for most.
+pub type Owners = SmallVec<[Option<u32>; 2]>;
 
 /// A write in the making.
 struct Slot {
@@ -53,7 +58,7 @@ pub fn combine(gathered: Vec<Gathered>) -> Vec<Combined> {
     // The last write of each key.
     let mut last: Vec<Option<usize>> = vec![None; key_count];
     for (Gathered { effect, event }, key) in gathered.into_iter().zip(keys) {
-        let combined = Combined { effect, events: vec![event] };
+        let combined = Combined { effect, events: smallvec![event] };
         match key.and_then(|key| last.get_mut(key)) {
             Some(last) => slots.place(last, combined),
             None => slots.0.push(Some(Slot { combined, previous: None })),

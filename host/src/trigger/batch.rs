@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -90,6 +91,9 @@ pub(super) struct Settled {
     pub(super) lease: Option<LeaseSettlement>,
 }
 
+/// The fields of an event, as the plugin is given them: few, for most.
+pub(super) type Fields<'a> = SmallVec<[FieldParam<'a>; 4]>;
+
 /// Where the events of one batch come from, and how they are settled there.
 pub(super) trait Origin: Send + Sync {
     /// An event.
@@ -117,7 +121,7 @@ pub(super) trait Origin: Send + Sync {
     fn time_ms(event: &Self::Event) -> u64;
 
     /// The fields that the plugin is given, where the event has any.
-    fn fields(event: &Self::Event) -> Vec<FieldParam<'_>>;
+    fn fields(event: &Self::Event) -> Fields<'_>;
 
     /// What the plugin is given; `fields` are those of [`Origin::fields`].
     fn content<'a>(event: &'a Self::Event, fields: &'a [FieldParam<'a>]) -> handler::Content<'a>;
@@ -291,7 +295,7 @@ async fn call<O: Origin>(
 ) -> (Result<(Vec<handler::Outcome>, Ended), (CallError, bool)>, Option<Taped>) {
     let common = origin.common();
     let ids: Arc<[String]> = part.iter().map(O::id).collect();
-    let fields: Vec<Vec<FieldParam<'_>>> = part.iter().map(O::fields).collect();
+    let fields: Vec<Fields<'_>> = part.iter().map(O::fields).collect();
     let events: Vec<handler::Event<'_>> = part
         .iter()
         .zip(ids.iter())

@@ -45,7 +45,7 @@ fn read(event: &Event) -> Result<Assessment<'_>, Failure> {
 /// What the detector has stored, for each assessment that names a request, in their order.
 fn detections(assessments: &[Result<Assessment<'_>, Failure>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let requests = assessments.iter().flatten().filter_map(Assessment::request_id);
-    let keys: Vec<_> = requests.map(|id| format!("detection:{id}")).collect();
+    let keys: Vec<_> = requests.map(|id| ["detection:", id].concat()).collect();
     let mut values = Vec::with_capacity(keys.len());
     for keys in keys.chunks(READ_KEYS_MAX) {
         values.extend(cache::get_many(keys)?);
@@ -58,10 +58,10 @@ fn deliver(event: &Event, assessment: &Assessment<'_>, detection: Option<&[u8]>,
     let result = assessment.result(detection).map_err(Failure::Reject)?;
     let camera = assessment.camera_id();
     transaction::for_event(&event.id)?;
-    pubsub::publish(&format!("camera:{camera}"), &result)?;
-    cache::set(&format!("camera:{camera}:latest"), &result, ttl)?;
+    pubsub::publish(&["camera:", camera].concat(), &result)?;
+    cache::set(&["camera:", camera, ":latest"].concat(), &result, ttl)?;
     if assessment.is_alert() {
-        collections::list_push(&format!("alerts:{camera}"), End::Front, &[&result], Some(ALERTS_KEPT))?;
+        collections::list_push(&["alerts:", camera].concat(), End::Front, &[&result], Some(ALERTS_KEPT))?;
     }
     Ok(())
 }

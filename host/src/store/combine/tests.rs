@@ -29,7 +29,7 @@ fn hash_add(name: &str, by: i64) -> Effect {
 /// Each effect belongs to the event of its index.
 fn combined(effects: impl IntoIterator<Item = Effect>) -> Vec<(Effect, Vec<Option<u32>>)> {
     let gathered = (0..).zip(effects).map(|(event, effect)| Gathered { effect, event: Some(event) }).collect();
-    combine(gathered).into_iter().map(|combined| (combined.effect, combined.events)).collect()
+    combine(gathered).into_iter().map(|combined| (combined.effect, combined.events.into_vec())).collect()
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_effect_does_not_grow_without_bound() {
 fn events_are_named_once_and_the_batch_first() {
     let add = |event| Gathered { effect: hash_add("f", 1), event };
     let combined = combine([Some(3), None, Some(1), Some(3), None].map(add).into());
-    assert_eq!(combined[0].events, [None, Some(1), Some(3)]);
+    assert_eq!(combined[0].events.as_slice(), [None, Some(1), Some(3)]);
 }
 
 /// A few writes of one kind on one key.

@@ -12,7 +12,7 @@ use crate::call::{Ended, Takes};
 use crate::lock::HeldLock;
 use crate::manifest::DAY_MS;
 use crate::pool::Pool;
-use crate::store::combine::combine;
+use crate::store::combine::{Owners, combine};
 use crate::store::{Committed, Loss};
 use crate::tape;
 use crate::trigger::dead_letter::{self, Circumstances};
@@ -62,7 +62,7 @@ pub(super) struct Judgement {
     /// The writes that count, combined.
     pub(super) effects: Vec<Effect>,
     /// For each of them, the events that it belongs to.
-    pub(super) owners: Vec<Vec<Option<u32>>>,
+    pub(super) owners: Vec<Owners>,
     /// Keys with the values that the plugin relied on.
     pub(super) relied_on: Vec<(String, Option<Bytes>)>,
     /// What becomes of the events.
@@ -177,7 +177,7 @@ pub(super) fn refused<O: Origin>(
     let mut reasons: Vec<Option<String>> = vec![None; part.len()];
     for refusal in &committed.refused {
         let name = judgement.effects.get(refusal.effect).map_or("a write", Effect::name);
-        let owners = judgement.owners.get(refusal.effect).map(Vec::as_slice).unwrap_or_default();
+        let owners = judgement.owners.get(refusal.effect).map(Owners::as_slice).unwrap_or_default();
         for owner in owners {
             let at = owner.and_then(|event| usize::try_from(event).ok()).unwrap_or(0);
             if let Some(reason) = reasons.get_mut(at) {

@@ -12,7 +12,7 @@ use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::Behalf;
 use crate::store::{Consumer, DeadJob, Epoch, Field, Job, Lease, LeaseId, LeaseSettlement, Loss};
-use crate::trigger::batch::{Common, Decision, Origin, Settled};
+use crate::trigger::batch::{Common, Decision, Fields, Origin, Settled};
 use crate::trigger::dead_letter;
 
 /// The leases of all batches of one worker; bounded by the number of its batches.
@@ -94,8 +94,8 @@ impl Origin for Handful {
         job.time_ms
     }
 
-    fn fields(_: &Job) -> Vec<FieldParam<'_>> {
-        Vec::new()
+    fn fields(_: &Job) -> Fields<'_> {
+        Fields::new()
     }
 
     fn content<'a>(job: &'a Job, _: &'a [FieldParam<'a>]) -> handler::Content<'a> {

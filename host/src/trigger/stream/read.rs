@@ -9,7 +9,7 @@ use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::Behalf;
 use crate::manifest::Guarantee;
 use crate::store::{Consumer, DeadLetter, Delivered, Epoch, Field};
-use crate::trigger::batch::{Common, Decision, Origin, Settled};
+use crate::trigger::batch::{Common, Decision, Fields, Origin, Settled};
 use crate::trigger::dead_letter;
 
 /// Entries that were read in one epoch.
@@ -51,7 +51,7 @@ impl Origin for Read {
         event.id.ms
     }
 
-    fn fields(event: &Delivered) -> Vec<FieldParam<'_>> {
+    fn fields(event: &Delivered) -> Fields<'_> {
         event.fields.iter().map(|field| FieldParam { name: &field.name, value: &field.value }).collect()
     }
 
