@@ -20,7 +20,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use crate::builder::PluginFolder;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, FleetError};
 use crate::host::{Host, MANIFEST_NAME, Tenant};
 use crate::manifest::{Manifest, OnOutage};
 use crate::pool::Pool;
@@ -29,8 +29,6 @@ use crate::store::{Store, embedded::Embedded};
 use crate::tape::{Outcome, Tape, effect};
 use source::{Place, Source};
 
-/// How many characters name a version of the fleet at least.
-const DIGEST_LEAST: usize = 6;
 /// The longest line of a file with tapes.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
@@ -233,16 +231,15 @@ async fn other(
     let fleet = Fleet::new(store.clone(), &setup.config.fleet.prefix);
     let asked = |error| Failure::fleet(&format!("find the version `{named}`"), &error);
     let record = fleet.record(tenant.name(), &manifest.name).await.map_err(asked)?;
-    let releases = record.iter().flat_map(|record| {
-        let candidate = record.candidate.iter().map(|candidate| &candidate.release);
-        record.active.iter().chain(candidate).chain(record.history.iter().map(|past| &past.release))
-    });
     let unknown = || {
         Failure::new(Exit::Failed, format_args!("`{named}` is no file, and no version that was deployed"))
             .help(format_args!("sandbar plugins {} tells which were", manifest.name))
     };
-    let mut found = releases.filter(|release| named.len() >= DIGEST_LEAST && release.digest.starts_with(named));
-    let release = found.next().ok_or_else(unknown)?;
+    let record = record.ok_or_else(unknown)?;
+    let release = record.release(named).map_err(|error| match error {
+        FleetError::NoRelease { .. } => unknown(),
+        other => asked(other),
+    })?;
     let bytes = fleet.component(&release.digest).await.map_err(asked)?.ok_or_else(unknown)?;
     let manifest = Manifest::parse(&release.manifest).map_err(|error| Failure::new(Exit::Failed, error))?;
     alike(tenant, manifest, bytes.into()).await

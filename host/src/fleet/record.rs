@@ -272,19 +272,19 @@ impl Record {
         self.history.iter().find(replaced).map(|past| past.release.clone())
     }
 
-    /// The newest release whose digest begins so.
+    /// The newest release before the active one whose digest begins so.
     fn find(&self, to: &str) -> Result<Release, FleetError> {
-        let no_release = || FleetError::NoRelease { to: to.to_owned() };
-        if to.len() < DIGEST_MIN {
-            return Err(no_release());
-        }
-        let candidates =
-            || self.history.iter().map(|past| &past.release).filter(|release| release.digest.starts_with(to));
-        let found = candidates().next().ok_or_else(no_release)?;
-        if candidates().any(|release| release.digest != found.digest) {
-            return Err(FleetError::Ambiguous { to: to.to_owned() });
-        }
-        Ok(found.clone())
+        the_one(to, self.history.iter().map(|past| &past.release)).cloned()
+    }
+
+    /// The newest release of all whose digest begins so.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::NoRelease`], or [`FleetError::Ambiguous`] where several digests do.
+    pub fn release(&self, named: &str) -> Result<&Release, FleetError> {
+        let candidate = self.candidate.iter().map(|candidate| &candidate.release);
+        the_one(named, self.active.iter().chain(candidate).chain(self.history.iter().map(|past| &past.release)))
     }
 
     fn drop_candidate(mut self, why: Why, now_ms: u64) -> Self {
@@ -304,6 +304,16 @@ impl Record {
         self.generation = self.generation.saturating_add(1);
         self
     }
+}
+
+/// The first release whose digest begins so, where no other digest does.
+fn the_one<'a>(named: &str, releases: impl Iterator<Item = &'a Release>) -> Result<&'a Release, FleetError> {
+    let mut found = releases.filter(|release| named.len() >= DIGEST_MIN && release.digest.starts_with(named));
+    let first = found.next().ok_or_else(|| FleetError::NoRelease { to: named.to_owned() })?;
+    if found.any(|release| release.digest != first.digest) {
+        return Err(FleetError::Ambiguous { to: named.to_owned() });
+    }
+    Ok(first)
 }
 
 #[cfg(test)]

@@ -145,3 +145,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_release_is_named_by_the_beginning_of_its_digest() {
+    let mut record = deployed(3);
+    let named = |record: &Record, named: &str| record.release(named).map(|release| release.number);
+    let digest = release(2).digest;
+    for length in [DIGEST_MIN, 64] {
+        // All of these digests begin with zeros.
+        let named = named(&record, &digest[..length]);
+        assert_eq!(named.is_ok(), length == 64, "{length}: {named:?}");
+    }
+    let missing = Err(FleetError::NoRelease { to: "ffff".to_owned() });
+    assert_eq!(named(&record, "ffff"), missing);
+    assert!(matches!(named(&record, "0000"), Err(FleetError::Ambiguous { .. })));
+    assert!(matches!(record.clone().rollback(Some("0000"), "bob", "", 9), Err(FleetError::Ambiguous { .. })));
+    assert!(matches!(named(&record, ""), Err(FleetError::NoRelease { .. })), "too short to name anything");
+    // Deployed twice, it is the newer one.
+    record.history[0].release.digest = digest.clone();
+    assert_eq!(named(&record, &digest), Ok(record.history[0].release.number));
+}
