@@ -1,6 +1,7 @@
 //! Tenants that do not trust each other on one host and one server.
 
 mod acl;
+mod behind;
 mod commits;
 mod grants;
 mod hostile;

@@ -12,7 +12,7 @@ use sandbar_tests::RedisServer;
 /// Records all commands until it is asked for them.
 pub(super) struct Monitor {
     stop: Arc<AtomicBool>,
-    lines: JoinHandle<Vec<Vec<String>>>,
+    lines: JoinHandle<Vec<String>>,
 }
 
 impl Monitor {
@@ -26,7 +26,7 @@ impl Monitor {
             let mut lines = Vec::new();
             loop {
                 match connection.recv_response() {
-                    Ok(value) => lines.push(words(&String::from_redis_value(value).unwrap())),
+                    Ok(value) => lines.push(String::from_redis_value(value).unwrap()),
                     Err(error) if error.is_timeout() && !stopped.load(Ordering::Relaxed) => {}
                     Err(error) if error.is_timeout() => return lines,
                     Err(error) => panic!("MONITOR: {error}"),
@@ -38,9 +38,25 @@ impl Monitor {
 
     /// The commands so far, each with its arguments; those within scripts too.
     pub(super) fn commands(self) -> Vec<Vec<String>> {
+        self.lines().iter().map(|line| words(line)).collect()
+    }
+
+    /// The same with the address of the client that sent each; where the server listens on a socket, all have the same.
+    pub(super) fn senders(self) -> Vec<(String, Vec<String>)> {
+        let lines = self.lines();
+        lines.iter().map(|line| (sender(line).to_owned(), words(line))).collect()
+    }
+
+    fn lines(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.lines.join().unwrap()
     }
+}
+
+/// The client of a line such as `1.2 [0 127.0.0.1:1234] "set" "a" "b"`.
+fn sender(line: &str) -> &str {
+    let bracket = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    bracket.and_then(|(inside, _)| inside.split_once(' ')).map_or("", |(_, client)| client)
 }
 
 /// The words of a line, such as `1.2 [0 unix:x] "set" "a\x00" "b"`.
@@ -128,6 +144,7 @@ pub(super) fn named(server: &RedisServer, commands: &[Vec<String>]) -> HashMap<S
 }
 
 #[test]
-fn words_are_read_as_they_were_sent() {
+fn lines_are_read_as_they_were_sent() {
+    assert_eq!(sender(r#"1.2 [0 127.0.0.1:7] "get" "a]""#), "127.0.0.1:7");
     assert_eq!(words(r#"1.2 [0 lua] "set" "a\x00\n" "\"\\" """#), ["set", "a\0\n", "\"\\", ""]);
 }
