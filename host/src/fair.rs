@@ -6,7 +6,8 @@
 //! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
 //!
 //! A tenant that has used much lately runs behind, on threads that give way to all others ([`crate::lane`]), and with slots of
-//! their own: who uses little waits for none of them. Those threads rest as long as they run while others run in front. Where there is only one tenant nothing runs behind.
+//! their own: who uses little waits for none of them. Those threads rest as long as they run while others run in front ([`fatigue`]).
+//! Where there is only one tenant nothing runs behind.
 //!
 //! Where no tenant waits, a poll costs three short locks and two looks at the clock.
 

@@ -5,6 +5,7 @@
 //! it gets back as an `error` with a sentence.
 
 mod cache;
+mod check;
 mod collections;
 mod http;
 mod incoming;

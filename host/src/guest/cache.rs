@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::state::{self, State};
+use super::check;
+use super::state::State;
 use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, FetchPolicy, Host, Page, Remaining};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::overlay::{self, Held, Seen};
@@ -22,7 +23,7 @@ impl Host for State {
     }
 
     async fn get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        state::parts("get-many", "keys", keys.len())?;
+        check::parts("get-many", "keys", keys.len())?;
         let full = keys.iter().map(|key| self.readable(key)).collect::<Result<Vec<_>, _>>()?;
         let store = self.store();
         let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(full.len());
@@ -57,7 +58,7 @@ impl Host for State {
 
     async fn scan(&mut self, pattern: String, cursor: u64, count: u32) -> Result<Page, Error> {
         self.scannable(&pattern)?;
-        state::count(&pattern, count, KEYS_MAX)?;
+        check::count(&pattern, count, KEYS_MAX)?;
         let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(self.prefix())));
         let answer =
             self.deck.ask(|| format!("cache.scan {full} {cursor} {count}"), store.scan(&full, cursor, count)).await;
@@ -127,7 +128,7 @@ impl Host for State {
         let expiry = match expiry {
             Expiry::Never => store::Expiry::Never,
             Expiry::KeepTtl => store::Expiry::KeepTtl,
-            Expiry::TtlMs(ms) => store::Expiry::TtlMs(state::ttl_ms(&key, ms)?),
+            Expiry::TtlMs(ms) => store::Expiry::TtlMs(check::ttl_ms(&key, ms)?),
         };
         let condition = match condition {
             Condition::Always => store::Condition::Always,
@@ -148,7 +149,7 @@ impl Host for State {
 
     fn expire(&mut self, key: String, ttl_ms: u64) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        let ttl_ms = state::ttl_ms(&key, ttl_ms)?;
+        let ttl_ms = check::ttl_ms(&key, ttl_ms)?;
         self.write(Effect::Expire { key: full, ttl_ms }, 0)
     }
 

@@ -2,7 +2,8 @@
 
 use std::future::ready;
 
-use super::state::{self, State};
+use super::check;
+use super::state::State;
 use crate::bindings::sandbar::plugin::collections::{End, Host, Scored};
 use crate::bindings::sandbar::plugin::types::{Error, FieldResult};
 use crate::store::{self, COLLECTION_MEMBERS_MAX, Effect};
@@ -43,7 +44,7 @@ impl Host for State {
     }
 
     async fn hash_get_many(&mut self, key: String, names: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        state::members(&key, &names)?;
+        check::members(&key, &names)?;
         let mut values = Vec::with_capacity(names.len());
         // No more at once than the call may still read, if each is as large as a value may be.
         while let Some(rest) = names.get(values.len()..).filter(|rest| !rest.is_empty()) {
@@ -74,13 +75,13 @@ impl Host for State {
 
     fn hash_delete(&mut self, key: String, names: Vec<String>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        let bytes = state::members(&key, &names)?;
+        let bytes = check::members(&key, &names)?;
         self.write(Effect::HashDelete { key: full, names }, bytes)
     }
 
     fn hash_add(&mut self, key: String, name: String, by: i64) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        state::member(&key, &name)?;
+        check::member(&key, &name)?;
         let bytes = name.len();
         self.write(Effect::HashAdd { key: full, name, by }, bytes)
     }
@@ -99,13 +100,13 @@ impl Host for State {
 
     fn set_add(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        let bytes = state::members(&key, &members)?;
+        let bytes = check::members(&key, &members)?;
         self.write(Effect::SetAdd { key: full, members }, bytes)
     }
 
     fn set_remove(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        let bytes = state::members(&key, &members)?;
+        let bytes = check::members(&key, &members)?;
         self.write(Effect::SetRemove { key: full, members }, bytes)
     }
 
@@ -139,7 +140,7 @@ impl Host for State {
     ) -> Result<Vec<Scored>, Error> {
         number(&key, min)?;
         number(&key, max)?;
-        let count = state::count(&key, count, MEMBERS_MAX)?;
+        let count = check::count(&key, count, MEMBERS_MAX)?;
         let asked = u64::from(count);
         ask_large!(
             self,
@@ -154,11 +155,11 @@ impl Host for State {
 
     fn sorted_add(&mut self, key: String, members: Vec<Scored>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        state::parts(&key, "members", members.len())?;
+        check::parts(&key, "members", members.len())?;
         let mut bytes = 0usize;
         let mut checked = Vec::with_capacity(members.len());
         for Scored { member, score } in members {
-            state::member(&key, &member)?;
+            check::member(&key, &member)?;
             number(&key, score)?;
             bytes = bytes.saturating_add(member.len()).saturating_add(SCORE_BYTES);
             checked.push(store::Scored { member, score });
@@ -168,7 +169,7 @@ impl Host for State {
 
     fn sorted_remove(&mut self, key: String, members: Vec<String>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        let bytes = state::members(&key, &members)?;
+        let bytes = check::members(&key, &members)?;
         self.write(Effect::SortedRemove { key: full, members }, bytes)
     }
 
@@ -198,7 +199,7 @@ impl Host for State {
 
     fn list_push(&mut self, key: String, end: End, values: Vec<Vec<u8>>, keep: Option<u64>) -> Result<(), Error> {
         let full = self.writable(&key)?;
-        state::parts(&key, "values", values.len())?;
+        check::parts(&key, "values", values.len())?;
         if keep == Some(0) {
             return Err(Error::Invalid(format!("`{key}` cannot keep 0 values: delete it instead")));
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::state::{self, State};
+use super::check;
+use super::state::State;
 use crate::bindings::sandbar::plugin::queue::{Host, Job, Lengths, PushOptions};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::call::{CallLimit, TAKES_MAX};
@@ -35,7 +36,7 @@ impl Host for State {
 
     async fn peek(&mut self, name: String, count: u32) -> Result<Vec<Job>, Error> {
         self.readable(&name)?;
-        let count = state::count(&name, count, TAKE_MAX)?;
+        let count = check::count(&name, count, TAKE_MAX)?;
         let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
         let answer = self.deck.ask(|| format!("queue.peek {} {count}", queue.list), store.peek(&queue, count)).await;
         Ok(self.answered(answer)?.into_iter().map(shown).collect())
@@ -43,7 +44,7 @@ impl Host for State {
 
     async fn take(&mut self, name: String, count: u32) -> Result<Vec<Job>, Error> {
         self.writable(&name)?;
-        let count = state::count(&name, count, TAKE_MAX)?;
+        let count = check::count(&name, count, TAKE_MAX)?;
         if self.call.taken.len() >= TAKES_MAX {
             return Err(self.limited(&CallLimit::Takes));
         }

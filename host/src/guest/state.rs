@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
+use super::check;
 use super::http::Outgoing;
 use super::incoming::Answering;
 use super::logging::{Occasion, Output};
@@ -34,10 +35,6 @@ const TABLE_ELEMENTS_MAX: usize = 100_000;
 const CORE_INSTANCES_MAX: usize = 64;
 /// Linear memories of one instance; each may be as large as the plugin's `memory`.
 const MEMORIES_MAX: usize = 1;
-/// The longest time to live, in milliseconds: 365 days.
-const TTL_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
-/// The most parts (keys, fields, members, values) of one call.
-const PARTS_MAX: usize = 1000;
 
 /// Who a plugin is and what it may do; shared by all its instances.
 #[derive(Debug, Clone)]
@@ -399,54 +396,14 @@ impl State {
 
     /// Checks fields, and answers them with the sum of their bytes.
     pub(super) fn fields(&self, key: &str, fields: Vec<FieldResult>) -> Result<(Vec<Field>, usize), Error> {
-        parts(key, "fields", fields.len())?;
+        check::parts(key, "fields", fields.len())?;
         let mut bytes = 0usize;
         let mut checked = Vec::with_capacity(fields.len());
         for field in fields {
-            member(key, &field.name)?;
+            check::member(key, &field.name)?;
             bytes = bytes.saturating_add(field.name.len()).saturating_add(field.value.len());
             checked.push(Field { name: field.name, value: self.value(key, field.value)? });
         }
         Ok((checked, bytes))
     }
-}
-
-/// Checks the number of parts of a call.
-pub(super) fn parts(key: &str, what: &str, count: usize) -> Result<(), Error> {
-    if (1..=PARTS_MAX).contains(&count) {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!("{count} {what} for `{key}`; 1 to {PARTS_MAX} are allowed")))
-}
-
-/// Checks the name of a field or a member.
-pub(super) fn member(key: &str, name: &str) -> Result<(), Error> {
-    if name.len() > crate::grants::NAME_BYTES_MAX {
-        let (has, max) = (name.len(), crate::grants::NAME_BYTES_MAX);
-        return Err(Error::Invalid(format!("a field or member of `{key}` has {has} bytes; at most {max} are allowed")));
-    }
-    Ok(())
-}
-
-/// Checks members, and answers the sum of their bytes.
-pub(super) fn members(key: &str, names: &[String]) -> Result<usize, Error> {
-    parts(key, "members", names.len())?;
-    names.iter().try_for_each(|name| member(key, name))?;
-    Ok(names.iter().map(String::len).sum())
-}
-
-/// Checks a time to live.
-pub(super) fn ttl_ms(key: &str, ttl_ms: u64) -> Result<u64, Error> {
-    if (1..=TTL_MS_MAX).contains(&ttl_ms) {
-        return Ok(ttl_ms);
-    }
-    Err(Error::Invalid(format!("a time to live of {ttl_ms} ms for `{key}`; 1 to {TTL_MS_MAX} are allowed")))
-}
-
-/// Checks how many answers are asked for.
-pub(super) fn count(name: &str, count: u32, max: u32) -> Result<u32, Error> {
-    if (1..=max).contains(&count) {
-        return Ok(count);
-    }
-    Err(Error::Invalid(format!("a count of {count} for `{name}`; 1 to {max} are allowed")))
 }

@@ -1,6 +1,7 @@
 //! `sandbar:plugin/stream`.
 
-use super::state::{self, State};
+use super::check;
+use super::state::State;
 use crate::bindings::sandbar::plugin::stream::{Entry, Group, Host, Retention, StreamInfo};
 use crate::bindings::sandbar::plugin::types::{Error, FieldResult};
 use crate::store::{self, Bound, Effect};
@@ -72,7 +73,7 @@ impl State {
         reverse: bool,
     ) -> Result<Vec<Entry>, Error> {
         let full = self.readable(name)?;
-        let count = state::count(name, count, ENTRIES_MAX)?;
+        let count = check::count(name, count, ENTRIES_MAX)?;
         let (Some(start), Some(end)) = (Bound::start(start)?, Bound::end(end)?) else { return Ok(Vec::new()) };
         let (large, asked) = (self.large(), u64::from(count));
         let store = &large.store;
