@@ -1,7 +1,7 @@
 //! Threads shared fairly between tenants: how long code of plugins may hold a thread, and whose turn it is next.
 //!
 //! A call of a plugin is polled only while it has one of the host's slots, of which there are as many as cores. A poll ends where the plugin
-//! waits for the host, or where the engine interrupts it, so a slot is held for 2 ms at most. Calls that find no slot wait here, not
+//! waits for the host, or where the engine interrupts it, so a slot is held for about 2 ms at most. Calls that find no slot wait here, not
 //! among the tasks of the host, and are woken in the order of [`Plan`]: the tenant that has used the least time by its weight comes first, and
 //! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
 //!
@@ -9,7 +9,7 @@
 //! their own: who uses little waits for none of them. Those threads rest as long as they run while others run in front ([`fatigue`]).
 //! Where there is only one tenant nothing runs behind.
 //!
-//! Where no tenant waits, a poll costs three short locks and two looks at the clock.
+//! Where no tenant waits, a poll costs four short locks and some looks at the clock.
 
 mod fatigue;
 mod plan;
@@ -109,16 +109,16 @@ impl Threads {
         }
     }
 
-    /// Lets this thread behind rest where it has run for long and others run in front. It sleeps as a whole: if other calls went on meanwhile,
-    /// its core would have no rest.
-    fn rest(&self, used: Duration) {
+    /// Lets this thread behind rest where it has run for long and others run in front, and answers for how long. It sleeps as a whole: if other
+    /// calls went on meanwhile, its core would have no rest.
+    fn rest(&self, used: Duration) -> Duration {
         let mut fatigue = FATIGUE.get();
         let due = fatigue.add(used);
         FATIGUE.set(fatigue);
         let is_disturbing = || self.front.lock().served_within(FRONT_NS, self.now());
-        if let Some(rest) = due.filter(|_| is_disturbing()) {
-            std::thread::sleep(rest);
-        }
+        let Some(rest) = due.filter(|_| is_disturbing()) else { return Duration::ZERO };
+        std::thread::sleep(rest);
+        rest
     }
 
     fn now(&self) -> u64 {
@@ -157,6 +157,13 @@ impl Share {
 
     fn is_much(&self) -> bool {
         self.recent.lock().is_much(self.threads.now())
+    }
+
+    /// What it would have used without a rest counts as used lately, else resting would bring it back in front.
+    fn rested(&self, time: Duration) {
+        if !time.is_zero() {
+            self.recent.lock().add(nanos(time), self.weight, self.threads.now());
+        }
     }
 
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
@@ -217,7 +224,7 @@ impl Turn<'_> {
         let used = slot.begun.elapsed();
         drop(slot);
         if lane == Lane::Behind {
-            self.share.threads.rest(used);
+            self.share.rested(self.share.threads.rest(used));
         }
         polled
     }

@@ -1,7 +1,8 @@
 //! The clock of the engine: after how long running code is interrupted, to look at its deadline and to let others run.
 //!
 //! Time is counted in ticks of [`TICK`]. In front code keeps its thread for several of them, which are counted at once; behind it keeps it for
-//! one, and only while somebody runs there are they counted one by one: a thread that wakes thousands of times a second is not for a host at rest.
+//! one, but for its first slice after it was moved there or had not run for long. Only while somebody runs there are they counted one by one: a
+//! thread that wakes thousands of times a second is not for a host at rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,8 +68,8 @@ mod tests {
 
     use super::*;
 
-    /// For how long a loop keeps its thread, in the middle of several.
-    fn kept(engine: &Engine, ticker: &Ticker, lane: Lane) -> Duration {
+    /// For how long a loop keeps its thread, several times, the shortest first.
+    fn kept(engine: &Engine, ticker: &Ticker, lane: Lane) -> Vec<Duration> {
         let module = wat::parse_str(r#"(module (func (export "f") (loop (br 0))))"#).unwrap();
         let module = wasmtime::Module::new(engine, module).unwrap();
         let mut store = wasmtime::Store::new(engine, ());
@@ -84,7 +85,7 @@ mod tests {
             })
             .collect();
         times.sort_unstable();
-        times[10]
+        times
     }
 
     #[test]
@@ -92,6 +93,8 @@ mod tests {
         let engine = Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
         let ticker = Ticker::start(&engine);
         let (front, behind) = (kept(&engine, &ticker, Lane::Front), kept(&engine, &ticker, Lane::Behind));
+        // A busy machine makes them longer, and only the very first one in front may be shorter than it should be.
+        let (front, behind) = (front[10], behind[0]);
         assert!(behind < front / 2, "{behind:?} behind, {front:?} in front");
         assert!(front >= TICK * 3, "{front:?}: it is interrupted when its own time is over, not each tick");
     }

@@ -272,19 +272,19 @@ impl Record {
         self.history.iter().find(replaced).map(|past| past.release.clone())
     }
 
-    /// The newest release before the active one whose digest begins so.
+    /// The release that ended last of those whose digest begins so.
     fn find(&self, to: &str) -> Result<Release, FleetError> {
         the_one(to, self.history.iter().map(|past| &past.release)).cloned()
     }
 
-    /// The newest release of all whose digest begins so.
+    /// The release whose digest begins so: the candidate, else the active one, else the one that ended last.
     ///
     /// # Errors
     ///
     /// [`FleetError::NoRelease`], or [`FleetError::Ambiguous`] where several digests do.
     pub fn release(&self, named: &str) -> Result<&Release, FleetError> {
         let candidate = self.candidate.iter().map(|candidate| &candidate.release);
-        the_one(named, self.active.iter().chain(candidate).chain(self.history.iter().map(|past| &past.release)))
+        the_one(named, candidate.chain(&self.active).chain(self.history.iter().map(|past| &past.release)))
     }
 
     fn drop_candidate(mut self, why: Why, now_ms: u64) -> Self {

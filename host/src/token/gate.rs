@@ -108,7 +108,7 @@ impl Gate {
     }
 
     /// Who has sent this header `authorization`. Whatever came takes the same way: it is hashed, and compared with some record in constant
-    /// time, before anything is decided; `sandbar-bench -- refusals` measures it.
+    /// time, before anything is decided; `sandbar-bench -- refusals` looks for a difference.
     pub async fn check(&self, header: Option<&[u8]>) -> Result<Caller, Refused> {
         let presented = Presented::parse(header.unwrap_or_default());
         let found = match &presented.id {

@@ -22,8 +22,8 @@ async fn who_uses_much_reads_over_a_connection_that_nobody_else_uses() {
     let monitor = Monitor::start(&server);
     let (manifest, bytes) = (open_manifest(TRIGGER, LIMITS), std::fs::read(components::HOSTILE).unwrap());
     host.tenant("a").unwrap().load_bytes(Manifest::parse(&manifest).unwrap(), bytes).await.unwrap();
-    // It loops, so that it has used much, and then reads.
-    let deeds = ["loop", "calls", "calls", "calls"];
+    // It loops, so that it has used much, before each time that it reads.
+    let deeds = ["loop", "calls", "loop", "calls", "loop", "calls"];
     server.append("a:events", deeds.map(|deed| vec![("do", deed.to_owned())]));
     let group = Group::new(&server, "a:events", "guest");
     poll_until(Duration::from_secs(60), "all is done", async || group.is_settled()).await;

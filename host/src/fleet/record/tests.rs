@@ -161,7 +161,6 @@ fn a_release_is_named_by_the_beginning_of_its_digest() {
     assert!(matches!(named(&record, "0000"), Err(FleetError::Ambiguous { .. })));
     assert!(matches!(record.clone().rollback(Some("0000"), "bob", "", 9), Err(FleetError::Ambiguous { .. })));
     assert!(matches!(named(&record, ""), Err(FleetError::NoRelease { .. })), "too short to name anything");
-    // Deployed twice, it is the newer one.
-    record.history[0].release.digest = digest.clone();
-    assert_eq!(named(&record, &digest), Ok(record.history[0].release.number));
+    record.history[1].release.digest = digest.clone();
+    assert_eq!(named(&record, &digest), Ok(2), "deployed twice, it is the one that ended last");
 }
