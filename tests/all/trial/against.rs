@@ -37,7 +37,7 @@ async fn a_version_is_compared_with_one_that_was_deployed() {
     let folder = folder(&server, &plain(TRIGGER, ""));
     let against = |digest: &str| replayed(&folder, &["--stream", "events", "--against", digest]);
     assert_eq!(against(&same[..12]), Vec::<Value>::new());
-    for digest in [&other[..6], &other[..12], &other] {
+    for digest in [&other[..4], &other[..12], &other] {
         let told = against(digest);
         assert_eq!(told.len(), 4, "{told:?}");
         for (n, told) in (10_u64..).step_by(10).zip(&told) {
@@ -48,7 +48,7 @@ async fn a_version_is_compared_with_one_that_was_deployed() {
         }
     }
     // What names no version, or too little of one, is told; nothing is compared with something else.
-    for digest in ["abcdef012345", &other[..5]] {
+    for digest in ["abcdef012345", &other[..3]] {
         let finished = folder.run(&["replay", "guest", "--stream", "events", "--against", digest]);
         assert_eq!((finished.code, finished.out.as_str()), (1, ""), "{finished:?}");
         assert!(finished.err.contains(&format!("`{digest}` is no file, and no version that was deployed")));
