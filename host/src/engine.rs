@@ -111,7 +111,8 @@ fn settings(instances: u32) -> Config {
     // asynchronous tier beside the plain functions would turn it on.
     config.concurrency_support(false);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
-    // Inlining by wasmtime is left out: it makes plugins a fifth faster, but compiling takes four times as long and six times the memory.
+    // Inlining by wasmtime is left out: compiling takes four times as long and six times the memory, and a batch that is parsed, joined and
+    // committed gains 3 % of its time.
     config
 }
 
