@@ -62,12 +62,20 @@ async fn what_runs_behind_rests_as_long_as_it_runs_while_others_run_in_front() {
     };
     tokio::select! {
         () = in_front => {}
-        (lane, took, used) = work(700) => {
+        (lane, took, used) = work(50) => {
             assert_eq!(lane, Lane::Behind);
-            assert!(took >= used + slice * 600, "{took:?} for {used:?} of work");
-            assert!(loud.is_much(), "its rests have not brought it back in front");
+            assert!(took >= used + slice * 40, "{took:?} for {used:?} of work");
         }
     }
+}
+
+#[test]
+fn a_rest_brings_nobody_back_in_front() {
+    let share = Threads::new(1, None).share(1);
+    share.rested(Duration::ZERO);
+    assert!(!share.is_much());
+    share.rested(Duration::from_millis(10));
+    assert!(share.is_much(), "it counts as what was used");
 }
 
 #[tokio::test(flavor = "multi_thread")]
