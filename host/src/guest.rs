@@ -7,6 +7,7 @@
 mod cache;
 mod check;
 mod collections;
+mod growth;
 mod http;
 mod incoming;
 mod large;

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{ResourceLimiter, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::check;
+use super::growth::Growth;
 use super::http::Outgoing;
 use super::incoming::Answering;
 use super::logging::{Occasion, Output};
@@ -21,7 +22,7 @@ use crate::grants::{NameError, Policy};
 use crate::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outbound::Outbound;
-use crate::quota::{InstancePlace, MemoryCharge, PluginQuota};
+use crate::quota::{InstancePlace, PluginQuota};
 use crate::secret::Secret;
 use crate::store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
 use crate::tape::{Chance, Deck, Monotonic, Reel, Wall};
@@ -115,48 +116,6 @@ pub struct State {
     /// For how long the call has held threads.
     pub(crate) meter: Arc<Meter>,
     _place: InstancePlace,
-}
-
-/// What bounds the growth of one instance.
-#[derive(Debug)]
-struct Growth {
-    own: StoreLimits,
-    tenants: MemoryCharge,
-}
-
-impl ResourceLimiter for Growth {
-    fn memory_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
-        if !self.own.memory_growing(current, desired, max)? {
-            return Ok(false);
-        }
-        let more = u64::try_from(desired.saturating_sub(current)).unwrap_or(u64::MAX);
-        self.tenants.grow(more).map_err(wasmtime::Error::new)?;
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.own.memory_grow_failed(error)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
-        self.own.table_growing(current, desired, max)
-    }
-
-    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.own.table_grow_failed(error)
-    }
-
-    fn instances(&self) -> usize {
-        self.own.instances()
-    }
-
-    fn tables(&self) -> usize {
-        self.own.tables()
-    }
-
-    fn memories(&self) -> usize {
-        self.own.memories()
-    }
 }
 
 impl std::fmt::Debug for State {
