@@ -77,6 +77,8 @@ pub struct Call {
     pub taken: Takes,
     /// What it may still use.
     pub budget: Budget,
+    /// The value that was written last.
+    last_value: Bytes,
     /// Why it was interrupted; none where it was not.
     pub interrupted: Option<Interrupted>,
 }
@@ -125,8 +127,18 @@ impl Call {
             taken: Takes::default(),
             budget,
             events,
+            last_value: Bytes::new(),
             interrupted: None,
         }
+    }
+
+    /// A value that is to be written. One that is the same as the one before it takes no memory of its own: what is published is often set
+    /// under a key as well.
+    pub fn value(&mut self, value: Vec<u8>) -> Bytes {
+        if self.last_value != value {
+            self.last_value = Bytes::from(value);
+        }
+        self.last_value.clone()
     }
 
     /// Gathers a write of about so many bytes.
@@ -258,6 +270,16 @@ mod tests {
         call.write(add("a"), 1).unwrap();
         call.write(add("b"), 1).unwrap();
         assert_eq!((call.writes_to("a").count(), call.writes_to("b").count(), call.writes_to("c").count()), (2, 1, 0));
+    }
+
+    #[test]
+    fn a_value_that_is_the_same_as_the_one_before_is_kept_once() {
+        let mut call = call();
+        let values = [call.value(vec![7; 9]), call.value(vec![7; 9]), call.value(vec![8; 9]), call.value(vec![8; 8])];
+        assert_eq!(values, [vec![7; 9], vec![7; 9], vec![8; 9], vec![8; 8]]);
+        let [first, second, third, last] = values.map(|value| value.as_ptr());
+        assert_eq!(first, second);
+        assert!(second != third && third != last);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Pattern {
 enum Shape {
     /// This text.
     Literal,
+    /// Nothing.
+    Any,
     /// A beginning, an end behind it, and in between these parts in their order.
     Parts { first: Box<str>, middle: Box<[Box<str>]>, last: Box<str> },
 }
@@ -25,6 +27,7 @@ enum Shape {
 impl From<String> for Pattern {
     fn from(text: String) -> Self {
         let shape = match (text.split_once('*'), text.rsplit_once('*')) {
+            (Some(("", "")), _) => Shape::Any,
             (Some((first, _)), Some((before, last))) => {
                 let middle = before.split('*').skip(1).filter(|part| !part.is_empty());
                 Shape::Parts { first: first.into(), middle: middle.map(Box::from).collect(), last: last.into() }
@@ -49,7 +52,13 @@ impl Pattern {
 
     /// Whether it stands for this name.
     pub fn matches(&self, name: &str) -> bool {
-        let Shape::Parts { first, middle, last } = &self.shape else { return self.text == name };
+        let Shape::Parts { first, middle, last } = &self.shape else {
+            return self.shape == Shape::Any || self.text == name;
+        };
+        // Most patterns that a name is compared with differ from it in the first letter.
+        if first.bytes().next().is_some_and(|letter| name.bytes().next() != Some(letter)) {
+            return false;
+        }
         let between = name.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last));
         let rest = between.and_then(|between| {
             middle.iter().try_fold(between, |rest, part| rest.split_once(&**part).map(|(_, behind)| behind))

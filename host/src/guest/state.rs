@@ -345,16 +345,16 @@ impl State {
     }
 
     /// Checks the size of a value.
-    pub(super) fn value(&self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
+    pub(super) fn value(&mut self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
         let max = self.identity.limits.value_bytes.as_u64();
         if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
             return Err(self.limited(&CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
         }
-        Ok(Bytes::from(value))
+        Ok(self.call.value(value))
     }
 
     /// Checks fields, and answers them with the sum of their bytes.
-    pub(super) fn fields(&self, key: &str, fields: Vec<FieldResult>) -> Result<(Vec<Field>, usize), Error> {
+    pub(super) fn fields(&mut self, key: &str, fields: Vec<FieldResult>) -> Result<(Vec<Field>, usize), Error> {
         check::parts(key, "fields", fields.len())?;
         let mut bytes = 0usize;
         let mut checked = Vec::with_capacity(fields.len());

@@ -4,13 +4,16 @@
 //! them; if all are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one write. The server drops
 //! the transaction if a watched key changed in between. Every reply of `EXEC` is looked at: the server skips a
 //! command that meets a wrong type and makes the rest.
+//!
+//! Where a consumer commits again and again, and its commits depend on nothing but its fence, one round trip is enough: behind `EXEC` the fence
+//! is watched and read again, for the next commit over the same connection.
 
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
 
 use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, Refusal, Settlement, StoreError};
 use super::private::Private;
-use super::{Redis, effects, lease, reply};
+use super::{Redis, delivery, effects, lease, reply};
 
 /// How often a transaction is sent that the server dropped although nothing that it relies on has another value.
 const EXECS_MAX: u32 = 8;
@@ -24,30 +27,36 @@ enum Purpose {
 
 impl Redis {
     pub(super) async fn make_commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
-        let mut private = self.private.take().await.map_err(CommitError::Refused)?;
-        let watches = commit.atomic
-            && (fence(&commit).is_some()
-                || !commit.relied_on.is_empty()
-                || lease::watched(commit.leases).next().is_some());
-        if watches && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
+        let fence = fence(&commit);
+        let mut private = self.private.take(fence.map(|(key, _)| key)).await.map_err(CommitError::Refused)?;
+        let depends = depends_on_more(&commit) || fence.is_some();
+        let is_watched = !depends_on_more(&commit) && fence.is_some_and(|fence| private.watches(fence));
+        if depends
+            && !is_watched
+            && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)?
+        {
             unwatch(private).await;
             return Err(reason);
         }
-        let (pipeline, purposes) = encode(&commit, self.clock.now_ms());
+        let unwatches = commit.atomic && !depends && private.is_watching();
+        let again = fence.map(|(key, _)| key).filter(|key| private.was_for(key));
+        let (pipeline, purposes) = encode(&commit, self.clock.now_ms(), unwatches, again);
         if purposes.is_empty() {
             unwatch(private).await;
             return Ok(Committed::default());
         }
         for _ in 0..EXECS_MAX {
+            let skipped = usize::from(unwatches);
             let connection = private.connection();
-            let answers = connection
-                .req_packed_commands(&pipeline, 0, pipeline.len())
+            let mut answers = connection
+                .req_packed_commands(&pipeline, skipped, pipeline.len().saturating_sub(skipped))
                 .await
                 .map_err(|error| CommitError::Unknown(reply::error(&error)))?;
             if !commit.atomic {
                 private.give_back();
                 return Ok(refusals(&commit, &purposes, answers));
             }
+            private.used(fence.map(|(key, _)| key), again.map(|key| watched_again(key, &mut answers)));
             match judge(&commit, &purposes, answers) {
                 Ok(Some(committed)) => {
                     private.give_back();
@@ -75,10 +84,29 @@ impl Redis {
     }
 }
 
+/// Whether there is anything beside the fence that has to be looked at before the commit.
+fn depends_on_more(commit: &Commit<'_>) -> bool {
+    commit.atomic
+        && (!commit.relied_on.is_empty()
+            || lease::watched(commit.leases).next().is_some()
+            || (commit.consumer.is_some() && !commit.settlement.dead.is_empty()))
+}
+
+/// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none.
+fn watched_again(fence: &str, answers: &mut Vec<Value>) -> Epoch {
+    let held = delivery::epoch(answers.pop().unwrap_or_default(), fence);
+    answers.pop();
+    held.ok().flatten().unwrap_or(Epoch::UNCHECKED)
+}
+
 /// Watches and reads what the commit depends on. None where all is as it was.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
     let fence = fence(commit);
-    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len() + commit.leases.len());
+    let mut pipeline = Pipeline::with_capacity(3 + commit.relied_on.len() + commit.leases.len());
+    let skipped = usize::from(private.is_watching());
+    if skipped > 0 {
+        pipeline.cmd("UNWATCH");
+    }
     pipeline.cmd("WATCH");
     fence.iter().for_each(|(key, _)| {
         pipeline.arg(*key);
@@ -106,7 +134,7 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
     });
     let mut answers = private
         .connection()
-        .req_packed_commands(&pipeline, 0, pipeline.len())
+        .req_packed_commands(&pipeline, skipped, pipeline.len().saturating_sub(skipped))
         .await
         .map_err(|error| reply::error(&error))?;
     // An event must not be given up where its dead letter cannot be kept. The key is not watched: hosts append to it
@@ -139,21 +167,26 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
 
 /// The fence key that the commit depends on, and the epoch that it must hold.
 fn fence<'a>(commit: &Commit<'a>) -> Option<(&'a str, Epoch)> {
-    let (consumer, epoch) = commit.consumer?;
+    let (consumer, epoch) = commit.consumer.filter(|_| commit.atomic)?;
     (epoch != Epoch::UNCHECKED).then_some((consumer.fence_key.as_str(), epoch))
 }
 
 /// Ends the watching and gives the connection back; where that fails it is closed.
 async fn unwatch(mut private: Private<'_>) {
     if cmd("UNWATCH").query_async::<()>(private.connection()).await.is_ok() {
+        private.used(None, None);
         private.give_back();
     }
 }
 
-/// The commands of a commit, and what each is for.
-fn encode(commit: &Commit<'_>, now_ms: u64) -> (Pipeline, Vec<Purpose>) {
+/// The commands of a commit, and what each is for. What is watched still is forgotten first where the commit depends on nothing, and the fence is
+/// watched `again` behind it.
+fn encode(commit: &Commit<'_>, now_ms: u64, unwatches: bool, again: Option<&str>) -> (Pipeline, Vec<Purpose>) {
     let mut pipeline = Pipeline::with_capacity(commit.effects.len() * 2 + 8);
     let mut purposes = Vec::with_capacity(commit.effects.len() * 2 + 8);
+    if unwatches {
+        pipeline.cmd("UNWATCH");
+    }
     if commit.atomic {
         pipeline.cmd("MULTI");
     }
@@ -170,6 +203,10 @@ fn encode(commit: &Commit<'_>, now_ms: u64) -> (Pipeline, Vec<Purpose>) {
     purposes.resize(purposes.len() + pipeline.len() - before, Purpose::Settlement);
     if commit.atomic {
         pipeline.cmd("EXEC");
+    }
+    if let Some(fence) = again {
+        pipeline.cmd("WATCH").arg(fence);
+        pipeline.cmd("GET").arg(fence);
     }
     (pipeline, purposes)
 }

@@ -187,7 +187,7 @@ fn epoch_start() -> u64 {
 }
 
 /// The epoch under a fence key; none where there is no such key.
-fn epoch(value: Value, key: &str) -> Result<Option<Epoch>, StoreError> {
+pub(super) fn epoch(value: Value, key: &str) -> Result<Option<Epoch>, StoreError> {
     let Some(bytes) = reply::bytes(value, key)? else { return Ok(None) };
     let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     number.map(|number| Some(Epoch(number))).ok_or_else(|| StoreError::WrongType(format!("`{key}` is no fence key")))
