@@ -13,7 +13,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("..");
-    for input in ["tests/guests", "plugins", "examples", "wit", "Cargo.lock", "Cargo.toml"] {
+    for input in [".cargo", "tests/guests", "plugins", "examples", "wit", "Cargo.lock", "Cargo.toml"] {
         println!("cargo:rerun-if-changed={}", root.join(input).display());
     }
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
