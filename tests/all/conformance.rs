@@ -22,6 +22,7 @@ mod servers;
 mod stream;
 mod takeover;
 mod trim;
+mod watches;
 
 use fixture::Fixture;
 

@@ -75,6 +75,14 @@ impl Fixture {
         Self::new(Arc::new(connect(&server.url()).await), Server::Fresh(server))
     }
 
+    /// A Redis server for one test alone, to which all commits go over one connection.
+    pub(crate) async fn one_at_a_time() -> Self {
+        let server = RedisServer::start();
+        let config = StoreConfig { url: server.url(), commit_connections: 1, ..StoreConfig::default() };
+        let store = Redis::connect(&config).await.expect("a Redis server");
+        Self::new(Arc::new(store), Server::Fresh(Arc::new(server)))
+    }
+
     /// A Redis server full of other people's keys.
     pub(crate) async fn crowded() -> Self {
         let crowded = shared(&CROWDED, || {
