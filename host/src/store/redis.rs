@@ -5,7 +5,7 @@
 //! | connections | for |
 //! | --- | --- |
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
-//! | up to `commit-connections` (4), private for two round trips | commits, which `WATCH` |
+//! | up to `commit-connections` (4), private for a round trip or two | commits, which `WATCH` |
 //! | 1, watching | wake-ups, and changes of what is kept in memory, through client tracking; locks that are handed over |
 //! | 1, watching, where somebody listens to channels | what is published |
 //! | 1 for a moment | advancing a fence after a lost reply |

@@ -29,8 +29,10 @@ impl Redis {
     pub(super) async fn make_commit(&self, commit: Commit<'_>) -> Result<Committed, CommitError> {
         let fence = fence(&commit);
         let mut private = self.private.take(fence.map(|(key, _)| key)).await.map_err(CommitError::Refused)?;
-        let depends = depends_on_more(&commit) || fence.is_some();
-        let is_watched = !depends_on_more(&commit) && fence.is_some_and(|fence| private.watches(fence));
+        let depends = fence.is_some() || depends_on_others(&commit);
+        let is_watched = !depends_on_others(&commit)
+            && commit.settlement.dead.is_empty()
+            && fence.is_some_and(|fence| private.watches(fence));
         if depends
             && !is_watched
             && let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)?
@@ -84,12 +86,9 @@ impl Redis {
     }
 }
 
-/// Whether there is anything beside the fence that has to be looked at before the commit.
-fn depends_on_more(commit: &Commit<'_>) -> bool {
-    commit.atomic
-        && (!commit.relied_on.is_empty()
-            || lease::watched(commit.leases).next().is_some()
-            || (commit.consumer.is_some() && !commit.settlement.dead.is_empty()))
+/// Whether the commit depends on anything beside its fence.
+fn depends_on_others(commit: &Commit<'_>) -> bool {
+    commit.atomic && (!commit.relied_on.is_empty() || lease::watched(commit.leases).next().is_some())
 }
 
 /// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none.
@@ -99,14 +98,11 @@ fn watched_again(fence: &str, answers: &mut Vec<Value>) -> Epoch {
     held.ok().flatten().unwrap_or(Epoch::UNCHECKED)
 }
 
-/// Watches and reads what the commit depends on. None where all is as it was.
+/// Watches and reads what the commit depends on. None where all is as it was. A fence that is watched for somebody else still may have the
+/// transaction dropped, which is sent again then.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
     let fence = fence(commit);
-    let mut pipeline = Pipeline::with_capacity(3 + commit.relied_on.len() + commit.leases.len());
-    let skipped = usize::from(private.is_watching());
-    if skipped > 0 {
-        pipeline.cmd("UNWATCH");
-    }
+    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len() + commit.leases.len());
     pipeline.cmd("WATCH");
     fence.iter().for_each(|(key, _)| {
         pipeline.arg(*key);
@@ -134,7 +130,7 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
     });
     let mut answers = private
         .connection()
-        .req_packed_commands(&pipeline, skipped, pipeline.len().saturating_sub(skipped))
+        .req_packed_commands(&pipeline, 0, pipeline.len())
         .await
         .map_err(|error| reply::error(&error))?;
     // An event must not be given up where its dead letter cannot be kept. The key is not watched: hosts append to it
