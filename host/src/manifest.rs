@@ -85,7 +85,8 @@ pub struct Limits {
     /// Wall-clock time of one call, waiting for the store included, 1 ms to 1 h; default 5 s.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
-    /// Bytes of one value, 1 B to 512 MiB; default 1 MiB.
+    /// Bytes of one value, 1 B to 512 MiB; default 1 MiB. A function that reads many values asks the store for as many at once as `read_bytes` holds
+    /// of this size.
     pub value_bytes: ByteSize,
     /// Writes gathered by one call, 1 to 1,000,000; default 10,000.
     pub effects: u32,
