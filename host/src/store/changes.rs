@@ -17,6 +17,8 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::Effect;
+
 /// For how long what was heard is believed to be all, counted from when the last sign of life was asked for. It bounds for how long
 /// an old value may be answered.
 pub const TRUST: Duration = Duration::from_millis(40);
@@ -155,6 +157,13 @@ impl Changes {
         }
     }
 
+    /// These effects were made. Messages change nothing.
+    pub(super) fn made(&self, effects: &[Effect]) {
+        for effect in effects.iter().filter(|effect| !matches!(effect, Effect::Publish { .. })) {
+            self.changed(effect.key());
+        }
+    }
+
     /// Something may have changed without being heard.
     pub(super) fn missed(&self) {
         for listener in self.0.listeners.read().values().flatten().filter_map(Weak::upgrade) {
@@ -209,6 +218,15 @@ mod tests {
                 prop_assert_eq!(listener.0.lock().len(), usize::from(key.starts_with(prefix.as_str())), "{}", prefix);
             }
         }
+    }
+
+    #[test]
+    fn messages_change_nothing() {
+        let (changes, told) = (Changes::local(), Arc::new(Told::default()));
+        changes.listen("a", &told);
+        let message = Effect::Publish { channel: "a:channel".to_owned(), payload: bytes::Bytes::new() };
+        changes.made(&[message, Effect::Delete { key: "a:key".to_owned() }, Effect::Delete { key: "b".to_owned() }]);
+        assert_eq!(*told.0.lock(), ["a:key"]);
     }
 
     #[test]

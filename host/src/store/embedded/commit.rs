@@ -23,7 +23,7 @@ impl Embedded {
             commit.leases.iter().for_each(|settlement| state.settle_lease(settlement, &mut grown));
             refused
         };
-        commit.effects.iter().for_each(|effect| self.changes.changed(effect.key()));
+        self.changes.made(commit.effects);
         grown.sort_unstable();
         grown.dedup();
         grown.iter().for_each(|stream| self.wakes.wake(stream));

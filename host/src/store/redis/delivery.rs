@@ -143,7 +143,7 @@ impl Delivery for Redis {
         let made = self.make_commit(commit).await;
         if !matches!(made, Err(CommitError::Fenced | CommitError::Conflict(_))) {
             // The server's own word comes over another connection, somewhat later.
-            effects.iter().for_each(|effect| self.changes.changed(effect.key()));
+            self.changes.made(effects);
         }
         made
     }
