@@ -216,6 +216,7 @@ impl Call {
     /// Takes what was gathered so far out of the call. The locks stay.
     pub fn take(&mut self) -> Ended {
         self.write_bytes = 0;
+        self.last_value = Bytes::new();
         self.by_key.clear();
         let mut relied_on = self.standing.clone();
         relied_on.extend(self.locks.relied_on(self.writes.len()));
@@ -280,6 +281,9 @@ mod tests {
         let [first, second, third, last] = values.map(|value| value.as_ptr());
         assert_eq!(first, second);
         assert!(second != third && third != last);
+        let value = call.value(vec![9; 9]);
+        call.take();
+        assert!(value.is_unique(), "an idle instance keeps nothing");
     }
 
     #[test]
