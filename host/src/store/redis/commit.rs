@@ -91,11 +91,12 @@ fn depends_on_others(commit: &Commit<'_>) -> bool {
     commit.atomic && (!commit.relied_on.is_empty() || lease::watched(commit.leases).next().is_some())
 }
 
-/// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none.
+/// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none, or was not
+/// watched.
 fn watched_again(fence: &str, answers: &mut Vec<Value>) -> Epoch {
     let held = delivery::epoch(answers.pop().unwrap_or_default(), fence);
-    answers.pop();
-    held.ok().flatten().unwrap_or(Epoch::UNCHECKED)
+    let is_watched = matches!(answers.pop(), Some(Value::Okay));
+    held.ok().flatten().filter(|_| is_watched).unwrap_or(Epoch::UNCHECKED)
 }
 
 /// Watches and reads what the commit depends on. None where all is as it was. A fence that is watched for somebody else still may have the
