@@ -5,11 +5,11 @@ mod faults;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::{Config, StoreConfig};
-use sandbar::http::Health;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, Store, connect};
-use sandbar::telemetry::Exporter;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::http::Health;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Effect, Store, connect};
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Faults, Options, Proxy, RedisServer, TestHost, components, poll_until};
 
@@ -205,7 +205,7 @@ async fn what_is_not_handled_before_the_end_is_counted() {
     poll_until(PATIENCE, "it listens", async || test.host.health().is_ready()).await;
     publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
     heard(&test, "heard", 1).await;
-    assert!(matches!(test.host.shutdown().await, sandbar::host::Drained::GraceElapsed { .. }));
+    assert!(matches!(test.host.shutdown().await, sandbar_server::host::Drained::GraceElapsed { .. }));
     poll_until(PATIENCE, "it is counted", async || dropped("channel-ended", "shutdown") == 2).await;
 }
 
@@ -249,6 +249,6 @@ async fn what_the_server_refuses_leaves_the_others_alone() {
 async fn what_waits_is_handled_before_the_end() {
     let test = start(Arc::new(Embedded::new()), "", &manifest("guest", &["channel = \"news\"\nbatch = 1"])).await;
     publish(&*test.store, &[("news", "slow"), ("news", "1"), ("news", "2")]).await;
-    assert_eq!(test.host.shutdown().await, sandbar::host::Drained::Clean);
+    assert_eq!(test.host.shutdown().await, sandbar_server::host::Drained::Clean);
     assert_eq!(list(&test, "heard").await, ["news=slow", "news=1", "news=2"]);
 }

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use sandbar::config::StoreConfig;
-use sandbar::store::{StoreError, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{StoreError, connect};
 use sandbar_tests::{Options, RedisServer};
 
 fn config(url: impl Into<String>) -> StoreConfig {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sandbar::config::StoreConfig;
-use sandbar::store::connect;
+use sandbar_core::config::StoreConfig;
+use sandbar_store::connect;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Options, RedisServer, TestHost, components, poll_until};
 
@@ -26,7 +26,7 @@ fn manifest() -> String {
 async fn start(url: String) -> TestHost {
     let store = connect(&StoreConfig { url, ..StoreConfig::default() }).await.unwrap();
     let test = TestHost::on(store, components::HANDLE_COUNT, &manifest()).await;
-    poll_until(PATIENCE, "all triggers run", async || sandbar::http::Health::health(&test.host).is_ready()).await;
+    poll_until(PATIENCE, "all triggers run", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
     test
 }
 

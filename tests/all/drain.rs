@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Drained;
-use sandbar::http::{Health, Phase};
-use sandbar::store::connect;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Drained;
+use sandbar_server::http::{Health, Phase};
+use sandbar_store::connect;
 use sandbar_tests::process::HostProcess;
 use sandbar_tests::{
     Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until, poll_until_blocking,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, EntryId, Remaining};
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Effect, EntryId, Remaining};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
 
@@ -16,7 +16,7 @@ const SCHEDULE: &str = include_str!("../../examples/schedule/plugin.toml");
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_notified_once() {
     let test = TestHost::embedded(components::EXAMPLE_LOCK, LOCK).await.reading("alerts");
-    poll_until(PATIENCE, "it reads", async || sandbar::http::Health::health(&test.host).is_ready()).await;
+    poll_until(PATIENCE, "it reads", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
     for _ in 0..3 {
         test.feed(&[&[("fingerprint", "disk-full")], &[("fingerprint", "cpu-hot")]]).await;
     }
@@ -47,7 +47,7 @@ async fn visits_are_kept_by_the_minute() {
 async fn sessions_are_kept_read_and_ended() {
     let store = Arc::new(Embedded::new());
     let site = Site::on(store, components::EXAMPLE_SESSIONS, SESSIONS).await;
-    poll_until(PATIENCE, "it runs", async || sandbar::http::Health::health(&site.test.host).is_ready()).await;
+    poll_until(PATIENCE, "it runs", async || sandbar_server::http::Health::health(&site.test.host).is_ready()).await;
     let ask = async |method: &str, target: &str, body: &str| site.ask(method, target, body).await;
     assert!(ask("GET", "/sessions/a1", "").await.starts_with("HTTP/1.1 404"));
     assert!(ask("PUT", "/sessions/a1", "ada").await.starts_with("HTTP/1.1 204"));

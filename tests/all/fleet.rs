@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbar::config::Config;
-use sandbar::fleet::{Deploy, Fleet};
-use sandbar::host::Host;
-use sandbar::lineup::Trial;
-use sandbar::store::Store;
+use sandbar_core::config::Config;
+use sandbar_fleet::{Deploy, Fleet};
+use sandbar_server::host::Host;
+use sandbar_runtime::rollout::Trial;
+use sandbar_store::Store;
 use sandbar_tests::RedisServer;
 use sandbar_tests::process::HostProcess;
 

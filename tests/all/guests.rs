@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use sandbar::config::StoreConfig;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{EntryId, Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{EntryId, Store, connect};
 use sandbar_tests::host::text;
 use sandbar_tests::{RedisServer, TestHost, components, manifest, open_manifest};
 
@@ -171,16 +171,16 @@ async fn an_import_that_is_not_offered_is_refused_by_name() {
     let foreign = r#"(component
         (import "acme:billing/charge@1.0.0" (instance (export "charge" (func))))
     )"#;
-    let manifest = sandbar::manifest::Manifest::parse("name = \"foreign\"").unwrap();
+    let manifest = sandbar_core::manifest::Manifest::parse("name = \"foreign\"").unwrap();
     let error = test.host.load_bytes(manifest, wat(foreign)).await.unwrap_err().to_string();
     assert!(error.contains("`acme:billing/charge@1.0.0`") && error.contains("foreign"), "{error}");
     let sockets = r#"(component
         (import "wasi:sockets/tcp@0.2.0" (instance (export "x" (func))))
     )"#;
-    let manifest = sandbar::manifest::Manifest::parse("name = \"sockets\"").unwrap();
+    let manifest = sandbar_core::manifest::Manifest::parse("name = \"sockets\"").unwrap();
     let error = test.host.load_bytes(manifest, wat(sockets)).await.unwrap_err().to_string();
     assert!(error.contains("no sockets"), "{error}");
-    let manifest = sandbar::manifest::Manifest::parse("name = \"garbage\"").unwrap();
+    let manifest = sandbar_core::manifest::Manifest::parse("name = \"garbage\"").unwrap();
     let error = test.host.load_bytes(manifest, b"garbage".to_vec()).await.unwrap_err().to_string();
     assert!(error.contains("no WebAssembly component"), "{error}");
 }

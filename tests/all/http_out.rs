@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sandbar::config::Config;
-use sandbar::store::embedded::Embedded;
+use sandbar_core::config::Config;
+use sandbar_store::embedded::Embedded;
 use sandbar_tests::{TestHost, components, open_manifest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;

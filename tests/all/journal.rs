@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbar::config::StoreConfig;
-use sandbar::outage::Outage;
-use sandbar::store::{CommitError, Condition, Effect, End, Expiry, Store, StoreError, connect};
-use sandbar::telemetry::Exporter;
+use sandbar_core::config::StoreConfig;
+use sandbar_runtime::outage::Outage;
+use sandbar_store::{CommitError, Condition, Effect, End, Expiry, Store, StoreError, connect};
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::proxy::Mode;
 use sandbar_tests::{Faults, Options, Proxy, RedisServer, poll_until};

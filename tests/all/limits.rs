@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::config::{Config, EngineConfig};
-use sandbar::host::Host;
-use sandbar::manifest::Manifest;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Condition, Effect, End, EntryId, Expiry, Field, JobQueue, PushOptions, Retention, Store};
-use sandbar::telemetry::Exporter;
+use sandbar_core::config::{Config, EngineConfig};
+use sandbar_server::host::Host;
+use sandbar_core::manifest::Manifest;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Condition, Effect, End, EntryId, Expiry, Field, JobQueue, PushOptions, Retention, Store};
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
 

@@ -12,7 +12,6 @@
 mod api;
 mod channel;
 mod cli;
-mod conformance;
 mod connect;
 mod connections;
 mod dead_letters;
@@ -20,8 +19,8 @@ mod drain;
 mod exactly_once;
 mod examples;
 mod fleet;
+mod fuzz;
 mod guests;
-mod hammer;
 mod http_in;
 mod http_out;
 mod journal;

@@ -4,9 +4,9 @@ mod every_trigger;
 
 use std::time::Duration;
 
-use sandbar::config::StoreConfig;
-use sandbar::http::Health;
-use sandbar::store::connect;
+use sandbar_core::config::StoreConfig;
+use sandbar_server::http::Health;
+use sandbar_store::connect;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, Options, RedisServer, TestHost, components, open_manifest, poll_until};
 

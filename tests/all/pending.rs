@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use sandbar::config::StoreConfig;
-use sandbar::store::connect;
+use sandbar_core::config::StoreConfig;
+use sandbar_store::connect;
 use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
 
 const CAMERAS: u64 = 1;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::StoreConfig;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, JobQueue, PushOptions, Settlement, Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Effect, JobQueue, PushOptions, Settlement, Store, connect};
 use sandbar_tests::{RedisServer, TestHost, components, poll_until};
 
 /// How much later than asked something may happen on a busy machine, in milliseconds.
@@ -99,7 +99,7 @@ async fn plain_producers_need_only_lpush() {
 async fn an_idle_trigger_is_woken_at_once() {
     let server = RedisServer::start();
     let test = TestHost::on(store(&server).await, components::QUEUE_JOB, &manifest("", "")).await;
-    poll_until(PATIENCE, "the trigger runs", async || sandbar::http::Health::health(&test.host).is_ready()).await;
+    poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
     let mut took = Vec::new();
     for number in 0..20_u64 {
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -183,7 +183,7 @@ async fn a_paused_queue_waits_and_higher_priorities_go_first() {
             let options = PushOptions { priority, ..PushOptions::default() };
             push(&*test.store, job("done", name, ""), options).await;
         }
-        poll_until(PATIENCE, "the trigger runs", async || sandbar::http::Health::health(&test.host).is_ready()).await;
+        poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(test.store.lengths(&queue()).await.unwrap().ready, 6, "nothing is taken while it is paused");
         let resumed = now_ms();

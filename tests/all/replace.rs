@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sandbar::config::{Config, StoreConfig};
-use sandbar::fleet::Why;
-use sandbar::host::Drained;
-use sandbar::manifest::Manifest;
-use sandbar::store::{Store, connect};
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_fleet::Why;
+use sandbar_server::host::Drained;
+use sandbar_core::manifest::Manifest;
+use sandbar_store::{Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
 
@@ -145,7 +145,7 @@ async fn a_load_that_is_dropped_midway_loses_no_plugin() {
         let load = test.host.load_bytes(manifest, version(number));
         let _ = tokio::time::timeout(Duration::from_millis(40 * number), load).await;
         assert_eq!(test.host.plugins().len(), 1, "it is told of all the time");
-        assert_eq!(sandbar::http::Health::health(&test.host).plugins.len(), 1);
+        assert_eq!(sandbar_server::http::Health::health(&test.host).plugins.len(), 1);
     }
     poll_until(PATIENCE, "what was begun is finished", async || test.host.plugins()[0].version != before).await;
     server.append_counted("events", CAMERAS, 0..30);
@@ -165,7 +165,7 @@ async fn only_triggers_that_changed_are_restarted() {
     let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &two(1)).await;
     let consumers = |stream| Group::new(&server, stream, "guest").consumers();
     poll_until(PATIENCE, "both are read", async || {
-        sandbar::http::Health::health(&test.host).plugins.iter().all(|plugin| plugin.running)
+        sandbar_server::http::Health::health(&test.host).plugins.iter().all(|plugin| plugin.running)
     })
     .await;
     let (kept, changed) = (consumers("events"), consumers("other"));
@@ -216,7 +216,7 @@ async fn a_replacement_that_waits_for_a_batch_does_not_hold_up_the_shutdown() {
     let shutdown = async {
         // The trigger is being replaced once its old consumer does not read any more.
         poll_until(PATIENCE, "the old trigger is stopping", async || {
-            let plugins = sandbar::http::Health::health(&test.host).plugins;
+            let plugins = sandbar_server::http::Health::health(&test.host).plugins;
             plugins.iter().all(|plugin| !plugin.running)
         })
         .await;

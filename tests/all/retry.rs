@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sandbar::config::StoreConfig;
-use sandbar::store::connect;
+use sandbar_core::config::StoreConfig;
+use sandbar_store::connect;
 use sandbar_tests::process::HostProcess;
 use sandbar_tests::{Group, RedisServer, TestHost, components, open_manifest, poll_until_blocking};
 

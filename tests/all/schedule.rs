@@ -5,10 +5,10 @@ mod kill;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::StoreConfig;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Store, connect};
-use sandbar::trigger::schedule::{Keys, Outcome, Run};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Store, connect};
+use sandbar_triggers::schedule::{Keys, Outcome, Run};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, poll_until};
 
@@ -76,7 +76,7 @@ async fn ticks_run_when_they_are_due_and_are_noted() {
             assert_eq!((run.outcome, run.error.as_ref(), run.left_out), (Outcome::Done, None, 0));
             assert_eq!((run.host.as_str(), run.version.len()), (runs[0].host.as_str(), 64));
         }
-        assert_eq!(test.host.shutdown().await, sandbar::host::Drained::Clean);
+        assert_eq!(test.host.shutdown().await, sandbar_server::host::Drained::Clean);
         let (done, last) = (ticks(&*store, "schedule").await, test.value(&keys("schedule").last).await);
         assert_eq!(done, history(&*store, "schedule").await.iter().map(|run| run.tick).collect::<Vec<_>>());
         assert_eq!(last, done.last().map(u64::to_string));
@@ -254,13 +254,13 @@ async fn hosts_share_the_ticks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_schedules_are_refused() {
-    let error = |rest: &str| sandbar::manifest::Manifest::parse(&manifest(&[rest])).unwrap_err().to_string();
+    let error = |rest: &str| sandbar_core::manifest::Manifest::parse(&manifest(&[rest])).unwrap_err().to_string();
     assert!(error("").contains("either `cron` or `every`"));
     assert!(error("every = \"1s\"\ncron = \"* * * * *\"").contains("either `cron` or `every`"));
     assert!(error("cron = \"* * * *\"").contains("no cron expression"));
     assert!(error("cron = \"* * * * *\"\ntime-zone = \"Mars/Olympus\"").contains("no time zone"));
     assert!(error("every = \"1ms\"").contains("trigger.every"));
-    let two = sandbar::manifest::Manifest::parse(&manifest(&["every = \"1s\"", "every = \"2s\""]));
+    let two = sandbar_core::manifest::Manifest::parse(&manifest(&["every = \"1s\"", "every = \"2s\""]));
     assert!(two.unwrap_err().to_string().contains("two schedules"));
     let test = TestHost::embedded(components::TICK_ALL, "name = \"guest\"").await;
     let error = test.load(components::HANDLE_COUNT, &manifest(&["every = \"1s\""])).await.unwrap_err().to_string();

@@ -11,10 +11,10 @@ mod monitor;
 use std::path::Path;
 use std::sync::Arc;
 
-use sandbar::config::{Config, EngineConfig, StoreConfig};
-use sandbar::host::Host;
-use sandbar::store::{Store, connect};
-use sandbar::trigger::Protocol;
+use sandbar_core::config::{Config, EngineConfig, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_store::{Store, connect};
+use sandbar_triggers::Protocol;
 use sandbar_tests::RedisServer;
 
 /// A configuration whose code is compiled once.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::call::Lineage;
-use sandbar::config::{Config, StoreConfig};
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Store, connect};
-use sandbar::tiers::policy::Policy;
-use sandbar::tiers::{Fetch, FetchError, Tier};
+use sandbar_runtime::call::Lineage;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Store, connect};
+use sandbar_runtime::tiered_cache::policy::Policy;
+use sandbar_runtime::tiered_cache::{Fetch, FetchError, Tier};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 
 mod faults;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use sandbar::config::StoreConfig;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Remaining, Settlement, Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Remaining, Settlement, Store, connect};
 use sandbar_examples::traffic::{Converter, Entry, Expected, Fate, Generator, convert, generate};
 use sandbar_tests::host::{PATIENCE, feed, text};
 use sandbar_tests::{RedisServer, TestHost, components, poll_until};

@@ -8,7 +8,7 @@ mod shadow;
 mod shares;
 mod tapes;
 
-use sandbar::manifest::Manifest;
+use sandbar_core::manifest::Manifest;
 use sandbar_tests::{TestHost, components, open_manifest};
 
 /// The component under another digest, with the same behaviour.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::Config;
-use sandbar::host::Host;
-use sandbar::manifest::Manifest;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Commit, Effect, Entry, EntryId, Field, Retention, Settlement, Store};
+use sandbar_core::config::Config;
+use sandbar_server::host::Host;
+use sandbar_core::manifest::Manifest;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Effect, Entry, EntryId, Field, Retention, Settlement, Store};
 
 use crate::poll_until;
 
@@ -50,7 +50,7 @@ impl TestHost {
     }
 
     /// Loads or replaces the plugin.
-    pub async fn load(&self, component: &str, manifest: &str) -> Result<(), sandbar::host::HostError> {
+    pub async fn load(&self, component: &str, manifest: &str) -> Result<(), sandbar_server::host::HostError> {
         let manifest = Manifest::parse(manifest).unwrap();
         self.host.load_bytes(manifest, std::fs::read(component).unwrap()).await
     }

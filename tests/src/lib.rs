@@ -1,5 +1,4 @@
-//! What the tests share: real Redis servers, a proxy that loses and delays replies, hosts, components, and waiting
-//! without sleeping.
+//! What the tests of the whole share: hosts, components, programs, and the harness.
 //!
 //! It panics where something is wrong, since its callers are tests.
 #![allow(
@@ -13,16 +12,12 @@
 
 pub mod components;
 pub mod group;
-pub mod guard;
 pub mod host;
-pub mod poll;
 pub mod process;
 pub mod program;
-pub mod proxy;
-pub mod redis;
 
 pub use group::{Counted, Group};
 pub use host::{TestHost, manifest, open_manifest};
-pub use poll::{poll_until, poll_until_blocking};
-pub use proxy::{Faults, Proxy};
-pub use redis::{Options, RedisServer};
+pub use sandbar_test_harness::{
+    Faults, Options, Proxy, RedisServer, fuzz, guard, poll, poll_until, poll_until_blocking, proxy, redis,
+};

@@ -1,6 +1,6 @@
 //! How much the API does at one time.
 
-use sandbar::token::Role;
+use sandbar_core::token::Role;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::poll_until;
 

@@ -1,9 +1,9 @@
 //! Dead letters, queues, locks, schedules and hosts.
 
 use bytes::Bytes;
-use sandbar::config::StoreConfig;
-use sandbar::store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store, connect};
-use sandbar::token::Role;
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store, connect};
+use sandbar_core::token::Role;
 use sandbar_tests::RedisServer;
 
 use super::site::{Site, TENANTS};
@@ -97,7 +97,7 @@ async fn locks_are_listed_and_broken() {
 /// Below an empty prefix lie the hosts' own keys too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hosts_own_keys_are_nobodys() {
-    let site = Site::with("", std::sync::Arc::new(sandbar::store::embedded::Embedded::new())).await;
+    let site = Site::with("", std::sync::Arc::new(sandbar_store::embedded::Embedded::new())).await;
     let victim = site.token("default", Role::Read).await;
     let operate = site.key("default", Role::Operate).await;
     let key = format!("sandbar:fleet:token:{}", victim.id);

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sandbar::api::ROUTES;
-use sandbar::token::{CACHE_TTL, Minted, Role, Scope};
+use sandbar_server::api::ROUTES;
+use sandbar_fleet::authenticator::CACHE_TTL;
+use sandbar_core::token::{Minted, Role, Scope};
 use sandbar_tests::poll_until;
 
 use super::site::{Site, bearer};

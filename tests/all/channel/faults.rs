@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sandbar::http::Health;
+use sandbar_server::http::Health;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Options, RedisServer, poll_until};
 

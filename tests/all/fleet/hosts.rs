@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::fleet::{Deploy, Fleet, FleetError, Outcome, Phase, Standing, Why};
+use sandbar_fleet::{Deploy, Fleet, FleetError, Outcome, Phase, Standing, Why};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, components, open_manifest, poll_until};
 

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::fleet::{Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Outcome, Phase, Standing, WORDS_MAX, Why};
-use sandbar::host::Host;
-use sandbar::http::Health;
-use sandbar::manifest::Manifest;
-use sandbar::store::Store;
-use sandbar::store::embedded::Embedded;
+use sandbar_fleet::{Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Outcome, Phase, Standing, WORDS_MAX, Why};
+use sandbar_server::host::Host;
+use sandbar_server::http::Health;
+use sandbar_core::manifest::Manifest;
+use sandbar_store::Store;
+use sandbar_store::embedded::Embedded;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, poll_until};
 
@@ -168,7 +168,7 @@ async fn histories_are_bounded_and_unused_components_are_collected() {
         }
         let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
         assert_eq!(record.history.len(), HISTORY_MAX);
-        let digest = |number| sandbar::plugin::digest(&bytes(number));
+        let digest = |number| sandbar_runtime::plugin::digest(&bytes(number));
         for number in 2..=deploys {
             let is_kept = fleet.component(&digest(number)).await.unwrap().is_some();
             assert_eq!(is_kept, number >= deploys - HISTORY_MAX as u64, "component {number}");
@@ -206,9 +206,9 @@ async fn a_host_that_cannot_load_it_is_named_and_nothing_is_switched() {
 async fn a_manifest_that_is_wrong_is_refused_before_anything_is_written() {
     let store: Arc<dyn Store> = Arc::new(Embedded::new());
     let fleet = Fleet::new(store.clone(), "");
-    let wrong = sandbar::fleet::Deploy { manifest: "name = 1".to_owned(), ..deploy(1) };
+    let wrong = sandbar_fleet::Deploy { manifest: "name = 1".to_owned(), ..deploy(1) };
     assert!(matches!(fleet.deploy(TENANT, wrong).await, Err(FleetError::Manifest(_))));
-    let large = sandbar::fleet::Deploy { manifest: " ".repeat(70_000), ..deploy(1) };
+    let large = sandbar_fleet::Deploy { manifest: " ".repeat(70_000), ..deploy(1) };
     assert_eq!(fleet.deploy(TENANT, large).await, Err(FleetError::ManifestTooLarge(70_000)));
     assert_eq!(fleet.plugins(None).await.unwrap(), []);
     let none = fleet.rollback(TENANT, PLUGIN, None, "bob", "").await.unwrap_err();
@@ -253,7 +253,7 @@ async fn records_that_the_store_loses_stop_nothing() {
     assert_eq!(host.plugins().len(), 1);
     fleet.deploy(TENANT, deploy(2)).await.unwrap();
     poll_until(PATIENCE, "what is deployed then runs", async || {
-        host.plugins()[0].version == sandbar::plugin::digest(&version(2))
+        host.plugins()[0].version == sandbar_runtime::plugin::digest(&version(2))
     })
     .await;
 }
@@ -288,7 +288,7 @@ async fn what_is_deployed_at_this_moment_is_not_collected() {
     for round in 0..100_u64 {
         // Nothing refers to it yet, so it may be collected at any moment until something does.
         let bytes = format!("component {round}").into_bytes();
-        let digest = sandbar::plugin::digest(&bytes);
+        let digest = sandbar_runtime::plugin::digest(&bytes);
         server.ask(&["SET", &format!("sandbar:fleet:component:{digest}"), "x"]);
         server.ask(&["SADD", "sandbar:fleet:components", &digest]);
         let (deploy, collector) = (deploy_bytes(round, bytes), fleet.clone());
@@ -308,7 +308,7 @@ async fn what_is_deployed_at_this_moment_is_not_collected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_write_is_cleaned_and_bounded() {
     let fleet = Fleet::new(Arc::new(Embedded::new()), "");
-    let by = |by: &str, number| sandbar::fleet::Deploy { by: by.to_owned(), ..deploy(number) };
+    let by = |by: &str, number| sandbar_fleet::Deploy { by: by.to_owned(), ..deploy(number) };
     fleet.deploy(TENANT, by("a\u{1b}[31mda\n", 1)).await.unwrap();
     fleet.deploy(TENANT, by(&"long ".repeat(1000), 2)).await.unwrap();
     let record = fleet.rollback(TENANT, PLUGIN, None, "b\0ob", &format!("\t{}", "x".repeat(1000))).await.unwrap();
@@ -323,7 +323,7 @@ async fn hosts_of_long_ago_are_forgotten() {
     let server = RedisServer::start();
     let store = redis(&server).await;
     let fleet = Fleet::new(store.clone(), "");
-    let old = sandbar::fleet::Node { host: "old".to_owned(), seen_ms: 1, ..sandbar::fleet::Node::default() };
+    let old = sandbar_fleet::Node { host: "old".to_owned(), seen_ms: 1, ..sandbar_fleet::Node::default() };
     fleet.beat(&old).await.unwrap();
     assert_eq!(server.get::<Vec<String>>(&["HKEYS", "sandbar:fleet:nodes"]), ["old"]);
     assert_eq!(fleet.nodes().await.unwrap(), [], "it is not listed any more");
@@ -343,10 +343,10 @@ async fn a_component_that_is_damaged_is_not_run_and_is_asked_for_again() {
     let key = format!("sandbar:fleet:component:{digest}");
     server.ask(&["RENAME", &key, "away"]);
     fleet
-        .deploy(TENANT, sandbar::fleet::Deploy { manifest: marked(TRIGGER, 7), ..deploy_bytes(2, version(2)) })
+        .deploy(TENANT, sandbar_fleet::Deploy { manifest: marked(TRIGGER, 7), ..deploy_bytes(2, version(2)) })
         .await
         .unwrap();
-    let second = sandbar::plugin::digest(&version(2));
+    let second = sandbar_runtime::plugin::digest(&version(2));
     server.ask(&["COPY", "away", &format!("sandbar:fleet:component:{second}"), "REPLACE"]);
     let host = host(&store).await;
     let fault = host.health().degraded.join("\n");

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sandbar::fleet::Fleet;
+use sandbar_fleet::Fleet;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, poll_until};
 

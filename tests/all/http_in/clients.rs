@@ -1,6 +1,6 @@
 //! Clients that hang up, half or whole.
 
-use sandbar::telemetry::Exporter;
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
 use tokio::io::AsyncWriteExt;
@@ -57,7 +57,7 @@ async fn who_closes_half_of_the_connection_has_hung_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_status() {
     let named = manifest("concurrency = 4", "").replace("\"guest\"", "\"http-counted\"");
-    let store = std::sync::Arc::new(sandbar::store::embedded::Embedded::new());
+    let store = std::sync::Arc::new(sandbar_store::embedded::Embedded::new());
     let site = Site::on(store, components::HTTP_SERVE, &named).await;
     for _ in 0..3 {
         site.get("/t/plain").await;

@@ -51,12 +51,12 @@ async fn what_was_acknowledged_is_there_once_whatever_breaks() {
     // Commits are spoiled beside what is done by signals.
     let late_for = Duration::from_millis(50)..Duration::from_millis(400);
     let proxy = Proxy::start(server.port(), Faults { late_for, late: 0.01, ..Faults::lossy(0.005, b"EXEC") }, seed);
-    let config = sandbar::config::StoreConfig {
+    let config = sandbar_core::config::StoreConfig {
         url: proxy.url(),
         response_timeout: Duration::from_secs(1),
-        ..sandbar::config::StoreConfig::default()
+        ..sandbar_core::config::StoreConfig::default()
     };
-    let store = sandbar::store::connect(&config).await.unwrap();
+    let store = sandbar_store::connect(&config).await.unwrap();
     let site = Arc::new(Site::on(store, components::HTTP_SERVE, &manifest("", "")).await);
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(post(site.clone(), client, stop.clone()))).collect();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sandbar::config::Config;
-use sandbar::host::Drained;
-use sandbar::store::embedded::Embedded;
+use sandbar_core::config::Config;
+use sandbar_server::host::Drained;
+use sandbar_store::embedded::Embedded;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
 
@@ -39,13 +39,13 @@ async fn the_longest_route_wins_and_the_hosts_own_paths_go_before() {
 #[test]
 fn routes_that_cannot_be_are_refused() {
     let refused = |route: &str| {
-        let manifest = sandbar::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", &format!("{route:?}")));
+        let manifest = sandbar_core::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", &format!("{route:?}")));
         assert!(manifest.unwrap_err().to_string().contains("trigger.route"), "{route}");
     };
     ["", "t", "/a?b", "/a*", "/healthz", "/healthz/x", "/api/v1", "/metrics/"].into_iter().for_each(refused);
     let twice = manifest("[[trigger]]\ntype = \"http\"\nroute = \"/t/\"", "");
-    assert!(sandbar::manifest::Manifest::parse(&twice).unwrap_err().to_string().contains("two triggers"));
-    assert!(sandbar::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", "\"/apis\"")).is_ok());
+    assert!(sandbar_core::manifest::Manifest::parse(&twice).unwrap_err().to_string().contains("two triggers"));
+    assert!(sandbar_core::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", "\"/apis\"")).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

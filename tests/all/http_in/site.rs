@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::Config;
-use sandbar::http::{self, Health, HealthReport, HttpState, Phase};
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{Store, connect};
-use sandbar::telemetry::Exporter;
-use sandbar::trigger::http::Routes;
+use sandbar_core::config::Config;
+use sandbar_server::http::{self, Health, HealthReport, HttpState, Phase};
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Store, connect};
+use sandbar_runtime::telemetry::Exporter;
+use sandbar_triggers::http::Routes;
 use sandbar_tests::{RedisServer, TestHost};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -119,10 +119,10 @@ impl Site {
 
 /// A store in a server that answers soon or not at all.
 pub(crate) async fn redis(server: &RedisServer) -> Arc<dyn Store> {
-    let config = sandbar::config::StoreConfig {
+    let config = sandbar_core::config::StoreConfig {
         url: server.url(),
         response_timeout: Duration::from_secs(1),
-        ..sandbar::config::StoreConfig::default()
+        ..sandbar_core::config::StoreConfig::default()
     };
     connect(&config).await.unwrap()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Drained;
-use sandbar::store::embedded::Embedded;
-use sandbar::store::{LockKey, Store, connect};
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Drained;
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{LockKey, Store, connect};
 use sandbar_tests::host::{PATIENCE, feed};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest, poll_until};
 
@@ -30,7 +30,7 @@ async fn freed(store: &dyn Store) {
 }
 
 async fn set(store: &dyn Store, key: &str, value: &'static str) {
-    use sandbar::store::{Commit, Condition, Effect, Expiry};
+    use sandbar_store::{Commit, Condition, Effect, Expiry};
     let (expiry, condition) = (Expiry::Never, Condition::Always);
     let effects = [Effect::Set { key: key.to_owned(), value: value.into(), expiry, condition }];
     store.commit(Commit::plain(&effects, &[])).await.unwrap();

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use redis::{Commands, ExistenceCheck, Script, SetExpiry, SetOptions};
-use sandbar::config::StoreConfig;
-use sandbar::lock::HeldLock;
-use sandbar::store::{Claim, LockKey, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::held_lock::HeldLock;
+use sandbar_store::{Claim, LockKey, connect};
 use sandbar_tests::RedisServer;
 
 /// What `redis-py` releases with.

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar::config::StoreConfig;
-use sandbar::store::{Claim, LockKey, Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{Claim, LockKey, Store, connect};
 use sandbar_tests::{RedisServer, poll_until};
 use tokio::sync::mpsc;
 
@@ -84,7 +84,7 @@ async fn one_who_waits_long_looks_less_than_once_a_second() {
     // Held for a short time again and again, which is when a look at each end would cost most.
     let mut short = claim();
     short.ttl_ms = 300;
-    let held = sandbar::lock::HeldLock::acquire(&holder, &short, Duration::ZERO).await.unwrap().unwrap();
+    let held = sandbar_store::held_lock::HeldLock::acquire(&holder, &short, Duration::ZERO).await.unwrap().unwrap();
     let waiter = tokio::spawn(async move { waiting.acquire(&claim(), PATIENCE).await.unwrap().expect("a lock") });
     poll_until(PATIENCE, "the waiter is in line", async || in_line(&*holder).await == 1).await;
     let looks = || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sandbar::http::Health;
+use sandbar_server::http::Health;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, Options, RedisServer, components, poll_until};
 

@@ -1,11 +1,11 @@
 //! The example `examples/jobs` does what its README says.
 
-use sandbar::store::{EntryId, Lengths};
+use sandbar_store::{EntryId, Lengths};
 use sandbar_tests::host::text;
 use sandbar_tests::{TestHost, components, poll_until};
 
 use super::{PATIENCE, both, now_ms};
-use sandbar::store::JobQueue;
+use sandbar_store::JobQueue;
 
 const MANIFEST: &str = include_str!("../../../examples/jobs/plugin.toml");
 const UPLOADS: &str = include_str!("../../../examples/jobs/uploads.jsonl");

@@ -1,10 +1,10 @@
 //! Users of tenants: made, kept in step, removed.
 
 use redis::{Value, cmd};
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::store::{StoreError, connect};
-use sandbar::trigger::Protocol;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_store::{StoreError, connect};
+use sandbar_triggers::Protocol;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Options, RedisServer, components, open_manifest, poll_until};
 
@@ -33,7 +33,7 @@ async fn a_server_that_has_forgotten_the_user_is_told_again() {
     let (server, cache) = (Options::new().append_only().start(), tempfile::tempdir().unwrap());
     let (host, _store) = start(config(&server, cache.path(), TENANT), Protocol::default()).await;
     let bytes = std::fs::read(components::HANDLE_COUNT).unwrap();
-    host.load_bytes(sandbar::manifest::Manifest::parse(&open_manifest("", "")).unwrap(), bytes).await.unwrap();
+    host.load_bytes(sandbar_core::manifest::Manifest::parse(&open_manifest("", "")).unwrap(), bytes).await.unwrap();
     let counted = |wanted: u64| {
         let server = &server;
         poll_until(PATIENCE, "events are handled", async move || {
@@ -63,7 +63,7 @@ async fn a_host_that_may_not_change_users_is_told_at_the_start() {
     let error = Host::start(config, store).await.unwrap_err().to_string();
     assert!(error.contains("`acme`") && error.contains("+acl"), "{error}");
     let embedded =
-        Host::start(Config::parse(TENANT).unwrap(), std::sync::Arc::new(sandbar::store::embedded::Embedded::new()));
+        Host::start(Config::parse(TENANT).unwrap(), std::sync::Arc::new(sandbar_store::embedded::Embedded::new()));
     assert!(embedded.await.unwrap_err().to_string().contains("embedded"));
 }
 
@@ -79,11 +79,11 @@ async fn the_server_refuses_what_lies_outside() {
         denied(confined.increment(outside, 1).await.err());
         denied(confined.scan(&format!("{outside}*"), 0, 10).await.err());
         denied(confined.subscribers(outside).await.err());
-        let lock = sandbar::store::LockKey::new("", outside);
-        let claim = sandbar::store::Claim::new(lock, "h", "p", 1000);
+        let lock = sandbar_store::LockKey::new("", outside);
+        let claim = sandbar_store::Claim::new(lock, "h", "p", 1000);
         denied(confined.acquire(&claim, std::time::Duration::ZERO).await.err());
-        let effect = sandbar::store::Effect::Publish { channel: outside.to_owned(), payload: "x".into() };
-        let refused = confined.commit(sandbar::store::Commit::plain(&[effect], &[])).await;
+        let effect = sandbar_store::Effect::Publish { channel: outside.to_owned(), payload: "x".into() };
+        let refused = confined.commit(sandbar_store::Commit::plain(&[effect], &[])).await;
         assert!(refused.is_err() || !refused.unwrap().refused.is_empty(), "{outside}");
     }
     assert_eq!(confined.increment("ac[me]:k", 1).await, Ok(1));

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sandbar::manifest::Manifest;
-use sandbar::trigger::Protocol;
+use sandbar_core::manifest::Manifest;
+use sandbar_triggers::Protocol;
 use sandbar_tests::{Group, Options, components, open_manifest, poll_until};
 
 use super::monitor::Monitor;

@@ -1,8 +1,8 @@
 //! No tenant has more commits under way than it may.
 
-use sandbar::manifest::Manifest;
-use sandbar::telemetry::Exporter;
-use sandbar::trigger::Protocol;
+use sandbar_core::manifest::Manifest;
+use sandbar_runtime::telemetry::Exporter;
+use sandbar_triggers::Protocol;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, components, poll_until};
 

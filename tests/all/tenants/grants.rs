@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use sandbar::config::Config;
-use sandbar::host::Host;
-use sandbar::manifest::Manifest;
-use sandbar::store::embedded::Embedded;
+use sandbar_core::config::Config;
+use sandbar_server::host::Host;
+use sandbar_core::manifest::Manifest;
+use sandbar_store::embedded::Embedded;
 use sandbar_tests::components;
 
 const GRANTS: &str = "write = [\"orders*\"]\nsubscribe = [\"news:*\"]\nroutes = [\"/shop*\"]";

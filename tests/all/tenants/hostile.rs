@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sandbar::manifest::Manifest;
-use sandbar::trigger::Protocol;
+use sandbar_core::manifest::Manifest;
+use sandbar_triggers::Protocol;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Group, RedisServer, components, open_manifest, poll_until};
 

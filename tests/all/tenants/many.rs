@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sandbar::http::Health;
-use sandbar::manifest::Manifest;
-use sandbar::trigger::Protocol;
+use sandbar_server::http::Health;
+use sandbar_core::manifest::Manifest;
+use sandbar_triggers::Protocol;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, components, open_manifest, poll_until};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbar::tiers::Tier;
+use sandbar_runtime::tiered_cache::Tier;
 use sandbar_tests::process::HostProcess;
 use sandbar_tests::{RedisServer, poll_until};
 
@@ -32,7 +32,7 @@ async fn a_host_that_is_killed_or_stopped_while_it_loads_is_waited_for_no_longer
         let begun = std::time::Instant::now();
         assert_eq!(fetch(&host, key, policy(LONG)).await, found("v", Tier::Loaded));
         println!("{key}: taken over and loaded after {:?}", begun.elapsed());
-        assert!(begun.elapsed() < sandbar::tiers::LEASE + Duration::from_secs(4));
+        assert!(begun.elapsed() < sandbar_runtime::tiered_cache::LEASE + Duration::from_secs(4));
         assert_eq!(loads(&host, key).await, 2);
         set(&host, key, "newer", Expiry::Never).await;
         if let Some(process) = &other {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sandbar::tiers::Tier;
+use sandbar_runtime::tiered_cache::Tier;
 use sandbar_tests::proxy::Mode;
 use sandbar_tests::{Faults, Options, Proxy, RedisServer, poll_until};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sandbar::store::Remaining;
-use sandbar::telemetry::Exporter;
-use sandbar::tiers::{FetchError, Tier};
+use sandbar_store::Remaining;
+use sandbar_runtime::telemetry::Exporter;
+use sandbar_runtime::tiered_cache::{FetchError, Tier};
 use sandbar_tests::{RedisServer, components, manifest, open_manifest, poll_until};
 
 use super::*;
@@ -142,7 +142,7 @@ async fn a_delete_of_a_plugin_forgets_what_is_remembered() {
     fetch(&host, "k:1", long).await.unwrap();
     assert_eq!(fetch(&host, "k:1", long).await, Ok((None, Tier::Memory)));
     source(&host, "k:1", "= v").await;
-    let slot = sandbar::store::Slot::new("", "k:1");
+    let slot = sandbar_store::Slot::new("", "k:1");
     write(&host, &[Effect::Delete { key: slot.key }, Effect::Delete { key: slot.note.clone() }]).await;
     assert_eq!(fetch(&host, "k:1", long).await, found("v", Tier::Loaded));
     assert_eq!(host.store.ttl(&slot.note).await, Ok(Remaining::Missing));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use sandbar::store::Remaining;
-use sandbar::tiers::{FetchError, Tier};
+use sandbar_store::Remaining;
+use sandbar_runtime::tiered_cache::{FetchError, Tier};
 use sandbar_tests::poll_until;
 
 use super::*;

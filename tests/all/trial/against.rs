@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbar::fleet::{Deploy, Fleet, Outcome};
+use sandbar_fleet::{Deploy, Fleet, Outcome};
 use sandbar_tests::{RedisServer, TestHost, components};
 use serde_json::{Value, json};
 

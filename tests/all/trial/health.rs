@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sandbar::fleet::Why;
-use sandbar::lineup::{Condemned, Lineup, Trial};
+use sandbar_fleet::Why;
+use sandbar_runtime::rollout::{Condemned, Lineup, Trial};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use sandbar::config::Config;
+use sandbar_core::config::Config;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sandbar::config::StoreConfig;
-use sandbar::store::{Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{Store, connect};
 use sandbar_tests::program::Folder;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 use serde_json::Value;

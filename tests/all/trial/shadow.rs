@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sandbar::config::StoreConfig;
-use sandbar::lineup::{ShadowReport, Trial};
-use sandbar::rehearsal::Kind;
-use sandbar::store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_runtime::rollout::{ShadowReport, Trial};
+use sandbar_runtime::replay::dry_run::Kind;
+use sandbar_store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest, poll_until};
 
@@ -149,7 +149,7 @@ async fn what_a_version_commits_by_itself_a_shadow_only_compares() {
 async fn what_does_not_fit_on_a_tape_is_left_out() {
     let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
     shadowed(&test, &plain("batch = 1", "")).await;
-    let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar::tape::TAPE_BYTES_MAX].into());
+    let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar_runtime::replay::TAPE_BYTES_MAX].into());
     let large = Effect::Set { key, value, expiry: Expiry::Never, condition: Condition::Always };
     test.store.commit(Commit::plain(&[large], &[])).await.unwrap();
     test.feed(&[&[("key", "large"), ("n", "1")], &[("key", "large"), ("n", "2")]]).await;

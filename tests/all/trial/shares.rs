@@ -1,8 +1,8 @@
 //! A canary gets its share of the calls, whatever triggers them.
 
-use sandbar::http::Health;
-use sandbar::lineup::Trial;
-use sandbar::store::{Commit, Effect};
+use sandbar_server::http::Health;
+use sandbar_runtime::rollout::Trial;
+use sandbar_store::{Commit, Effect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
 
@@ -71,9 +71,9 @@ async fn of_messages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_jobs() {
     let test = host("type = \"queue\"\nqueue = \"jobs\"\nbatch = 1").await;
-    let queue = std::sync::Arc::new(sandbar::store::JobQueue::new("", "jobs"));
+    let queue = std::sync::Arc::new(sandbar_store::JobQueue::new("", "jobs"));
     let payloads = (0..CALLS).map(|n| n.to_string().into()).collect();
-    let jobs = Effect::Push { queue, payloads, options: sandbar::store::PushOptions::default() };
+    let jobs = Effect::Push { queue, payloads, options: sandbar_store::PushOptions::default() };
     test.store.commit(Commit::plain(&[jobs], &[])).await.unwrap();
     is_shared(&test).await;
 }

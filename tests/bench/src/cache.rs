@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sandbar::call::Lineage;
-use sandbar::config::StoreConfig;
-use sandbar::store::{self, Commit, Condition, Effect, Expiry};
-use sandbar::tiers::policy::Policy;
-use sandbar::tiers::{Fetch, Tier};
+use sandbar_runtime::call::Lineage;
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{Commit, Condition, Effect, Expiry};
+use sandbar_runtime::tiered_cache::policy::Policy;
+use sandbar_runtime::tiered_cache::{Fetch, Tier};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 use serde_json::json;
 
@@ -55,7 +55,7 @@ async fn run(cache: &Cache) -> Result<()> {
     for _ in 0..HOSTS {
         let config = StoreConfig { url: server.url(), ..StoreConfig::default() };
         let manifest = open_manifest("batch = 1", "[limits]\ndeadline = \"1m\"");
-        hosts.push(TestHost::on(store::connect(&config).await?, components::CACHE_FETCH, &manifest).await);
+        hosts.push(TestHost::on(sandbar_store::connect(&config).await?, components::CACHE_FETCH, &manifest).await);
     }
     let [host, other, ..] = &hosts[..] else { anyhow::bail!("no hosts") };
     let keys: Vec<String> = (0..KEYS).map(|number| format!("quote:{number}")).collect();

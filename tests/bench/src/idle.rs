@@ -5,11 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::http::Health;
-use sandbar::manifest::Manifest;
-use sandbar::store;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_server::http::Health;
+use sandbar_core::manifest::Manifest;
 use sandbar_tests::components::HANDLE_COUNT;
 use sandbar_tests::{Options, RedisServer};
 use serde_json::json;
@@ -90,7 +89,7 @@ pub(crate) async fn work(url: &str, plugins: u32) -> Result<()> {
         Config { store: StoreConfig { url: url.to_owned(), ..StoreConfig::default() }, ..Config::default() };
     config.engine.cache_dir = Some(compiled.path().to_owned());
     let bytes = std::fs::read(HANDLE_COUNT).context(HANDLE_COUNT)?;
-    let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+    let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
     for number in 0..plugins {
         let manifest = format!(
             "name = \"p{number}\"\n[[trigger]]\ntype = \"stream\"\nstream = \"events:{number}\"\n[grants]\nwrite = [\"*\"]\n"

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sandbar::config::StoreConfig;
-use sandbar::store::{self, Claim, LockKey, Store};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::{Claim, LockKey, Store};
 use sandbar_tests::{Options, RedisServer};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ impl Lock {
     async fn run(&self) -> Result<()> {
         let server = Options::new().port().start();
         let config = StoreConfig { url: server.url(), ..StoreConfig::default() };
-        let (holder, waiting) = (store::connect(&config).await?, store::connect(&config).await?);
+        let (holder, waiting) = (sandbar_store::connect(&config).await?, sandbar_store::connect(&config).await?);
         let (mut delays, mut costs) = (Vec::new(), Vec::new());
         for round in 0..self.rounds {
             let (cost, more) = self.round(&server, &holder, &waiting).await?;

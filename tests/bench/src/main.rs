@@ -129,7 +129,7 @@ struct Stream {
 
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|name| name == deploy::PROGRAM) {
-        return sandbar::cli::main();
+        return sandbar_cli::main();
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use redis::{Connection, cmd};
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::http::Health;
-use sandbar::manifest::Manifest;
-use sandbar::store;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_server::http::Health;
+use sandbar_core::manifest::Manifest;
 use sandbar_tests::components::{HANDLE_ECHO, HOSTILE};
 use sandbar_tests::{Options, RedisServer, open_manifest};
 use serde_json::json;
@@ -182,7 +181,7 @@ pub(crate) async fn work(url: &str) -> Result<()> {
     let mut config = Config::parse(TENANTS)?;
     config.store = StoreConfig { url: url.to_owned(), ..StoreConfig::default() };
     config.engine.cache_dir = Some(compiled.path().to_owned());
-    let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+    let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
     for (tenant, component, manifest) in
         [("a", HOSTILE, open_manifest(TRIGGER, LIMITS)), ("b", HANDLE_ECHO, open_manifest("concurrency = 2", ""))]
     {

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result};
 use redis::IntoConnectionInfo;
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::manifest::{Manifest, Trigger};
-use sandbar::store::{self, EntryId, GroupStart};
-use sandbar::telemetry::Exporter;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_core::manifest::{Manifest, Trigger};
+use sandbar_store::{EntryId, GroupStart};
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::components::RESULT_AGGREGATOR;
 
 use crate::child;
@@ -34,9 +34,9 @@ pub(crate) async fn work(url: &str, settings: &Settings) -> Result<()> {
     }
     let bytes = std::fs::read(RESULT_AGGREGATOR).context(RESULT_AGGREGATOR)?;
     Exporter::install();
-    let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+    let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
     // Compiles it, so that it only has to be read from the cache once the clock runs.
-    sandbar::plugin::load(host.engine(), &bytes, &manifest)?;
+    sandbar_runtime::plugin::load(host.engine(), &bytes, &manifest)?;
     child::ready()?;
     host.load_bytes(manifest, bytes).await?;
     child::rest()

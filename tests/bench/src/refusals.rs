@@ -10,8 +10,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
-use sandbar::store::embedded::Embedded;
-use sandbar::token::{Gate, Minted, Registry, Role, Scope};
+use sandbar_store::embedded::Embedded;
+use sandbar_fleet::authenticator::Gate;
+use sandbar_core::token::{Minted, Role, Scope};
+use sandbar_fleet::token_registry::Registry;
 use serde_json::json;
 
 use crate::report::{median, rounded};

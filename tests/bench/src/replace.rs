@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use redis::{Connection, cmd, pipe};
-use sandbar::config::{Config, StoreConfig};
-use sandbar::fleet::{Deploy, Fleet, WAIT_DEFAULT};
-use sandbar::host::Host;
-use sandbar::store;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_fleet::{Deploy, Fleet, WAIT_DEFAULT};
+use sandbar_server::host::Host;
 use sandbar_tests::components::HANDLE_LOG;
 use sandbar_tests::{Options, RedisServer, open_manifest};
 use serde_json::json;
@@ -80,7 +79,7 @@ impl Replace {
         BufReader::new(host.0.stdout.take().context("its standard output")?).read_line(&mut line)?;
         ensure!(line.trim() == child::READY, "the host did not get ready: {line:?}");
         let config = StoreConfig { url: server.url(), ..StoreConfig::default() };
-        let fleet = Fleet::new(store::connect(&config).await?, "");
+        let fleet = Fleet::new(sandbar_store::connect(&config).await?, "");
         let mut connection = server.connect();
 
         fleet.deploy(TENANT, version(0)?).await?;
@@ -344,7 +343,7 @@ impl Work {
     pub(crate) async fn run(self) -> Result<()> {
         let mut config = Config { store: StoreConfig { url: self.url, ..StoreConfig::default() }, ..Config::default() };
         config.engine.cache_dir = Some(self.cache);
-        let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+        let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
         host.join_fleet(None).await?;
         child::ready()?;
         child::rest()

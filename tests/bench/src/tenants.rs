@@ -7,11 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::http::Health;
-use sandbar::manifest::Manifest;
-use sandbar::store;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_server::http::Health;
+use sandbar_core::manifest::Manifest;
 use sandbar_tests::components::HANDLE_COUNT;
 use sandbar_tests::{Options, RedisServer};
 use serde_json::json;
@@ -154,7 +153,7 @@ impl Work {
         config.store = StoreConfig { url: self.url, ..StoreConfig::default() };
         config.engine.cache_dir = Some(self.cache);
         let bytes = std::fs::read(HANDLE_COUNT).context(HANDLE_COUNT)?;
-        let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+        let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
         let manifest = "name = \"p\"\n[[trigger]]\ntype = \"stream\"\nstream = \"events\"\n[grants]\nwrite = [\"*\"]\n";
         let manifest = Manifest::parse(manifest)?;
         for tenant in host.tenants() {

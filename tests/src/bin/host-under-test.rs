@@ -20,11 +20,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::{Drained, Host};
-use sandbar::manifest::Manifest;
-use sandbar::store::{Store, connect};
-use sandbar::trigger::stream::Protocol;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::{Drained, Host};
+use sandbar_core::manifest::Manifest;
+use sandbar_store::{Store, connect};
+use sandbar_triggers::stream::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]

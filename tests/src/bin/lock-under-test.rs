@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sandbar::config::StoreConfig;
-use sandbar::lock::HeldLock;
-use sandbar::store::{Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, StoreError, connect};
+use sandbar_core::config::StoreConfig;
+use sandbar_store::held_lock::HeldLock;
+use sandbar_store::{Claim, Commit, CommitError, Condition, Effect, End, Expiry, LockKey, StoreError, connect};
 
 /// Short, so that dead and stopped holders are overtaken often.
 const TTL_MS: u64 = 300;

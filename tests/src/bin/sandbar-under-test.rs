@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sandbar::cli::main()
+    sandbar_cli::main()
 }

@@ -4,11 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use redis::cmd;
-use sandbar::config::{Config, StoreConfig};
-use sandbar::host::Host;
-use sandbar::manifest::Manifest;
-use sandbar::store;
-use sandbar::telemetry::Exporter;
+use sandbar_core::config::{Config, StoreConfig};
+use sandbar_server::host::Host;
+use sandbar_core::manifest::Manifest;
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::components::HANDLE_NOTHING;
 
 use super::{LIMIT, Process, Run, server};
@@ -76,9 +75,9 @@ impl Work {
         let manifest = Manifest::parse(&format!("name = \"nothing\"\n[[trigger]]\n{trigger}"))?;
         let bytes = std::fs::read(HANDLE_NOTHING).context(HANDLE_NOTHING)?;
         Exporter::install();
-        let host = Host::start(config.clone(), store::connect(&config.store).await?).await?;
+        let host = Host::start(config.clone(), sandbar_store::connect(&config.store).await?).await?;
         // Compiles it, so that it only has to be read from the cache once the clock runs.
-        sandbar::plugin::load(host.engine(), &bytes, &manifest)?;
+        sandbar_runtime::plugin::load(host.engine(), &bytes, &manifest)?;
         child::ready()?;
         host.load_bytes(manifest, bytes).await?;
         child::rest()

@@ -1,0 +1,177 @@
+//! `sandbar dead`: looks after the dead letters of a stream or a queue.
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::exit::{Exit, Failure};
+use super::screen::Screen;
+use super::setup::Setup;
+use sandbar_server::admin::DeskError;
+use sandbar_server::admin::dead::{self, BATCH_MAX, DeadLetters, Fate};
+use sandbar_store::{CommitError, EntryId};
+use sandbar_store::dead_letter::FIELD_PREFIX;
+
+/// What `sandbar dead` takes.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List dead letters, the newest first
+    List {
+        #[command(flatten)]
+        from: Place,
+        /// How many at most
+        #[arg(long, default_value_t = 100, value_name = "LETTERS")]
+        limit: u32,
+    },
+    /// Show all that is known of dead letters
+    Show {
+        #[command(flatten)]
+        from: Place,
+        /// The letters, by their ids in the list
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<EntryId>,
+    },
+    /// Append the events again to the stream that they came from (or push the jobs to their queue), and remove the letters
+    Retry {
+        #[command(flatten)]
+        from: Place,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Remove dead letters for good
+    Drop {
+        #[command(flatten)]
+        from: Place,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The stream that the events came from, without the tenant's prefix
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
+    /// The queue that the jobs came from, without the tenant's prefix
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+}
+
+impl Place {
+    /// What is named, and how.
+    fn named(&self) -> (&str, &'static str) {
+        match (&self.stream, &self.queue) {
+            (None, Some(queue)) => (queue, "--queue"),
+            (stream, _) => (stream.as_deref().unwrap_or_default(), "--stream"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The letters, by their ids in the list
+    #[arg(value_name = "ID")]
+    ids: Vec<EntryId>,
+    /// All letters that are there now
+    #[arg(long)]
+    all: bool,
+}
+
+/// Does what the arguments say.
+pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
+    let (Action::List { from, .. }
+    | Action::Show { from, .. }
+    | Action::Retry { from, .. }
+    | Action::Drop { from, .. }) = &arguments.action;
+    let desk = Desk::open(from, global).await?;
+    match arguments.action {
+        Action::List { limit, .. } => desk.list(limit, screen).await,
+        Action::Show { ids, .. } => {
+            for letter in desk.letters.find(&ids).await.map_err(|error| desk.failure(&error))? {
+                screen.result(&letter, || letter.page())?;
+            }
+            Ok(Exit::Done)
+        }
+        Action::Retry { which, .. } => desk.settle(which, Fate::Retry, screen).await,
+        Action::Drop { which, .. } => desk.settle(which, Fate::Drop, screen).await,
+    }
+}
+
+/// The dead letters of one stream or queue, and how the operator calls it.
+struct Desk {
+    letters: DeadLetters,
+    /// With the option before it.
+    called: String,
+}
+
+impl Desk {
+    async fn open(from: &Place, global: &Global) -> Result<Self, Failure> {
+        let (name, option) = from.named();
+        let called = format!("{option} {name}");
+        sandbar_core::grants::check_name("stream's name", name).map_err(|error| Failure::new(Exit::Usage, error))?;
+        let setup = Setup::find(global)?;
+        let store = setup.connect_shared("dead").await?;
+        let place = if from.queue.is_some() { dead::Place::Queue(name) } else { dead::Place::Stream(name) };
+        let letters = DeadLetters::of(store, setup.prefix(), place).map_err(|error| Failure::from(&error))?;
+        Ok(Self { letters, called })
+    }
+
+    async fn list(&self, limit: u32, screen: &Screen) -> Result<Exit, Failure> {
+        let (mut left, mut end) = (limit, Some(EntryId::MAX));
+        while let Some(before) = end.filter(|_| left > 0) {
+            let letters = self.letters.before(before, left.min(BATCH_MAX)).await;
+            let letters = letters.map_err(|error| self.failure(&error))?;
+            end = letters.last().and_then(|letter| letter.id.previous());
+            left -= letters.len().try_into().unwrap_or(left).min(left);
+            for letter in letters {
+                screen.result(&letter, || letter.line())?;
+            }
+        }
+        if left == limit && limit > 0 {
+            screen.note(format!("no dead letters in `{}`", self.letters.key()));
+        }
+        Ok(Exit::Done)
+    }
+
+    async fn settle(&self, which: Which, fate: Fate, screen: &Screen) -> Result<Exit, Failure> {
+        let which = if which.all { dead::Which::Oldest(u64::MAX) } else { dead::Which::Ids(which.ids) };
+        let report = self.letters.settle(which, fate).await.map_err(|error| self.failure(&error))?;
+        let done = match fate {
+            Fate::Retry => format!("sent back to `{}`", self.letters.source()),
+            Fate::Drop => "dropped".to_owned(),
+        };
+        screen.result(&report, || match report.letters {
+            1 => format!("1 letter {done}"),
+            letters => format!("{letters} letters {done}"),
+        })?;
+        if report.left.is_empty() {
+            return Ok(Exit::Done);
+        }
+        let what = format!(
+            "no event is in {}: no field begins with `{FIELD_PREFIX}`; left as they are",
+            report.left.join(", ")
+        );
+        Err(Failure::new(Exit::Failed, what).help(format_args!("sandbar dead show {} ID", self.called)))
+    }
+
+    fn failure(&self, error: &DeskError) -> Failure {
+        let failure = Failure::from(error);
+        match error {
+            DeskError::NoLetter { .. } => failure.help(format_args!("sandbar dead list {}", self.called)),
+            DeskError::Stopped { error, .. } => {
+                let exit = if matches!(error, CommitError::Unknown(_)) { Exit::Store } else { Exit::Failed };
+                Failure { exit, ..failure }
+                    .help(format_args!("look at what is left: sandbar dead list {}", self.called))
+            }
+            DeskError::Refused { .. } => failure.help("their letters were put back, with new ids"),
+            DeskError::Name(_) | DeskError::Store { .. } | DeskError::NotHeld(_) => failure,
+        }
+    }
+}

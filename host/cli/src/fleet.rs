@@ -1,0 +1,104 @@
+//! What the commands about the fleet share: who it is that asks, and how releases are told.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::Global;
+use super::exit::Failure;
+use super::setup::Setup;
+use sandbar_fleet::{Fleet, HostFailure, Past, Release, Standing, Why};
+use sandbar_runtime::rollout::Trial;
+
+/// How many characters of a digest are told to people.
+const DIGEST_TOLD: usize = 12;
+
+/// The fleet, and the tenant that the command is about.
+pub(super) struct Desk {
+    pub(super) fleet: Fleet,
+    pub(super) tenant: String,
+}
+
+impl Desk {
+    /// Connects to the fleet's store.
+    pub(super) async fn open(command: &str, global: &Global) -> Result<Self, Failure> {
+        let setup = Setup::find(global)?;
+        let store = setup.connect_shared(command).await?;
+        let fleet = Fleet::new(store, &setup.config.fleet.prefix);
+        Ok(Self { fleet, tenant: setup.tenant().name.clone() })
+    }
+}
+
+/// Who it is that asks: what they say, else the user of the system.
+pub(super) fn who(said: Option<String>) -> String {
+    said.or_else(|| std::env::var("USER").ok()).filter(|who| !who.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// A release in a few words.
+pub(super) fn release(release: &Release) -> String {
+    let Release { number, digest, time_ms, by, .. } = release;
+    format!("#{number} {} of {} by {}", short(digest), time(*time_ms), by.escape_debug())
+}
+
+/// The beginning of a digest.
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(..DIGEST_TOLD).unwrap_or(digest)
+}
+
+/// How a release is tried.
+pub(super) fn trial(trial: Trial) -> String {
+    match trial {
+        Trial::Shadow => "as a shadow".to_owned(),
+        Trial::Canary { percent } => format!("on {percent} % of the calls"),
+    }
+}
+
+/// A release that is over, in a line.
+pub(super) fn past(past: &Past) -> String {
+    let why = match &past.why {
+        Why::Replaced { by } => format!("replaced by {}", by.escape_debug()),
+        Why::RolledBack { by, reason } => format!("rolled back by {}{}", by.escape_debug(), colon(reason)),
+        Why::Condemned { host, reason, events } => {
+            let events = if events.is_empty() { String::new() } else { format!(" (events {})", events.join(", ")) };
+            format!("taken back by host {host}{}{}", colon(reason), events.escape_debug())
+        }
+        Why::Failed { hosts } => {
+            let hosts: Vec<String> =
+                hosts.iter().map(|HostFailure { host, reason }| format!("host {host}: {}", line(reason))).collect();
+            format!("not loaded{}", if hosts.is_empty() { " in time".to_owned() } else { colon(&hosts.join("; ")) })
+        }
+        Why::Cancelled { by, reason } => format!("called off by {}{}", by.escape_debug(), colon(reason)),
+        Why::Removed { by } => format!("removed by {}", by.escape_debug()),
+    };
+    format!("{}, ended {}: {why}", release(&past.release), time(past.ended_ms))
+}
+
+/// What a host has made of a release.
+pub(super) fn standing(standing: Option<&Standing>, alive: bool) -> String {
+    match standing {
+        Some(Standing::Good) => "runs it".to_owned(),
+        Some(Standing::Failed { reason }) => format!("cannot run it: {}", line(reason)),
+        Some(Standing::Elsewhere) => "does not have the tenant".to_owned(),
+        None if alive => "has not told yet".to_owned(),
+        None => "is stopped, and follows when it is back".to_owned(),
+    }
+}
+
+/// A host and its machine.
+pub(super) fn host(id: &str, machine: &str) -> String {
+    if machine.is_empty() { format!("host {id}") } else { format!("host {id} on {machine}") }
+}
+
+/// A time, in the notation of RFC 3339.
+pub(super) fn time(ms: u64) -> String {
+    // Years behind 9999 have no such form, and whoever can write to the store can write them.
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
+    time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
+fn colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {}", line(text)) }
+}
+
+/// A text in one line, without what a terminal would obey.
+fn line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ").replace(char::is_control, " ")
+}

@@ -1,0 +1,7 @@
+//! The binary `sandbar`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sandbar_cli::main()
+}

@@ -1,0 +1,85 @@
+//! `sandbar queues`: looks after queues.
+
+use clap::{Args, Subcommand};
+
+use super::Global;
+use super::exit::{Exit, Failure};
+use super::screen::Screen;
+use super::setup::Setup;
+use sandbar_server::admin::queues::{Queues, State, Switched};
+use sandbar_core::grants::check_name;
+
+/// What `sandbar queues` takes.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the queues that something was ever taken from, and those that are paused
+    List,
+    /// Tell how many jobs a queue has, by state
+    Length(Place),
+    /// Let nobody take jobs from a queue; those that are taken are finished
+    Pause(Place),
+    /// Let a queue go on
+    Resume(Place),
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The queue, without the tenant's prefix
+    #[arg(value_name = "QUEUE")]
+    queue: String,
+}
+
+/// Does what the arguments say.
+pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
+    if let Action::Length(place) | Action::Pause(place) | Action::Resume(place) = &arguments.action {
+        check_name("queue's name", &place.queue).map_err(|error| Failure::new(Exit::Usage, error))?;
+    }
+    let setup = Setup::find(global)?;
+    let queues = Queues::of(setup.connect_shared("queues").await?, setup.prefix());
+    match arguments.action {
+        Action::List => list(&queues, screen).await,
+        Action::Length(Place { queue }) => {
+            let state = queues.state(&queue).await.map_err(|error| Failure::from(&error))?;
+            screen.result(&state, || state_line(&state))?;
+            Ok(Exit::Done)
+        }
+        Action::Pause(Place { queue }) => switch(&queues, &queue, true, screen).await,
+        Action::Resume(Place { queue }) => switch(&queues, &queue, false, screen).await,
+    }
+}
+
+async fn list(queues: &Queues, screen: &Screen) -> Result<Exit, Failure> {
+    let names = queues.names().await.map_err(|error| Failure::from(&error))?;
+    for name in &names {
+        let state = queues.state(name).await.map_err(|error| Failure::from(&error))?;
+        screen.result(&state, || state_line(&state))?;
+    }
+    if names.is_empty() {
+        screen.note("no queue that something was ever taken from");
+    }
+    Ok(Exit::Done)
+}
+
+async fn switch(queues: &Queues, queue: &str, paused: bool, screen: &Screen) -> Result<Exit, Failure> {
+    let switched = queues.switch(queue, paused).await.map_err(|error| Failure::from(&error))?;
+    screen.result(&switched, || switched_line(&switched))?;
+    Ok(Exit::Done)
+}
+
+fn state_line(state: &State) -> String {
+    let State { queue, paused, ready, delayed, leased, dead } = state;
+    let paused = if *paused { "  paused" } else { "" };
+    format!("{queue}  ready {ready}  delayed {delayed}  leased {leased}  dead {dead}{paused}")
+}
+
+fn switched_line(switched: &Switched) -> String {
+    let Switched { queue, paused, changed } = switched;
+    let before = if *changed { "" } else { ", as it was before" };
+    if *paused { format!("`{queue}` is paused{before}") } else { format!("`{queue}` goes on{before}") }
+}

@@ -1,0 +1,39 @@
+//! The threads that compile components.
+//!
+//! They give way to all others: a version is loaded beside one that handles events, which are not to wait for it.
+
+use std::sync::Arc;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::scheduling::threads::give_way;
+
+/// How much they give way, from 0 (not at all) to 19.
+const NICENESS: i32 = 15;
+
+/// The threads that compile; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Compiler(Option<Arc<ThreadPool>>);
+
+impl Compiler {
+    /// Starts a thread for each core. Where that is not possible, whoever asks compiles.
+    pub(super) fn start() -> Self {
+        let threads =
+            ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way(NICENESS));
+        match threads.build() {
+            Ok(threads) => Self(Some(Arc::new(threads))),
+            Err(error) => {
+                tracing::warn!(%error, "there are no threads that compile: compiling may hold up events");
+                Self(None)
+            }
+        }
+    }
+
+    /// Runs something there, with all that it runs in parallel, and waits for it.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.0 {
+            Some(threads) => threads.install(work),
+            None => work(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Incoming `wasi:http`: the commit that comes before the answer.
+//!
+//! `response-outparam.set` is where a plugin answers. It is put over the function of wasmtime's own implementation: what the call has
+//! written so far is committed first, and only then is the head passed on. Where that fails the answer is withheld, the reason is left in
+//! [`Answering`], and the call traps: what it would still write belongs to an answer that never went out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::CONTENT_LENGTH;
+use parking_lot::Mutex;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostResponseOutparam as _};
+use wasmtime_wasi_http::p2::types::{HostOutgoingResponse, HostResponseOutparam};
+
+use super::state::{Identity, State};
+use crate::call::Ended;
+use sandbar_store::held_lock::release_all;
+use sandbar_store::combine::combine;
+use sandbar_store::{CommitError, Effect};
+
+/// The interface as wasmtime's implementation names it.
+const TYPES: &str = "wasi:http/types@0.2.12";
+/// Where a plugin answers.
+const SET: &str = "[static]response-outparam.set";
+
+/// What becomes of one request; shared by the call and by whoever waits for its answer.
+#[derive(Debug)]
+pub struct Answering {
+    /// The trigger's.
+    route: String,
+    /// Tells the request from others in the log.
+    id: String,
+    /// The most bytes that the body of the answer may announce.
+    response_bytes: u64,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    /// The body of the request did not come whole.
+    broken: Option<Refusal>,
+    is_answered: bool,
+    is_server_error: bool,
+    refusal: Option<Refusal>,
+    committed_in: Option<Duration>,
+}
+
+/// Why an answer was withheld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body of the request is larger than it may be.
+    TooLarge,
+    /// The body of the request ended before its time.
+    Incomplete,
+    /// The answer is none that can be sent.
+    Invalid(String),
+    /// The writes were not committed, or that is not known.
+    NotCommitted(CommitError),
+    /// The store refused one write; the others stand.
+    WriteRefused(String),
+}
+
+impl Answering {
+    /// A request below a route that nothing is known of yet.
+    pub fn new(route: &str, response_bytes: u64) -> Self {
+        let id = format!("{:016x}", rand::random::<u64>());
+        Self { route: route.to_owned(), id, response_bytes, noted: Mutex::default() }
+    }
+
+    /// The route of the trigger.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// What tells the request from others in the log.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The body of the request did not come whole: what the plugin makes of the rest counts for nothing.
+    pub fn broken(&self, how: Refusal) {
+        self.noted.lock().broken.get_or_insert(how);
+    }
+
+    /// Why the answer was withheld, if it was.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let noted = self.noted.lock();
+        noted.refusal.clone().or_else(|| noted.broken.clone())
+    }
+
+    /// Whether the plugin has answered, and the answer was not withheld.
+    pub fn is_answered(&self) -> bool {
+        self.noted.lock().is_answered
+    }
+
+    /// Whether the plugin has answered that it failed, with a status of 500 or more.
+    pub fn is_server_error(&self) -> bool {
+        self.noted.lock().is_server_error
+    }
+
+    /// How long the commit before the answer took, if there was one.
+    pub fn committed_in(&self) -> Option<Duration> {
+        self.noted.lock().committed_in
+    }
+}
+
+/// Puts the commit before the answer. Comes after wasmtime's own implementation was added.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap_async(SET, |store, (place, answer)| Box::new(set(store, place, answer)))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+async fn set(
+    mut store: StoreContextMut<'_, State>,
+    place: Resource<HostResponseOutparam>,
+    answer: Result<Resource<HostOutgoingResponse>, ErrorCode>,
+) -> wasmtime::Result<()> {
+    let state = store.data_mut();
+    match &answer {
+        Ok(response) => {
+            let response = state.table.get(response)?;
+            let announced = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let status = response.status.as_u16();
+            state.before_answer(status, announced).await?;
+        }
+        // A plugin that answers an error has failed: nothing of it counts.
+        Err(_) => drop(state.call.take()),
+    }
+    state.http().set(place, answer)
+}
+
+impl State {
+    /// Commits what was written so far, so that the answer may go out.
+    async fn before_answer(&mut self, status: u16, announced: Option<u64>) -> wasmtime::Result<()> {
+        let Some(answering) = self.answering.clone() else { return Ok(()) };
+        let ended = self.call.take();
+        let broken = answering.noted.lock().broken.clone();
+        let refusal = if broken.is_some() {
+            broken
+        } else if status < 200 {
+            Some(Refusal::Invalid(format!("the plugin answered with the status {status}, which is no answer")))
+        } else if let Some(bytes) = announced.filter(|bytes| *bytes > answering.response_bytes) {
+            let max = answering.response_bytes;
+            Some(Refusal::Invalid(format!("the answer would have {bytes} bytes; `response-bytes` allows {max}")))
+        } else {
+            let committed = commit(&self.identity, ended).await;
+            release_all(&self.call.locks.settled()).await;
+            match committed {
+                Ok(took) => {
+                    let mut noted = answering.noted.lock();
+                    (noted.is_answered, noted.committed_in) = (true, took);
+                    noted.is_server_error = status >= 500;
+                    None
+                }
+                Err(refusal) => Some(refusal),
+            }
+        };
+        match refusal {
+            None => Ok(()),
+            Some(refusal) => {
+                answering.noted.lock().refusal = Some(refusal);
+                Err(wasmtime::Error::msg("the answer was withheld"))
+            }
+        }
+    }
+}
+
+/// Commits what a call has written outside of a delivery, and tells how long that took. Without writes there is nothing to commit, and
+/// nothing that the store is needed for.
+pub async fn commit(identity: &Arc<Identity>, mut ended: Ended) -> Result<Option<Duration>, Refusal> {
+    if ended.writes.is_empty() && ended.taken.is_empty() {
+        release_all(&ended.locks).await;
+        return Ok(None);
+    }
+    let begun = Instant::now();
+    let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
+    let committed = identity.commit(&effects, &ended.relied_on, &mut ended.taken, true).await;
+    release_all(&ended.locks).await;
+    match committed.map_err(Refusal::NotCommitted)?.refused.first() {
+        None => Ok(Some(begun.elapsed())),
+        Some(refused) => {
+            let name = effects.get(refused.effect).map_or("a write", Effect::name);
+            Err(Refusal::WriteRefused(format!("the store refused {name}: {}", refused.error)))
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The state of one instance: the `T` of its `Store<T>`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::check;
+use super::growth::Growth;
+use super::http::Outgoing;
+use super::incoming::Answering;
+use super::logging::{Occasion, Output};
+use super::weight::Weight;
+use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
+use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
+use crate::scheduling::fair::Meter;
+use sandbar_core::grants::{NameError, Policy};
+use sandbar_core::manifest::{HealthSection, Limits};
+use crate::outage::Outage;
+use crate::outgoing::Outbound;
+use crate::scheduling::quota::{InstancePlace, PluginQuota};
+use sandbar_core::secret::Secret;
+use sandbar_store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
+use crate::replay::{Chance, Deck, Monotonic, Reel, Wall};
+use crate::tiered_cache::Tiers;
+
+/// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
+const TABLES_MAX: usize = 64;
+/// Elements of one table.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core instances within one component instance.
+const CORE_INSTANCES_MAX: usize = 64;
+/// Linear memories of one instance; each may be as large as the plugin's `memory`.
+const MEMORIES_MAX: usize = 1;
+
+/// Who a plugin is and what it may do; shared by all its instances.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The tenant's name.
+    pub tenant: String,
+    /// What every name that the plugin uses is prefixed with.
+    pub prefix: String,
+    /// The host's name, unique to this incarnation.
+    pub host: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version: the SHA-256 of the component, in hexadecimal.
+    pub version: String,
+    /// What it may touch.
+    pub policy: Policy,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it must keep to as a new version.
+    pub health: HealthSection,
+    /// What it reads through `wasi:config/store`.
+    pub config: Vec<(String, Secret)>,
+    /// Where its primitives live.
+    pub store: Arc<dyn Store>,
+    /// What its HTTP requests go out through.
+    pub outbound: Outbound,
+    /// What stands in for the store while it is away; none where the plugin's calls fail then.
+    pub outage: Option<Arc<Outage>>,
+    /// Where its tiered reads go.
+    pub tiers: Arc<Tiers>,
+    /// The plugin that loads what they miss.
+    pub loader: Option<String>,
+    /// What its instances order their tables by; at random where none.
+    pub seed: Option<u128>,
+    /// See [`Protocol`](sandbar_triggers::Protocol::names_checked).
+    pub names_checked: bool,
+    /// What it and its tenant have used of this host.
+    pub quota: Arc<PluginQuota>,
+}
+
+impl Identity {
+    /// Commits what a call has gathered outside of a delivery, with the jobs that it took. Only where it `falls_back`, and took none, what
+    /// stands in for the store may make the commit.
+    pub async fn commit(
+        &self,
+        effects: &[Effect],
+        relied_on: &[(String, Option<Bytes>)],
+        taken: &mut Takes,
+        falls_back: bool,
+    ) -> Result<Committed, CommitError> {
+        let _turn = self.quota.commit(effects.len()).await;
+        if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
+            return outage.commit(effects, relied_on).await;
+        }
+        let leases: Vec<LeaseSettlement> = taken.settlements().collect();
+        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, relied_on) }).await?;
+        taken.settled();
+        Ok(committed)
+    }
+}
+
+/// The state of one instance.
+pub struct State {
+    pub(super) identity: Arc<Identity>,
+    pub(super) call: Call,
+    pub(super) output: Output,
+    pub(super) config: WasiConfigVariables,
+    pub(super) http: Outgoing,
+    /// Where the tape of the call lies, if there is one.
+    pub(super) deck: Deck,
+    /// The request that the call answers; none where it is another call.
+    pub(crate) answering: Option<Arc<Answering>>,
+    wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    /// Counts the guards of locks.
+    pub(super) guards: u64,
+    growth: Growth,
+    /// For how long the call has held threads.
+    pub(crate) meter: Arc<Meter>,
+    _place: InstancePlace,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("plugin", &self.identity.plugin).field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl types::Host for State {}
+
+impl State {
+    /// The state of a new instance: no files, no environment, no arguments, no sockets.
+    pub fn new(identity: Arc<Identity>, place: InstancePlace) -> Self {
+        let growth = identity.quota.memory();
+        let output = Output::new(identity.clone());
+        let deck = Deck::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone()).stderr(output.clone());
+        wasi.wall_clock(Wall(deck.clone())).monotonic_clock(Monotonic::new(deck.clone()));
+        wasi.secure_random(Chance(deck.clone())).insecure_random(Chance(deck.clone()));
+        if let Some(seed) = identity.seed {
+            wasi.insecure_random_seed(seed);
+        }
+        let wasi = wasi.build();
+        let memory = usize::try_from(identity.limits.memory.as_u64()).unwrap_or(usize::MAX);
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(memory)
+            .memories(MEMORIES_MAX)
+            .tables(TABLES_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            .instances(CORE_INSTANCES_MAX)
+            .trap_on_grow_failure(true)
+            .build();
+        Self {
+            config: identity.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
+            http: Outgoing::new(identity.clone(), deck.clone()),
+            deck,
+            answering: None,
+            call: Call::new(Instant::now(), None, Arc::default(), Budget::none()),
+            identity,
+            output,
+            wasi,
+            table: ResourceTable::new(),
+            guards: 0,
+            growth: Growth { own: limits, tenants: growth },
+            meter: Arc::default(),
+            _place: place,
+        }
+    }
+
+    /// Begins a call, which records what it reads, or plays what was recorded, where there is a reel.
+    pub fn begin(&mut self, mut call: Call, reel: Option<Arc<Reel>>) {
+        let playing = reel.as_ref().filter(|reel| reel.is_playing());
+        let limits = &self.identity.limits;
+        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone(), playing.is_some());
+        self.meter.reset();
+        if let Some(reel) = playing {
+            call.go_on_from(reel.before());
+        }
+        self.deck.put(reel);
+        self.http.begin(call.deadline);
+        self.answering = None;
+        self.call = call;
+    }
+
+    /// The call that is running, or ran last.
+    pub fn call(&mut self) -> &mut Call {
+        &mut self.call
+    }
+
+    /// What the call is made for, for its log lines.
+    pub(crate) fn occasion(&self, occasion: Occasion<'_>) {
+        self.output.occasion(occasion);
+    }
+
+    /// Ends a call's output.
+    pub(crate) fn end_output(&self) {
+        self.output.end();
+    }
+
+    /// The last thing that the plugin wrote to its standard output, such as the message of a panic.
+    pub fn last_words(&self) -> Option<String> {
+        self.output.last_words()
+    }
+
+    /// What bounds the instance's growth.
+    pub fn growth(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.growth
+    }
+
+    /// Why the call was interrupted; none where it was not.
+    pub(crate) fn interrupted(&self) -> Option<Interrupted> {
+        self.call.interrupted
+    }
+
+    /// Whether the call is to be interrupted now, as it remembers then.
+    pub(crate) fn interrupts(&mut self) -> bool {
+        let limits = &self.identity.limits;
+        self.call.interrupted = if Instant::now() >= self.call.deadline {
+            Some(Interrupted::Deadline)
+        } else if limits.cpu.is_some_and(|cpu| self.meter.used() >= cpu) {
+            Some(Interrupted::Cpu)
+        } else {
+            None
+        };
+        self.call.interrupted.is_some()
+    }
+
+    /// What a call is told that met a limit.
+    pub(super) fn limited(&self, limit: &CallLimit) -> Error {
+        self.identity.quota.hit(limit.name());
+        Error::Limit(limit.to_string())
+    }
+
+    /// Counts a name that the call uses.
+    fn named(&mut self, name: &str) -> Result<(), Error> {
+        self.call.budget.name(name).map_err(|limit| self.limited(&limit))
+    }
+
+    /// Counts a call to the host that names nothing new.
+    pub(super) fn counted(&mut self) -> Result<(), Error> {
+        self.call.budget.call_host().map_err(|limit| self.limited(&limit))
+    }
+
+    /// What `wasi:config/store` answers.
+    pub fn config(&mut self) -> wasmtime_wasi_config::WasiConfig<'_> {
+        wasmtime_wasi_config::WasiConfig::from(&self.config)
+    }
+
+    /// A key to read, with its prefix.
+    pub(super) fn readable(&mut self, key: &str) -> Result<String, Error> {
+        self.named(key)?;
+        self.allowed(|policy| policy.read(key))?;
+        Ok(self.prefixed(key))
+    }
+
+    /// A key to write, with its prefix.
+    pub(super) fn writable(&mut self, key: &str) -> Result<String, Error> {
+        self.may_write(key)?;
+        Ok(self.prefixed(key))
+    }
+
+    /// Checks a key that is to be written.
+    pub(super) fn may_write(&mut self, key: &str) -> Result<(), Error> {
+        self.named(key)?;
+        self.allowed(|policy| policy.write(key))
+    }
+
+    /// Checks a channel that is to be published to.
+    pub(super) fn may_publish(&mut self, channel: &str) -> Result<(), Error> {
+        self.named(channel)?;
+        self.allowed(|policy| policy.publish(channel))
+    }
+
+    /// A pattern of keys that may be read.
+    pub(super) fn scannable(&mut self, glob: &str) -> Result<(), Error> {
+        self.named(glob)?;
+        self.allowed(|policy| policy.scan(glob))
+    }
+
+    pub(super) fn allowed(&self, check: impl FnOnce(&Policy) -> Result<(), NameError>) -> Result<(), Error> {
+        if self.identity.names_checked { Ok(check(&self.identity.policy)?) } else { Ok(()) }
+    }
+
+    /// What stands before the names that the plugin uses.
+    pub(super) fn prefix(&self) -> &str {
+        if self.identity.names_checked { &self.identity.prefix } else { "" }
+    }
+
+    pub(super) fn prefixed(&self, name: &str) -> String {
+        [self.prefix(), name].concat()
+    }
+
+    /// The same with a name that is not needed any more: where there is no prefix, it is the name itself.
+    pub(super) fn full(&self, name: String) -> String {
+        if self.prefix().is_empty() { name } else { self.prefixed(&name) }
+    }
+
+    /// What stands in for the store while it is away, where this call may use it.
+    pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
+        self.identity.outage.as_ref().filter(|_| self.call.falls_back)
+    }
+
+    /// Where to read.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        self.outage().map_or_else(|| self.identity.store.clone(), |outage| outage.store())
+    }
+
+    /// Where to do what must be seen by the whole fleet at once, and so is not done in memory while the store is away.
+    pub(super) fn shared_store(&self, key: &str) -> Result<Arc<dyn Store>, Error> {
+        if self.outage().is_some_and(|outage| outage.is_degraded()) {
+            return Err(Error::Unavailable(format!("the store of `{key}` is away, and this is not done in memory")));
+        }
+        Ok(self.identity.store.clone())
+    }
+
+    /// Passes a store's answer on, and remembers when it was the store that failed.
+    pub(super) fn answered<T: Weight>(&mut self, answer: Result<T, StoreError>) -> Result<T, Error> {
+        let answer = answer.map_err(|error| {
+            if error.is_transient() {
+                self.call.store_failed = true;
+                if let Some(outage) = self.outage() {
+                    outage.failed();
+                }
+            }
+            Error::from(error)
+        })?;
+        self.read(&answer)?;
+        Ok(answer)
+    }
+
+    /// Counts what was read.
+    pub(super) fn read(&mut self, answer: &impl Weight) -> Result<(), Error> {
+        self.call.budget.read(answer.weight()).map_err(|limit| self.limited(&limit))
+    }
+
+    /// Gathers a write whose values have so many bytes.
+    pub(super) fn write(&mut self, effect: Effect, value_bytes: usize) -> Result<(), Error> {
+        let bytes = effect.key().len().saturating_add(value_bytes);
+        self.call.write(effect, bytes).map_err(|limit| self.limited(&limit))
+    }
+
+    /// Checks the size of a value.
+    pub(super) fn value(&mut self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
+        let max = self.identity.limits.value_bytes.as_u64();
+        if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
+            return Err(self.limited(&CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
+        }
+        Ok(self.call.value(value))
+    }
+
+    /// Checks fields, and answers them with the sum of their bytes.
+    pub(super) fn fields(&mut self, key: &str, fields: Vec<FieldResult>) -> Result<(Vec<Field>, usize), Error> {
+        check::parts(key, "fields", fields.len())?;
+        let mut bytes = 0usize;
+        let mut checked = Vec::with_capacity(fields.len());
+        for field in fields {
+            check::member(key, &field.name)?;
+            bytes = bytes.saturating_add(field.name.len()).saturating_add(field.value.len());
+            checked.push(Field { name: field.name, value: self.value(key, field.value)? });
+        }
+        Ok((checked, bytes))
+    }
+}

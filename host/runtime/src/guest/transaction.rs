@@ -1,0 +1,97 @@
+//! `sandbar:plugin/transaction`.
+
+use super::state::State;
+use crate::bindings::sandbar::plugin::transaction::Host;
+use crate::bindings::sandbar::plugin::types::Error;
+use crate::call::Behalf;
+use sandbar_store::held_lock::release_all;
+use sandbar_store::combine::combine;
+use sandbar_store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
+
+/// What a commit is called on a tape.
+const QUESTION: &str = "transaction.commit";
+
+impl Host for State {
+    fn for_event(&mut self, id: String) -> Result<(), Error> {
+        // Events are mostly named in their order, so the next one is looked at first.
+        let next = self.call.current.map_or(0, |current| current.saturating_add(1));
+        let is_it = |index: &u32| self.call.events.get(usize::try_from(*index).unwrap_or(usize::MAX)) == Some(&id);
+        let found = Some(next).filter(is_it).or_else(|| {
+            let at = self.call.events.iter().position(|event| *event == id)?;
+            u32::try_from(at).ok()
+        });
+        match found {
+            Some(index) => {
+                self.call.current = Some(index);
+                self.output.event(index);
+                Ok(())
+            }
+            None => Err(Error::Invalid(format!("the batch has no event `{id}`"))),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        self.counted()?;
+        let reel = self.deck.reel();
+        if let Some(reel) = &reel {
+            if reel.is_playing() {
+                reel.commits(&self.call.take().writes);
+                return reel.find_once::<bool, Error>(QUESTION).unwrap_or(Ok(true)).map(drop);
+            }
+            reel.commits(self.call.writes());
+        }
+        let committed = self.commit_now().await;
+        if let Some(reel) = reel {
+            reel.note(QUESTION.to_owned(), committed.as_ref().map(|()| &true));
+        }
+        committed
+    }
+
+    async fn discard(&mut self) -> Result<(), Error> {
+        self.counted()?;
+        self.call.take();
+        release_all(&self.call.locks.settled()).await;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Commits what was written so far.
+    async fn commit_now(&mut self) -> Result<(), Error> {
+        let mut ended = self.call.take();
+        let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
+        let (identity, taken) = (self.identity.clone(), &mut ended.taken);
+        let answer = match self.call.behalf.clone() {
+            None => identity.commit(&effects, &ended.relied_on, taken, self.call.falls_back).await,
+            Some(behalf) => {
+                let (consumer, lease) = match &behalf {
+                    Behalf::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
+                    Behalf::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
+                };
+                let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
+                let plain = Commit::plain(&effects, &ended.relied_on);
+                let _turn = identity.quota.commit(effects.len()).await;
+                identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
+            }
+        };
+        release_all(&self.call.locks.settled()).await;
+        match answer {
+            Ok(committed) => {
+                ended.taken.settled();
+                match committed.refused.first() {
+                    None => Ok(()),
+                    Some(refusal) => {
+                        let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                        Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
+                    }
+                }
+            }
+            Err(CommitError::Unacceptable(error)) => Err(error.into()),
+            Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
+            Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {
+                self.call.store_failed = true;
+                Err(Error::Unavailable(error.to_string()))
+            }
+        }
+    }
+}

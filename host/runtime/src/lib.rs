@@ -1,0 +1,18 @@
+//! Runs plugins: from the bytes of a component to a call whose writes are committed.
+//!
+//! Knows the store by its contract, and neither triggers nor hosts.
+
+pub mod bindings;
+mod body;
+pub mod call;
+pub mod engine;
+pub mod guest;
+pub mod outage;
+pub mod outgoing;
+pub mod plugin;
+pub mod pool;
+pub mod replay;
+pub mod rollout;
+pub mod scheduling;
+pub mod telemetry;
+pub mod tiered_cache;

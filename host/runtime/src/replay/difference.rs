@@ -1,0 +1,162 @@
+//! What two versions did differently with the same events. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use sandbar_store::Effect;
+use crate::replay::{self, Outcome};
+
+/// What one version did, or would have done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Side {
+    /// What became of each event.
+    pub outcomes: Vec<Outcome>,
+    /// What it wrote, as its commit makes it.
+    pub effects: Vec<Effect>,
+}
+
+/// How two versions differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The candidate did not write what the active version wrote.
+    MissingEffect,
+    /// It wrote what the active version did not.
+    ExtraEffect,
+    /// It wrote something else to the same key.
+    DifferentEffect,
+    /// It answered something else of an event.
+    DifferentOutcome,
+    /// It failed over an event that the active version did not fail over.
+    Failure,
+    /// It asked something that the active version did not ask.
+    OtherRead,
+}
+
+impl Kind {
+    /// One word for metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::MissingEffect => "missing-effect",
+            Self::ExtraEffect => "extra-effect",
+            Self::DifferentEffect => "different-effect",
+            Self::DifferentOutcome => "different-outcome",
+            Self::Failure => "failure",
+            Self::OtherRead => "other-read",
+        }
+    }
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Difference {
+    /// How they differ.
+    pub kind: Kind,
+    /// The event of an outcome, by its place in the batch; none where it is about what the batch wrote.
+    pub event: Option<usize>,
+    /// What the active version did; null where it did nothing.
+    pub active: Value,
+    /// What the candidate did.
+    pub candidate: Value,
+}
+
+/// Compares what was done with the same events. Writes are compared key by key, in their order; where outcomes differ only these are told,
+/// since the writes then differ for that reason alone.
+pub fn compare(active: &Side, candidate: &Side) -> Vec<Difference> {
+    let pairs = active.outcomes.iter().zip(&candidate.outcomes).enumerate();
+    let outcomes: Vec<Difference> =
+        pairs.filter_map(|(at, (active, candidate))| outcome(at, active, candidate)).collect();
+    if !outcomes.is_empty() {
+        return outcomes;
+    }
+    let (active, candidate) = (by_key(&active.effects), by_key(&candidate.effects));
+    let mut found = Vec::new();
+    for (key, candidates) in &candidate {
+        let actives = active.get(key).map(Vec::as_slice).unwrap_or_default();
+        let pairs = actives.iter().zip(candidates);
+        found.extend(
+            pairs
+                .filter(|(active, candidate)| active != candidate)
+                .map(|(active, candidate)| written(Kind::DifferentEffect, Some(active), Some(candidate))),
+        );
+        found
+            .extend(candidates.iter().skip(actives.len()).map(|effect| written(Kind::ExtraEffect, None, Some(effect))));
+    }
+    for (key, actives) in &active {
+        let has = candidate.get(key).map_or(0, Vec::len);
+        found.extend(actives.iter().skip(has).map(|effect| written(Kind::MissingEffect, Some(effect), None)));
+    }
+    found
+}
+
+fn outcome(at: usize, active: &Outcome, candidate: &Outcome) -> Option<Difference> {
+    let kind = match (active, candidate) {
+        // Where in its code a version fails is its own affair.
+        (Outcome::Failed(_), Outcome::Failed(_)) => return None,
+        (active, candidate) if active == candidate => return None,
+        (_, Outcome::Failed(_)) => Kind::Failure,
+        _ => Kind::DifferentOutcome,
+    };
+    let shown = |outcome: &Outcome| serde_json::to_value(outcome).unwrap_or_default();
+    Some(Difference { kind, event: Some(at), active: shown(active), candidate: shown(candidate) })
+}
+
+fn written(kind: Kind, active: Option<&Effect>, candidate: Option<&Effect>) -> Difference {
+    let shown = |effect: Option<&Effect>| effect.map_or(Value::Null, replay::effect);
+    Difference { kind, event: None, active: shown(active), candidate: shown(candidate) }
+}
+
+/// Writes by whether they are messages, and by key or channel.
+fn by_key(effects: &[Effect]) -> BTreeMap<(bool, &str), Vec<&Effect>> {
+    let mut by_key: BTreeMap<(bool, &str), Vec<&Effect>> = BTreeMap::new();
+    for effect in effects {
+        by_key.entry((matches!(effect, Effect::Publish { .. }), effect.key())).or_default().push(effect);
+    }
+    by_key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(key: &str, by: i64) -> Effect {
+        Effect::Add { key: key.to_owned(), by }
+    }
+
+    fn side(effects: &[Effect]) -> Side {
+        Side { outcomes: vec![Outcome::Done], effects: effects.to_vec() }
+    }
+
+    fn kinds(active: &Side, candidate: &Side) -> Vec<Kind> {
+        compare(active, candidate).iter().map(|difference| difference.kind).collect()
+    }
+
+    #[test]
+    fn each_difference_is_told_once() {
+        let active = side(&[add("a", 1), add("b", 1), add("c", 1)]);
+        assert_eq!(kinds(&active, &active), []);
+        assert_eq!(kinds(&active, &side(&[add("c", 1), add("a", 1), add("b", 1)])), [], "keys have no order");
+        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 2), add("c", 1)])), [Kind::DifferentEffect]);
+        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 1)])), [Kind::MissingEffect]);
+        assert_eq!(kinds(&side(&[]), &active).len(), 3);
+        let message = Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
+        let with = side(&[add("a", 1), add("b", 1), add("c", 1), message]);
+        assert_eq!(kinds(&active, &with), [Kind::ExtraEffect], "a channel is no key");
+        let message = || Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
+        assert_eq!(kinds(&side(&[message(), add("a", 1)]), &side(&[add("a", 1), message()])), [], "they have no order");
+    }
+
+    #[test]
+    fn outcomes_explain_the_rest() {
+        let active = side(&[add("a", 1)]);
+        let of = |outcome: Outcome| Side { outcomes: vec![outcome], effects: Vec::new() };
+        assert_eq!(kinds(&active, &of(Outcome::Failed("trap".to_owned()))), [Kind::Failure]);
+        assert_eq!(kinds(&active, &of(Outcome::Retry(None))), [Kind::DifferentOutcome]);
+        let (here, there) = (of(Outcome::Failed("here".to_owned())), of(Outcome::Failed("there".to_owned())));
+        assert_eq!(kinds(&here, &there), []);
+        assert_eq!(kinds(&here, &active), [Kind::DifferentOutcome], "it does what the active one fails over");
+    }
+}

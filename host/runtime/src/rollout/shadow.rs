@@ -1,0 +1,195 @@
+//! A version that gets the same batches as the active one, without effect.
+//!
+//! What the active version read is on the tape that comes with a batch, so the two see the same, whatever is committed meanwhile. The
+//! shadow works behind the active version, which never waits for it: what finds no room is left out, and counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::guest::Identity;
+use crate::pool::Pool;
+use crate::replay::dry_run::{Difference, Kind, Side, compare, rehearse};
+use crate::replay::Tape;
+
+/// Batches that wait for a shadow.
+const WAITING_MAX: usize = 1024;
+/// Bytes of the events and tapes that wait.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Differences that are kept, the newest.
+const SAMPLES_MAX: usize = 32;
+/// Bytes of what one side of a sample shows; longer ones are cut.
+const SAMPLE_BYTES_MAX: usize = 2048;
+/// Ids of a batch that a sample names.
+const SAMPLE_EVENTS_MAX: usize = 10;
+
+/// What a shadow did differently.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ShadowReport {
+    /// The shadow's version: the SHA-256 of its component.
+    pub version: String,
+    /// Events that both versions handled.
+    pub compared: u64,
+    /// Events that the shadow did not get, because it was too slow or their tape was too long.
+    pub left_out: u64,
+    /// How often the two differed, by kind.
+    pub differences: BTreeMap<Kind, u64>,
+    /// The newest differences.
+    pub samples: Vec<Sample>,
+}
+
+/// One difference with its events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sample {
+    /// Where the events came from.
+    pub source: String,
+    /// The event, or the first events of the batch.
+    pub events: Vec<String>,
+    /// How the two differed.
+    pub kind: Kind,
+    /// What the active version did, as JSON, cut.
+    pub active: String,
+    /// What the shadow would have done.
+    pub shadow: String,
+}
+
+/// A shadow at work; dropped, it ends at once.
+#[derive(Debug)]
+pub(super) struct Shadow {
+    queue: mpsc::Sender<Batch>,
+    book: Arc<Book>,
+    _worker: AbortOnDropHandle<()>,
+}
+
+/// What the active version did with a batch.
+#[derive(Debug)]
+struct Batch {
+    tape: Tape,
+    active: Side,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Book {
+    identity: Arc<Identity>,
+    waiting_bytes: AtomicUsize,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    compared: u64,
+    left_out: u64,
+    differences: BTreeMap<Kind, u64>,
+    samples: VecDeque<Sample>,
+}
+
+impl Shadow {
+    /// Begins to compare. Needs a runtime.
+    pub(super) fn begin(pool: Arc<Pool>) -> Self {
+        let (queue, mut batches) = mpsc::channel::<Batch>(WAITING_MAX);
+        let identity = pool.identity().clone();
+        let book = Arc::new(Book { identity, waiting_bytes: AtomicUsize::new(0), pages: Mutex::default() });
+        let noted = book.clone();
+        let work = async move {
+            while let Some(batch) = batches.recv().await {
+                noted.waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+                noted.follow(&pool, &batch).await;
+            }
+        };
+        Self { queue, book, _worker: AbortOnDropHandle::new(tokio::spawn(work)) }
+    }
+
+    /// Hands it what the active version has committed. Never waits.
+    pub(super) fn offer(&self, tape: Tape, active: Side) {
+        let (events, bytes) = (tape.events.len(), tape.bytes());
+        let waiting = self.book.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = !tape.is_truncated && waiting.saturating_add(bytes) <= WAITING_BYTES_MAX;
+        if !fits || self.queue.try_send(Batch { tape, active, bytes }).is_err() {
+            self.book.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.book.leave_out(events);
+        }
+    }
+
+    /// What it did differently so far.
+    pub(super) fn report(&self) -> ShadowReport {
+        let pages = self.book.pages.lock();
+        ShadowReport {
+            version: self.book.identity.version.clone(),
+            compared: pages.compared,
+            left_out: pages.left_out,
+            differences: pages.differences.clone(),
+            samples: pages.samples.iter().cloned().collect(),
+        }
+    }
+}
+
+impl Book {
+    async fn follow(&self, pool: &Pool, batch: &Batch) {
+        let rehearsed = match rehearse(pool, &batch.tape).await {
+            Ok(rehearsed) => rehearsed,
+            Err(error) => {
+                tracing::debug!(plugin = self.identity.plugin, %error, "a shadow got no instance");
+                return self.leave_out(batch.tape.events.len());
+            }
+        };
+        let mut differences = compare(&batch.active, &rehearsed.side);
+        if rehearsed.unknown > 0 {
+            let candidate = Value::from(rehearsed.questions);
+            differences.push(Difference { kind: Kind::OtherRead, event: None, active: Value::Null, candidate });
+        }
+        self.count("sandbar_shadow_events_total", batch.tape.events.len() as u64);
+        self.pages.lock().compared += batch.tape.events.len() as u64;
+        for difference in differences {
+            self.note(&batch.tape, &difference);
+        }
+    }
+
+    fn note(&self, tape: &Tape, difference: &Difference) {
+        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+        let kind = difference.kind;
+        let labels = [("tenant", tenant), ("plugin", plugin), ("kind", kind.word().to_owned())];
+        metrics::counter!("sandbar_shadow_differences_total", &labels).increment(1);
+        let events = match difference.event {
+            Some(at) => tape.events.get(at..=at).unwrap_or_default(),
+            None => tape.events.get(..SAMPLE_EVENTS_MAX).unwrap_or(&tape.events),
+        };
+        let sample = Sample {
+            source: tape.source.clone(),
+            events: events.iter().map(|event| event.id.clone()).collect(),
+            kind,
+            active: cut(&difference.active),
+            shadow: cut(&difference.candidate),
+        };
+        let mut pages = self.pages.lock();
+        *pages.differences.entry(kind).or_default() += 1;
+        if pages.samples.len() >= SAMPLES_MAX {
+            pages.samples.pop_front();
+        }
+        pages.samples.push_back(sample);
+    }
+
+    fn leave_out(&self, events: usize) {
+        self.pages.lock().left_out += events as u64;
+        self.count("sandbar_shadow_left_out_total", events as u64);
+    }
+
+    fn count(&self, metric: &'static str, by: u64) {
+        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+        metrics::counter!(metric, "tenant" => tenant, "plugin" => plugin).increment(by);
+    }
+}
+
+fn cut(value: &Value) -> String {
+    let mut text = value.to_string();
+    text.truncate(text.floor_char_boundary(SAMPLE_BYTES_MAX));
+    text
+}

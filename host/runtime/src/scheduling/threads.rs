@@ -1,0 +1,131 @@
+//! The two lanes of threads of a host: those of its runtime in front, and those behind, which give way to all others of the machine.
+//!
+//! Which tenant runs where is decided in [`crate::scheduling::fair`]. What runs behind takes what is left of the machine: whoever is woken in front, or in
+//! the store's own process beside the host, goes before it at once. Without priorities of the system a thread that loops would make each of
+//! them wait for the end of its slice, some milliseconds each time. Knows no tenants.
+
+use std::sync::OnceLock;
+
+use sandbar_core::priority::Priority;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// The threads of both.
+#[derive(Debug)]
+pub struct Lanes {
+    front: Handle,
+    /// Made when the first call runs behind; none where the system has no threads to give.
+    behind: OnceLock<Option<Behind>>,
+}
+
+/// Ends its threads when it is dropped, without waiting for them.
+#[derive(Debug)]
+struct Behind(Option<Runtime>);
+
+impl Lanes {
+    /// Those of the runtime that the caller runs in; none outside of one.
+    pub fn of_this_runtime() -> Option<Self> {
+        Some(Self { front: Handle::try_current().ok()?, behind: OnceLock::new() })
+    }
+
+    /// Where to run something.
+    pub fn handle(&self, lane: Priority) -> &Handle {
+        let behind = || self.behind.get_or_init(Behind::start).as_ref()?.0.as_ref().map(Runtime::handle);
+        match lane {
+            Priority::Foreground => &self.front,
+            Priority::Background => behind().unwrap_or(&self.front),
+        }
+    }
+}
+
+impl Behind {
+    fn start() -> Option<Self> {
+        let begin = || {
+            Priority::Background.set_current();
+            run_when_idle();
+        };
+        match Builder::new_multi_thread()
+            .worker_threads(threads_behind())
+            .thread_name("behind")
+            .on_thread_start(begin)
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => Some(Self(Some(runtime))),
+            Err(error) => {
+                tracing::warn!(%error, "there are no threads that give way: a tenant that uses much may hold up the others");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, so one core
+/// stays free of them.
+pub fn threads_behind() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
+/// Lets this thread run only where nobody else of the machine wants to.
+///
+/// It is a scheduling policy (`SCHED_IDLE`), not niceness: a core that runs nothing else counts as free, so whoever is woken is put there and
+/// does not wait behind others on the next core. See sched(7).
+#[cfg(target_os = "linux")]
+fn run_when_idle() {
+    use thread_priority::unix::set_thread_priority_and_policy;
+    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, thread_native_id};
+
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+        tracing::warn!(?error, "threads that are to give way run like all others");
+    }
+}
+
+/// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.
+#[cfg(target_os = "linux")]
+pub fn give_way(niceness: i32) {
+    // Linux knows a priority of each thread. Where it is not allowed, the thread is only less polite.
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
+        tracing::debug!(%error, "a thread that is to give way runs like all others");
+    }
+}
+
+/// Other systems have their own ways, which are not used yet.
+#[cfg(not(target_os = "linux"))]
+fn run_when_idle() {}
+
+/// Other systems know priorities of processes alone.
+#[cfg(not(target_os = "linux"))]
+pub fn give_way(_niceness: i32) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_lane_has_threads_of_its_own() {
+        let lanes = Lanes::of_this_runtime().unwrap();
+        assert_eq!(Priority::current(), Priority::Foreground);
+        assert_eq!(lanes.handle(Priority::Foreground).spawn(async { Priority::current() }).await.unwrap(), Priority::Foreground);
+        assert_eq!(lanes.handle(Priority::Background).spawn(async { Priority::current() }).await.unwrap(), Priority::Background);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn threads_behind_run_when_nobody_else_does() {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
+
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let lanes = Lanes::of_this_runtime().unwrap();
+        let behind = lanes.handle(Priority::Background).spawn(async { thread_schedule_policy().unwrap() }).await.unwrap();
+        assert_eq!(behind, idle);
+        assert_ne!(thread_schedule_policy().unwrap(), idle, "the caller's own thread does not");
+    }
+}

@@ -1,0 +1,199 @@
+//! One flight: a key that is looked at, and loaded where it is missing, by a task of its own.
+//!
+//! It asks the store for the grant of the load, waits while another host has it, asks the source, and keeps what that said. Whatever
+//! happens it ends within its bound of time, and tells everybody who waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::watch;
+
+use super::in_flight_loads::{Ended, Over, Progress, Ticket};
+use super::loaders::Source;
+use super::memory::Reading;
+use super::policy::Policy;
+use super::{Tier, Tiers};
+use crate::call::Lineage;
+use sandbar_store::{Fill, Filled, Kept, LoadClaim, LoadClaimed, Slot, StoreError};
+
+/// For how long a load is granted before the grant has to be renewed: so long others wait for a host that died.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// How often the grant of a load is renewed.
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+/// The first and the longest pause between two looks at a key that another host loads, where nothing wakes us.
+const LOOK_MIN: Duration = Duration::from_millis(50);
+/// See [`LOOK_MIN`].
+const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How many times its loader's deadline a flight may take, beside [`FLIGHT_SLACK`]: waiting for another host, for a turn, and
+/// loading.
+const FLIGHT_DEADLINES: u32 = 3;
+/// See [`FLIGHT_DEADLINES`].
+const FLIGHT_SLACK: Duration = Duration::from_secs(10);
+/// How often a load is repeated whose grant was taken away.
+const RELOADS_MAX: u32 = 3;
+
+/// A key that is looked at, and loaded where it is missing.
+pub(super) struct Flight {
+    pub(super) tiers: Arc<Tiers>,
+    pub(super) slot: Slot,
+    /// The key as plugins name it.
+    pub(super) name: String,
+    /// The key with its prefix.
+    pub(super) full: Arc<str>,
+    pub(super) policy: Policy,
+    pub(super) loader: Option<String>,
+    pub(super) lineage: Lineage,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Lets others join; gone before the end is told, so that nobody joins what is over.
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Flight {
+    /// Flies to the end, and tells everybody who waits.
+    pub(super) async fn run(mut self) {
+        if !self.tiers.follows.swap(true, Ordering::SeqCst) {
+            self.tiers.store.follow(&self.tiers.notes);
+        }
+        let token = format!("{:016x}", rand::random::<u64>());
+        let limit = self.tiers.loaders.deadline(self.loader.as_deref()) * FLIGHT_DEADLINES + FLIGHT_SLACK;
+        let stop = self.tiers.stop.clone();
+        let flown = tokio::select! {
+            flown = tokio::time::timeout(limit, self.fly(&token)) => {
+                flown.map_err(|_| format!("it took longer than {limit:?}"))
+            }
+            () = stop.cancelled() => Err("the host is shutting down".to_owned()),
+        };
+        let cut_off = match flown {
+            Ok(ended) => return self.end(ended.unwrap_or_else(Ended::Store)),
+            Err(reason) => reason,
+        };
+        self.end(Ended::Failed(cut_off.clone(), None));
+        // So that no other host waits for a load that was given up.
+        if let Err(error) = self.tiers.store.fail(&self.slot, &token, &cut_off).await {
+            tracing::debug!(key = self.slot.key, %error, "could not give up a load");
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        self.ticket = None;
+        self.progress.send_replace(Progress::Ended(ended));
+        self.tiers.metrics.memory_bytes(self.tiers.memory.bytes());
+    }
+
+    async fn fly(&self, token: &str) -> Result<Ended, StoreError> {
+        let Self { tiers, slot, policy, .. } = self;
+        let reading = tiers.begin(slot, policy);
+        if let Some(kept) = tiers.store.kept(slot, policy.stale_ms()).await? {
+            self.keep(reading, &kept);
+            return Ok(Ended::Value(kept.value, Tier::Store));
+        }
+        let Some(loader) = &self.loader else { return Ok(Ended::Missing(Tier::Store)) };
+        let (mut waited, mut wake, mut pause, mut over) = (String::new(), None, LOOK_MIN, None);
+        let mut reloads = 0;
+        loop {
+            let reading = tiers.begin(slot, policy);
+            let lease_ms = millis(LEASE);
+            let claim = LoadClaim { token, lease_ms, waited: &waited, wants_stale: over.is_none() };
+            match tiers.store.claim(slot, claim).await? {
+                LoadClaimed::Value(kept) => {
+                    self.keep(reading, &kept);
+                    return Ok(Ended::Value(kept.value, if waited.is_empty() { Tier::Store } else { Tier::Loaded }));
+                }
+                LoadClaimed::Missing(left_ms) => {
+                    let ttl = Duration::from_millis(left_ms.min(policy.memory_ttl_ms));
+                    if let Some(reading) = reading
+                        && !ttl.is_zero()
+                    {
+                        tiers.memory.insert(&self.full, reading, None, ttl);
+                    }
+                    return Ok(Ended::Missing(Tier::Negative));
+                }
+                LoadClaimed::Failed { reason, stale } => {
+                    return Ok(Ended::Failed(reason, stale.map(Over::new).or(over)));
+                }
+                LoadClaimed::Busy { token: other, stale } => {
+                    over = stale.map(Over::new).or(over);
+                    self.progress.send_replace(Progress::Loading(over.clone()));
+                    waited = other;
+                    // It is woken once at the start, so a load that ends before it is watched is not missed.
+                    let wake = wake.get_or_insert_with(|| tiers.store.watch(&slot.note));
+                    let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+                    tokio::select! {
+                        () = wake.wait() => {}
+                        () = tokio::time::sleep(jittered) => pause = (pause * 2).min(LOOK_MAX),
+                    }
+                }
+                LoadClaimed::Granted { stale } => {
+                    over = stale.map(Over::new).or(over);
+                    self.progress.send_replace(Progress::Loading(over.clone()));
+                    let source = self.load(loader, token).await;
+                    if let Some(ended) = self.fill(token, source, over.clone(), reloads).await {
+                        return Ok(ended);
+                    }
+                    reloads += 1;
+                }
+            }
+        }
+    }
+
+    /// Keeps what was read from the store in memory, for no longer than the store does.
+    fn keep(&self, reading: Option<Reading>, kept: &Kept) {
+        if let (Some(reading), Some(ttl)) = (reading, self.policy.memory_ttl(kept.remaining)) {
+            self.tiers.memory.insert(&self.full, reading, Some(kept.value.clone()), ttl);
+        }
+    }
+
+    /// Asks the source, and keeps the grant meanwhile.
+    async fn load(&self, loader: &str, token: &str) -> Source {
+        let mut answer = self.tiers.loaders.submit(loader, &self.name, &self.lineage);
+        loop {
+            tokio::select! {
+                source = &mut answer => {
+                    return source.unwrap_or_else(|_| Source::Failed("the load was given up".to_owned()));
+                }
+                () = tokio::time::sleep(RENEW_INTERVAL) => {
+                    // Whether it was taken away is found out at the end.
+                    if let Err(error) = self.tiers.store.renew_load(&self.slot, token, millis(LEASE)).await {
+                        tracing::debug!(key = self.slot.key, %error, "could not keep the grant of a load");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps what the source said in the store. None where it has to be asked again, because the key was deleted meanwhile.
+    async fn fill(&self, token: &str, source: Source, over: Option<Over>, reloads: u32) -> Option<Ended> {
+        let Self { tiers, slot, policy, .. } = self;
+        let (fill, ended) = match &source {
+            Source::Value(value) => {
+                let ttl_ms = policy.jittered_ttl_ms(rand::random());
+                let fill = Fill::Value { value, ttl_ms, stale_ms: policy.stale_ms() };
+                (fill, Ended::Value(value.clone(), Tier::Loaded))
+            }
+            Source::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, Ended::Missing(Tier::Loaded)),
+            Source::Failed(reason) => {
+                if let Err(error) = tiers.store.fail(slot, token, reason).await {
+                    tracing::debug!(key = slot.key, %error, "could not give up a load");
+                }
+                return Some(Ended::Failed(reason.clone(), over));
+            }
+        };
+        match tiers.store.fill(slot, token, fill).await {
+            Ok(Filled::Kept) => Some(ended),
+            Ok(Filled::Overtaken(kept)) => Some(Ended::Value(kept.value, Tier::Store)),
+            Ok(Filled::Revoked) if reloads < RELOADS_MAX => None,
+            Ok(Filled::Revoked) => Some(ended),
+            Err(error) => {
+                // It was loaded, so it is answered; the grant ends by itself.
+                tracing::warn!(key = slot.key, %error, "what was loaded could not be kept");
+                Some(ended)
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,57 @@
+//! A second version of a plugin, tried beside the active one on this host alone. The fleet's candidates come by `follow.rs`.
+
+use std::sync::Arc;
+
+use super::tenant::own_release;
+use super::{HostError, Tenant};
+use sandbar_runtime::rollout::Trial;
+use sandbar_core::manifest::Manifest;
+use sandbar_runtime::pool::Pool;
+
+impl Tenant {
+    /// Tries a version of a plugin that runs, in place of one that is tried already. It is compiled and started first. It gets the
+    /// events of the active version's triggers; those of its own manifest are not looked at.
+    pub async fn begin_trial(
+        self: &Arc<Self>,
+        manifest: Manifest,
+        bytes: Vec<u8>,
+        trial: Trial,
+    ) -> Result<(), HostError> {
+        let slot = self.slot(&manifest.name);
+        let _turn = slot.turn.lock().await;
+        let running = slot.state.lock().running.clone();
+        let running = running.ok_or_else(|| HostError::NotLoaded { plugin: slot.name.clone() })?;
+        let release = own_release(String::new(), bytes.len(), self.store.now_ms());
+        let loaded = self.compile(manifest, release, bytes).await?;
+        let candidate = self.warm(&loaded).await?;
+        let version = candidate.identity().version.clone();
+        tracing::info!(
+            tenant = self.config.name,
+            plugin = slot.name,
+            version,
+            ?trial,
+            "tried beside the active version"
+        );
+        running.lineup().begin_trial(candidate, trial);
+        slot.state.lock().tried = Some(loaded);
+        Ok(())
+    }
+
+    /// Instances of a version that no trigger knows of, one of them warm: for trials and rehearsals.
+    pub async fn instances(&self, manifest: Manifest, bytes: Vec<u8>) -> Result<Pool, HostError> {
+        let release = own_release(String::new(), bytes.len(), self.store.now_ms());
+        let loaded = self.compile(manifest, release, bytes).await?;
+        self.warm(&loaded).await
+    }
+
+    /// Ends the trial of a plugin's second version, if there is one.
+    pub async fn end_trial(&self, plugin: &str) -> Result<(), HostError> {
+        let slot = self.slot(plugin);
+        let _turn = slot.turn.lock().await;
+        let mut state = slot.state.lock();
+        let running = state.running.as_ref().ok_or_else(|| HostError::NotLoaded { plugin: plugin.to_owned() })?;
+        running.lineup().end_trial();
+        state.tried = None;
+        Ok(())
+    }
+}

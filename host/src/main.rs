@@ -1,7 +1,0 @@
-//! The binary `sandbar`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    sandbar::cli::main()
-}

@@ -1,0 +1,407 @@
+//! One batch: handled, judged, committed; in halves where it fails.
+//!
+//! What a batch's events are and how they are settled is known to its [`Origin`]; everything else is the same for all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Protocol;
+use super::backoff::Backoff;
+use super::plan;
+use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
+use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
+use sandbar_runtime::call::{Behalf, Ended};
+use sandbar_runtime::rollout::{Chosen, Lineup};
+use sandbar_store::held_lock::release_all;
+use sandbar_runtime::pool::{CallError, Pool};
+use sandbar_store::{
+    Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
+};
+use sandbar_runtime::replay::Reel;
+use sandbar_runtime::telemetry::PluginMetrics;
+
+pub mod recording;
+
+mod part;
+mod taping;
+mod verdict;
+
+pub(super) use part::Part;
+use part::split;
+pub(super) use recording::Recording;
+pub(super) use taping::Taped;
+use taping::lead;
+use verdict::{Judgement, Verdict};
+
+/// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
+const CONFLICTS_MAX: u32 = 50;
+/// How often it is run again because the store failed while the plugin used it, before that counts as a failed attempt.
+const RERUNS_MAX: u32 = 10;
+/// How long a plugin whose store failed, or that got no instance, waits before it is run again.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the batches of a worker share.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Where the events live.
+    pub(super) store: Arc<dyn Store>,
+    /// The versions of the plugin; replaced while events flow.
+    pub(super) lineup: Arc<Lineup>,
+    /// The plugin's numbers.
+    pub(super) metrics: PluginMetrics,
+    /// See [`Protocol`].
+    pub(super) protocol: Protocol,
+    /// What the events come from, as the manifest names it.
+    pub(super) source: String,
+    /// The consumer group, where there is one.
+    pub(super) group: Option<String>,
+    /// Who takes them, for logs.
+    pub(super) worker: String,
+    /// Failed attempts after which an event goes to the dead letters.
+    pub(super) max_attempts: u32,
+    /// When it is tried again before that.
+    pub(super) backoff: Backoff,
+    /// Keeps what batches read; none where the manifest does not ask for it.
+    pub(super) recording: Option<Recording>,
+    /// Bounds how many batches are handled at the same time.
+    pub(super) handling: Semaphore,
+}
+
+/// What becomes of one event, in its commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It is handled.
+    Done,
+    /// It comes back after so many milliseconds.
+    Retry(u64),
+    /// It is given up, and these are the fields of its dead letter.
+    Dead(Vec<Field>),
+}
+
+/// What becomes of the events of a part, as a commit takes it.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// For a consumer of a stream.
+    pub(super) settlement: Settlement,
+    /// For a lease of a queue.
+    pub(super) lease: Option<LeaseSettlement>,
+}
+
+/// The fields of an event, as the plugin is given them: few, for most.
+pub(super) type Fields<'a> = SmallVec<[FieldParam<'a>; 4]>;
+
+/// Where the events of one batch come from, and how they are settled there.
+pub(super) trait Origin: Send + Sync {
+    /// An event.
+    type Event: std::fmt::Debug + Send + Sync;
+
+    /// What all batches share.
+    fn common(&self) -> &Common;
+
+    /// On whose behalf the plugin commits by itself.
+    fn behalf(&self) -> Behalf;
+
+    /// The consumer that the commit is fenced by, where it is one.
+    fn consumer(&self) -> Option<(&Consumer, Epoch)>;
+
+    /// Whether effects and acknowledgement are one transaction.
+    fn is_atomic(&self) -> bool;
+
+    /// The event's id, unique within its source.
+    fn id(event: &Self::Event) -> String;
+
+    /// Which attempt to handle it this is, from 1.
+    fn attempt(event: &Self::Event) -> u32;
+
+    /// When it was produced, in milliseconds since 1970 by the store's clock.
+    fn time_ms(event: &Self::Event) -> u64;
+
+    /// The fields that the plugin is given, where the event has any.
+    fn fields(event: &Self::Event) -> Fields<'_>;
+
+    /// What the plugin is given; `fields` are those of [`Origin::fields`].
+    fn content<'a>(event: &'a Self::Event, fields: &'a [FieldParam<'a>]) -> handler::Content<'a>;
+
+    /// What a dead letter says of the event's own.
+    fn remains(event: &Self::Event) -> Vec<Field>;
+
+    /// What a commit does with decisions about events.
+    fn settle<'a>(&self, decided: impl Iterator<Item = (&'a Self::Event, Decision)>) -> Settled
+    where
+        Self::Event: 'a;
+
+    /// These events are settled: nobody needs to keep them alive.
+    fn settled(&self, events: &[Self::Event]);
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Every event is acknowledged, dead or waiting for a retry; the earliest after so long.
+    Settled {
+        /// When the earliest retry is due.
+        retry_in: Option<Duration>,
+    },
+    /// It is not known what the store has of it, or it was taken over: the worker has to look at what is left of it.
+    Lost,
+}
+
+/// The batches of a worker.
+#[derive(Debug)]
+pub(super) struct Batches(pub(super) JoinSet<Outcome>);
+
+impl Batches {
+    /// The next one that ends; none where there are none. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Outcome> {
+        // A task of ours that panicked or was aborted has settled nothing that is known here.
+        self.0.join_next().await.map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+
+    /// One that has ended already.
+    pub(super) fn try_next(&mut self) -> Option<Outcome> {
+        self.0.try_join_next().map(|joined| joined.unwrap_or(Outcome::Lost))
+    }
+}
+
+/// Why a part cannot be judged.
+#[derive(Debug, thiserror::Error)]
+enum Unhandled {
+    /// The store failed while the plugin used it: it is to be run again.
+    #[error("{0}")]
+    StoreFailed(String),
+    /// The host has no instance for it now: it is to be run again.
+    #[error("{0}")]
+    NoInstance(String),
+    /// The plugin failed over some event of it.
+    #[error("{0}")]
+    Fault(CallError),
+}
+
+/// Runs the parts of a batch to their end, the last of the list first.
+pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) -> Outcome {
+    let common = origin.common();
+    let mut retry_in: Option<Duration> = None;
+    let (mut conflicts, mut reruns) = (0, 0);
+    // One version handles a batch from beginning to end, in halves as well, and its name stands in what comes of it.
+    let mut pool = common.lineup.choose();
+    while let Some(mut part) = parts.pop() {
+        let mut judgement = match handle(&origin, &pool, &mut part).await {
+            Ok(judgement) => judgement,
+            Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {
+                // What always fails while the store is there is the event's doing. If it was the store's after all, the
+                // commit that counts the attempt cannot be made either.
+                common.metrics.failed("store");
+                split(part, reason, &mut parts);
+                continue;
+            }
+            Err(fault @ (Unhandled::StoreFailed(_) | Unhandled::NoInstance(_))) => {
+                tracing::debug!(plugin = pool.identity().plugin, %fault, "a batch is run again");
+                wait_for_store().await;
+                reruns += 1;
+                parts.push(part);
+                if matches!(fault, Unhandled::NoInstance(_)) {
+                    // It has not handled the part yet; another version may be in place meanwhile that can.
+                    pool = common.lineup.choose();
+                }
+                continue;
+            }
+            Err(Unhandled::Fault(error)) => {
+                common.metrics.failed(error.kind());
+                split(part, error.to_string(), &mut parts);
+                continue;
+            }
+        };
+        match commit(&origin, &pool, &mut judgement, part.taped.as_ref()).await {
+            Ok(committed) => {
+                judgement.taken.settled();
+                origin.settled(&part.events);
+                retry_in = retry_in.into_iter().chain(judgement.retry_in).min();
+                count::<O>(common, &part.events, &judgement);
+                tell::<O>(common, &pool, &part, &judgement);
+                if !committed.refused.is_empty() {
+                    bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
+                }
+                if let Some(taped) = part.taped.filter(|_| pool.is_followed()) {
+                    lead(&pool, taped, judgement);
+                }
+            }
+            Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                common.metrics.commit_lost("conflict");
+                tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
+                judgement.taken.give_back().await;
+                parts.push(part);
+            }
+            Err(CommitError::Unacceptable(error)) if part.verdict.is_none() => {
+                common.metrics.failed("unacceptable");
+                split(part, format!("a write was not accepted: {error}"), &mut parts);
+            }
+            Err(error) => {
+                common.metrics.commit_lost(error.kind());
+                tracing::debug!(consumer = common.worker, %error, "a commit was not made");
+                judgement.taken.give_back().await;
+                if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
+                    wait_for_store().await;
+                }
+                return Outcome::Lost;
+            }
+        }
+    }
+    Outcome::Settled { retry_in }
+}
+
+/// Has the plugin handle a part, and judges what it answers.
+async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>) -> Result<Judgement, Unhandled> {
+    let events = &part.events;
+    if let Some(verdict) = &part.verdict {
+        let verdicts = vec![verdict.clone(); events.len()];
+        return Ok(verdict::judge(origin, pool, events, verdicts, Ended::default()));
+    }
+    let answer = {
+        let permit = origin.common().handling.acquire().await;
+        let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
+        pool.admit(events.len()).await;
+        let (answer, taped) = call(origin, pool, events).await;
+        part.taped = taped;
+        answer
+    };
+    match answer {
+        Ok((outcomes, ended)) => {
+            let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
+            if ended.store_failed && !verdict::all_done(&verdicts) {
+                return Err(Unhandled::StoreFailed("the store failed while the plugin used it".to_owned()));
+            }
+            Ok(verdict::judge(origin, pool, events, verdicts, ended))
+        }
+        Err((error, _)) if error.is_busy() => Err(Unhandled::NoInstance(error.to_string())),
+        Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
+        Err((error, false)) => Err(Unhandled::Fault(error)),
+    }
+}
+
+async fn wait_for_store() {
+    tokio::time::sleep(plan::jittered(STORE_PAUSE)).await;
+}
+
+/// Has the plugin handle events.
+async fn call<O: Origin>(
+    origin: &O,
+    pool: &Chosen,
+    part: &[O::Event],
+) -> (Result<(Vec<handler::Outcome>, Ended), (CallError, bool)>, Option<Taped>) {
+    let common = origin.common();
+    let ids: Arc<[String]> = part.iter().map(O::id).collect();
+    let fields: Vec<Fields<'_>> = part.iter().map(O::fields).collect();
+    let events: Vec<handler::Event<'_>> = part
+        .iter()
+        .zip(ids.iter())
+        .zip(&fields)
+        .map(|((event, id), fields)| handler::Event {
+            id,
+            source: &common.source,
+            attempt: O::attempt(event),
+            time_ms: O::time_ms(event),
+            content: O::content(event, fields),
+        })
+        .collect();
+    let reel = (common.recording.is_some() || pool.is_followed()).then(Reel::record);
+    let begun = Instant::now();
+    let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events, reel.clone()).await;
+    if answer.is_ok() {
+        let took = begun.elapsed();
+        common.metrics.handled(events.len(), took);
+        pool.answered(events.len(), took);
+    }
+    let taped = reel.map(|reel| Taped::new(&common.source, &events, &reel));
+    (answer, taped)
+}
+
+/// Commits what came of a part, with its tape where that is kept.
+async fn commit<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    judgement: &mut Judgement,
+    taped: Option<&Taped>,
+) -> Result<Committed, CommitError> {
+    let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
+    let (common, begun) = (origin.common(), Instant::now());
+    let own_effects = judgement.effects.len();
+    if let (Some(recording), Some(taped)) = (&common.recording, taped) {
+        judgement.effects.extend(recording.keep(pool.identity(), &taped.tape));
+    }
+    let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
+    let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
+        true => lease,
+        false => LeaseSettlement { loss: Loss::Unchecked, ..lease },
+    });
+    let leases: Vec<LeaseSettlement> = own.into_iter().chain(judgement.taken.settlements()).collect();
+    let commit = Commit {
+        consumer: origin.consumer().map(unfenced),
+        relied_on: &judgement.relied_on,
+        effects: &judgement.effects,
+        settlement: judgement.settled.settlement.clone(),
+        leases: &leases,
+        atomic: origin.is_atomic(),
+    };
+    let committed = common.store.commit(commit).await;
+    judgement.effects.truncate(own_effects);
+    release_all(&judgement.locks).await;
+    if committed.is_ok() {
+        common.metrics.committed(judgement.done, begun.elapsed());
+    }
+    committed
+}
+
+/// Counts what was committed.
+fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
+    let now_ms = common.store.now_ms();
+    let age = |event| Duration::from_millis(now_ms.saturating_sub(O::time_ms(event)));
+    common.metrics.latencies(part.iter().map(age));
+    if judgement.retried > 0 {
+        common.metrics.retried(judgement.retried);
+    }
+    if judgement.dead > 0 {
+        common.metrics.dead(judgement.dead);
+    }
+}
+
+/// Tells the version how it did. Each event counts once, however often it is tried.
+fn tell<O: Origin>(common: &Common, pool: &Chosen, part: &Part<O::Event>, judgement: &Judgement) {
+    if let Some(Verdict::Reject(_)) = part.verdict {
+        // It was never handed to the plugin.
+        return;
+    }
+    let is_first = |event: &&O::Event| O::attempt(event) <= 1;
+    let pairs = part.events.iter().zip(&judgement.verdicts);
+    let not_done = pairs.filter(|(_, verdict)| **verdict != Verdict::Done).map(|(event, _)| event);
+    let name = |event: &O::Event| format!("{} {}", common.source, O::id(event));
+    pool.settled(part.events.iter().filter(is_first).count(), not_done.filter(is_first).map(name));
+}
+
+/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this
+/// is a commit of its own; if the host dies before it, only the note is lost.
+async fn bury_refused<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    part: &[O::Event],
+    judgement: &Judgement,
+    committed: Committed,
+) {
+    let common = origin.common();
+    let (settled, letters) = verdict::refused(origin, pool, part, judgement, &committed);
+    let leases: Vec<LeaseSettlement> = settled.lease.into_iter().collect();
+    let (consumer, settlement) = (origin.consumer(), settled.settlement);
+    let commit = Commit { consumer, relied_on: &[], effects: &[], settlement, leases: &leases, atomic: false };
+    match common.store.commit(commit).await {
+        Ok(_) => common.metrics.dead(letters),
+        Err(error) => tracing::error!(
+            source = common.source,
+            %error,
+            "the dead letters of refused writes could not be written"
+        ),
+    }
+}

@@ -1,0 +1,201 @@
+//! From outcomes to a commit: what is acknowledged, retried, given up, and which writes count.
+//!
+//! No I/O.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Common, Decision, Effect, Origin, Settled};
+use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
+use sandbar_runtime::call::{Ended, Takes};
+use sandbar_store::held_lock::HeldLock;
+use sandbar_core::manifest::DAY_MS;
+use sandbar_runtime::pool::Pool;
+use sandbar_store::combine::{Owners, combine};
+use sandbar_store::{Committed, Loss};
+use sandbar_runtime::replay;
+use sandbar_store::dead_letter::{self, Circumstances};
+
+/// What has become of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The plugin is done with it.
+    Done,
+    /// The plugin wants it again, after so many milliseconds where it says so.
+    Retry(Option<u64>),
+    /// The plugin can never handle it.
+    Reject(String),
+    /// The plugin failed over it.
+    Failed(String),
+}
+
+impl From<handler::Outcome> for Verdict {
+    fn from(outcome: handler::Outcome) -> Self {
+        match outcome {
+            handler::Outcome::Done => Self::Done,
+            handler::Outcome::Retry(delay_ms) => Self::Retry(delay_ms),
+            handler::Outcome::Reject(reason) => Self::Reject(reason),
+        }
+    }
+}
+
+impl From<Verdict> for replay::Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Done => Self::Done,
+            Verdict::Retry(delay_ms) => Self::Retry(delay_ms),
+            Verdict::Reject(reason) => Self::Reject(reason),
+            Verdict::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
+/// Whether every event is done.
+pub(super) fn all_done(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().all(|verdict| *verdict == Verdict::Done)
+}
+
+/// What is to be committed.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    /// The writes that count, combined.
+    pub(super) effects: Vec<Effect>,
+    /// For each of them, the events that it belongs to.
+    pub(super) owners: Vec<Owners>,
+    /// Keys with the values that the plugin relied on.
+    pub(super) relied_on: Vec<(String, Option<Bytes>)>,
+    /// What becomes of the events.
+    pub(super) settled: Settled,
+    /// Jobs that the plugin took on its way.
+    pub(super) taken: Takes,
+    /// What has become of the events.
+    pub(super) verdicts: Vec<Verdict>,
+    /// How many events are done.
+    pub(super) done: usize,
+    /// How many come back.
+    pub(super) retried: usize,
+    /// How many are given up.
+    pub(super) dead: usize,
+    /// The locks of the call, to be given back after the commit.
+    pub(super) locks: Vec<HeldLock>,
+    /// When the earliest retry is due.
+    pub(super) retry_in: Option<Duration>,
+}
+
+/// Judges a part.
+pub(super) fn judge<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    part: &[O::Event],
+    verdicts: Vec<Verdict>,
+    ended: Ended,
+) -> Judgement {
+    let any_done = verdicts.contains(&Verdict::Done);
+    let counts = |event: Option<u32>| match event {
+        None => any_done,
+        Some(event) => {
+            let verdict = usize::try_from(event).ok().and_then(|event| verdicts.get(event));
+            verdict == Some(&Verdict::Done)
+        }
+    };
+    let (mut writes, mut taken) = (ended.writes, ended.taken);
+    if !all_done(&verdicts) {
+        writes.retain(|write| counts(write.event));
+        taken.retain(counts);
+    }
+    let (effects, owners) = combine(writes).into_iter().map(|combined| (combined.effect, combined.events)).unzip();
+    let (mut done, mut retried, mut dead, mut retry_in) = (0, 0, 0, None);
+    let decided = part.iter().zip(verdicts.iter().cloned()).map(|(event, verdict)| {
+        let decision = decide::<O>(origin.common(), pool, event, verdict);
+        match &decision {
+            Decision::Done => done += 1,
+            Decision::Retry(delay_ms) => {
+                retried += 1;
+                retry_in = retry_in.into_iter().chain([Duration::from_millis(*delay_ms)]).min();
+            }
+            Decision::Dead(_) => dead += 1,
+        }
+        (event, decision)
+    });
+    let settled = origin.settle(decided);
+    let (relied_on, locks) = (ended.relied_on, ended.locks);
+    Judgement { effects, owners, relied_on, settled, taken, verdicts, done, retried, dead, retry_in, locks }
+}
+
+fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {
+    let attempt = O::attempt(event);
+    let is_last = attempt >= common.max_attempts;
+    let delay_ms = |asked: Option<u64>| {
+        let own = || u64::try_from(common.backoff.after(attempt).as_millis()).unwrap_or(u64::MAX);
+        asked.unwrap_or_else(own).min(DAY_MS)
+    };
+    let reason = match verdict {
+        Verdict::Done => return Decision::Done,
+        Verdict::Retry(asked) if !is_last => return Decision::Retry(delay_ms(asked)),
+        Verdict::Failed(reason) if !is_last => {
+            tracing::warn!(
+                plugin = pool.identity().plugin,
+                event = O::id(event),
+                attempt,
+                reason,
+                "an event failed and is tried again"
+            );
+            return Decision::Retry(delay_ms(None));
+        }
+        Verdict::Retry(_) => format!("the plugin asked for a retry at attempt {attempt}, the last"),
+        Verdict::Reject(reason) => reason,
+        Verdict::Failed(reason) => format!("{reason} (attempt {attempt}, the last)"),
+    };
+    bury::<O>(common, pool, event, &reason)
+}
+
+fn bury<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, reason: &str) -> Decision {
+    let (identity, id) = (pool.identity(), O::id(event));
+    tracing::warn!(plugin = identity.plugin, event = id, reason, "an event goes to the dead letters");
+    let circumstances = Circumstances {
+        reason,
+        attempt: O::attempt(event),
+        plugin: &identity.plugin,
+        version: &identity.version,
+        group: common.group.as_deref(),
+        time_ms: common.store.now_ms(),
+        id: &id,
+    };
+    Decision::Dead(dead_letter::fields(circumstances, O::remains(event)))
+}
+
+/// The dead letters for writes that the store refused, and how many. A write of the batch as a whole counts against its first
+/// event.
+pub(super) fn refused<O: Origin>(
+    origin: &O,
+    pool: &Pool,
+    part: &[O::Event],
+    judgement: &Judgement,
+    committed: &Committed,
+) -> (Settled, usize) {
+    let mut reasons: Vec<Option<String>> = vec![None; part.len()];
+    for refusal in &committed.refused {
+        let name = judgement.effects.get(refusal.effect).map_or("a write", Effect::name);
+        let owners = judgement.owners.get(refusal.effect).map(Owners::as_slice).unwrap_or_default();
+        for owner in owners {
+            let at = owner.and_then(|event| usize::try_from(event).ok()).unwrap_or(0);
+            if let Some(reason) = reasons.get_mut(at) {
+                let text = format!("the store refused {name}: {}", refusal.error);
+                *reason = Some(reason.take().map_or(text.clone(), |before| format!("{before}; {text}")));
+            }
+        }
+    }
+    let letters = reasons.iter().flatten().count();
+    let decided = part.iter().zip(&reasons).filter_map(|(event, reason)| {
+        let reason = reason.as_deref()?;
+        Some((event, bury::<O>(origin.common(), pool, event, reason)))
+    });
+    let mut settled = origin.settle(decided);
+    if let Some(lease) = &mut settled.lease {
+        lease.loss = Loss::Unchecked;
+        // The jobs are settled already; others of the lease may not be.
+        lease.is_last = false;
+    }
+    (settled, letters)
+}

@@ -1,0 +1,129 @@
+//! Jobs of one lease, as the origin of a batch, and which leases a worker holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Context;
+use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
+use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
+use sandbar_runtime::call::Behalf;
+use sandbar_store::{Consumer, DeadJob, Epoch, Field, Job, Lease, LeaseId, LeaseSettlement, Loss};
+use crate::batch::{Common, Decision, Fields, Origin, Settled};
+use sandbar_store::dead_letter;
+
+/// The leases of all batches of one worker; bounded by the number of its batches.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(Arc<Mutex<HashMap<LeaseId, Instant>>>);
+
+/// The lease of one batch, which leaves with it.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    lease: LeaseId,
+    all: Held,
+}
+
+impl Held {
+    /// Takes a lease into the hands.
+    pub(super) fn add(&self, lease: LeaseId) -> Ticket {
+        self.0.lock().insert(lease, Instant::now());
+        Ticket { lease, all: self.clone() }
+    }
+
+    /// The leases that have been held for so long.
+    pub(super) fn older_than(&self, age: Duration) -> Vec<LeaseId> {
+        let held = self.0.lock();
+        held.iter().filter(|(_, since)| since.elapsed() >= age).map(|(lease, _)| *lease).collect()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.all.0.lock().remove(&self.lease);
+    }
+}
+
+/// Jobs that were taken together.
+#[derive(Debug)]
+pub(super) struct Handful {
+    context: Arc<Context>,
+    lease: Lease,
+    /// How many of its jobs are not settled.
+    left: AtomicUsize,
+    _ticket: Ticket,
+}
+
+impl Handful {
+    /// So many jobs under a lease.
+    pub(super) fn new(context: Arc<Context>, lease: Lease, jobs: usize, ticket: Ticket) -> Self {
+        Self { context, lease, left: AtomicUsize::new(jobs), _ticket: ticket }
+    }
+}
+
+impl Origin for Handful {
+    type Event = Job;
+
+    fn common(&self) -> &Common {
+        &self.context.common
+    }
+
+    fn behalf(&self) -> Behalf {
+        Behalf::Lease(self.lease.clone())
+    }
+
+    fn consumer(&self) -> Option<(&Consumer, Epoch)> {
+        None
+    }
+
+    fn is_atomic(&self) -> bool {
+        true
+    }
+
+    fn id(job: &Job) -> String {
+        job.id.to_string()
+    }
+
+    fn attempt(job: &Job) -> u32 {
+        job.attempt
+    }
+
+    fn time_ms(job: &Job) -> u64 {
+        job.time_ms
+    }
+
+    fn fields(_: &Job) -> Fields<'_> {
+        Fields::new()
+    }
+
+    fn content<'a>(job: &'a Job, _: &'a [FieldParam<'a>]) -> handler::Content<'a> {
+        handler::Content::Payload(&job.payload)
+    }
+
+    fn remains(job: &Job) -> Vec<Field> {
+        dead_letter::remains(job)
+    }
+
+    fn settle<'a>(&self, decided: impl Iterator<Item = (&'a Job, Decision)>) -> Settled {
+        let mut settlement = LeaseSettlement::new(self.lease.clone(), Loss::Fenced);
+        let mut count = 0;
+        for (job, decision) in decided {
+            count += 1;
+            match decision {
+                Decision::Done => settlement.done.push(job.id),
+                Decision::Retry(delay_ms) => {
+                    settlement.retry.push((Job { attempt: job.attempt.saturating_add(1), ..job.clone() }, delay_ms));
+                }
+                Decision::Dead(fields) => settlement.dead.push(DeadJob { id: job.id, fields }),
+            }
+        }
+        settlement.is_last = count >= self.left.load(Ordering::Relaxed);
+        Settled { lease: Some(settlement), ..Settled::default() }
+    }
+
+    fn settled(&self, jobs: &[Job]) {
+        self.left.fetch_sub(jobs.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,401 @@
+//! The schedule trigger: ticks at given times, each run once by the whole fleet.
+//!
+//! Every host has a [`Worker`] for a schedule, which sleeps until a tick is due. Who then takes the schedule's lock runs it; the
+//! others look again after [`LOOK_AGAIN`]. The commit of a tick moves the mark of the last one on in the same transaction, and is
+//! made only while the lock is held and the mark is where it was: so each tick is committed once, whatever is killed, stopped or
+//! delayed. Between ticks nothing is asked of the store.
+
+mod plan;
+mod record;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Pause, jittered};
+use super::stream::Ended;
+use sandbar_runtime::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
+use sandbar_runtime::rollout::{Chosen, Lineup};
+use sandbar_store::held_lock::{HeldLock, release_all};
+use sandbar_core::manifest::ScheduleTrigger;
+use sandbar_runtime::pool::CallError;
+use sandbar_store::combine::combine;
+use sandbar_store::{
+    Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, LeaseSettlement, Store, StoreError,
+};
+use sandbar_runtime::telemetry::PluginMetrics;
+use plan::{Next, Plan};
+
+pub use record::{Keys, Outcome, Run, parse_last};
+
+/// How long the lock is held beyond the death of its host, in milliseconds.
+const LOCK_TTL_MS: u64 = 5000;
+/// How long a host waits that finds another one at work, up to.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The longest sleep: clocks may be changed.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How often a tick is run again at once because a value that it relied on had changed, before it has failed.
+const CONFLICTS_MAX: u32 = 50;
+/// How often it is run again because the store failed while the plugin used it, before that counts as its failure.
+const RERUNS_MAX: u32 = 10;
+/// How long it waits before that.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+/// Up to how many ticks that are left out are counted at a time.
+const LEFT_OUT_MAX: u64 = 10_000;
+
+/// What a worker needs.
+#[derive(Debug)]
+pub struct Context {
+    /// Where the schedule is kept.
+    pub store: Arc<dyn Store>,
+    /// Its keys.
+    pub keys: Keys,
+    /// The host's name.
+    pub host: String,
+    /// The trigger's part of the manifest.
+    pub trigger: ScheduleTrigger,
+    /// The instances of the active version; replaced while ticks run.
+    pub lineup: Arc<Lineup>,
+    /// The plugin's numbers.
+    pub metrics: PluginMetrics,
+}
+
+/// Looks after a schedule on one host, as a task.
+#[derive(Debug)]
+pub struct Worker {
+    context: Context,
+    ready: Arc<AtomicBool>,
+    /// A tick is being run.
+    running: Arc<AtomicBool>,
+    pause: Pause,
+}
+
+/// How a tick ended that this host ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It is committed, or noted as failed.
+    Settled,
+    /// The lock was lost: another host may run it, or has.
+    Overtaken,
+}
+
+/// What a call came to.
+enum Answer {
+    Done(sandbar_runtime::call::Ended),
+    Failed(CallError),
+    /// The store failed, or there is no instance: it is to be run again.
+    Again(String),
+    LockLost,
+}
+
+impl Worker {
+    /// A worker that has not begun. `ready` becomes true once it knows where the schedule stands.
+    pub fn new(context: Context, ready: Arc<AtomicBool>) -> Self {
+        Self { context, ready, running: Arc::default(), pause: Pause::default() }
+    }
+
+    /// Runs until `stop`, then finishes the tick that is being run. `give_up` drops it.
+    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+        let (ready, running) = (self.ready.clone(), self.running.clone());
+        let plan = match Plan::new(&self.context.trigger, &self.context.keys.last) {
+            Ok(plan) => plan,
+            Err(error) => {
+                // The manifest was checked with the very same code.
+                tracing::error!(%error, "a schedule cannot be read");
+                return Ended::Drained;
+            }
+        };
+        let work = async {
+            while !stop.is_cancelled() {
+                match self.step(&plan, &stop).await {
+                    Ok(()) if self.pause.reset() => {
+                        tracing::info!(schedule = self.context.keys.last, "the trigger goes on")
+                    }
+                    Ok(()) => {}
+                    Err(error) => self.failed(&error, &stop).await,
+                }
+            }
+        };
+        let ended = tokio::select! {
+            () = work => Ended::Drained,
+            () = give_up.cancelled() => Ended::Dropped(usize::from(running.load(Ordering::Relaxed))),
+        };
+        ready.store(false, Ordering::Relaxed);
+        ended
+    }
+
+    /// Waits until a tick is due, and runs those that are unless another host does.
+    async fn step(&self, plan: &Plan, stop: &CancellationToken) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        let Some(last) = self.last().await? else { return self.begin().await };
+        self.ready.store(true, Ordering::Relaxed);
+        let now = store.now_ms();
+        match plan.next(last, now, false) {
+            Next::Run(_) => self.run_due(plan, stop).await,
+            Next::Wait(until) => {
+                let left = Duration::from_millis(until.saturating_sub(now));
+                sleep(left.min(SLEEP_MAX), stop).await;
+                Ok(())
+            }
+            Next::Never => {
+                sleep(SLEEP_MAX, stop).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// The last tick that is settled; none for a schedule that is new.
+    async fn last(&self) -> Result<Option<u64>, StoreError> {
+        let key = &self.context.keys.last;
+        let Some(value) = self.context.store.get(key).await? else { return Ok(None) };
+        let odd = || StoreError::WrongType(format!("`{key}` holds no time in milliseconds: delete it"));
+        parse_last(&value).map(Some).ok_or_else(odd)
+    }
+
+    /// Begins a schedule: what was due before now is not missed.
+    async fn begin(&self) -> Result<(), StoreError> {
+        let Context { store, keys, .. } = &self.context;
+        let (relied_on, effects) = ([(keys.last.clone(), None)], [mark(&keys.last, store.now_ms())]);
+        match store.commit(Commit::plain(&effects, &relied_on)).await {
+            // Another host was faster.
+            Ok(_) | Err(CommitError::Conflict(_) | CommitError::Fenced) => Ok(()),
+            Err(CommitError::Refused(error) | CommitError::Unacceptable(error) | CommitError::Unknown(error)) => {
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs all ticks that are due.
+    async fn run_due(&self, plan: &Plan, stop: &CancellationToken) -> Result<(), StoreError> {
+        let Context { store, keys, host, .. } = &self.context;
+        let plugin = self.context.lineup.active().identity().plugin.clone();
+        let claim = Claim::new(keys.lock.clone(), host, &plugin, LOCK_TTL_MS);
+        let Some(lock) = HeldLock::acquire(store, &claim, Duration::ZERO).await? else {
+            sleep(jittered(LOOK_AGAIN), stop).await;
+            return Ok(());
+        };
+        let mut continues = false;
+        while !stop.is_cancelled() {
+            // Another host may have run it between the look and the lock.
+            let Some(last) = self.last().await? else { break };
+            let Next::Run(tick) = plan.next(last, store.now_ms(), continues) else { break };
+            self.running.store(true, Ordering::Relaxed);
+            let ran = self.tick(plan, &lock, last, tick).await;
+            self.running.store(false, Ordering::Relaxed);
+            if ran? == Ran::Overtaken {
+                break;
+            }
+            continues = true;
+        }
+        release_all(&[lock]).await;
+        Ok(())
+    }
+
+    /// Runs one tick to its end.
+    async fn tick(&self, plan: &Plan, lock: &HeldLock, last: u64, tick: u64) -> Result<Ran, StoreError> {
+        let Context { store, keys, host, metrics, .. } = &self.context;
+        let standing = vec![lock.relied_on(), (keys.last.clone(), Some(Bytes::from(last.to_string())))];
+        let left_out = plan.between(last, tick, LEFT_OUT_MAX);
+        let (mut conflicts, mut reruns) = (0, 0);
+        // One version runs a tick from beginning to end.
+        let mut pool = self.context.lineup.choose();
+        loop {
+            let (started, begun) = (store.now_ms(), Instant::now());
+            let (ended, mut error) = match self.call(&pool, lock, tick, started, &standing).await {
+                Answer::Done(ended) => (ended, None),
+                Answer::Failed(error) => {
+                    metrics.failed(error.kind());
+                    (sandbar_runtime::call::Ended::default(), Some(error.to_string()))
+                }
+                Answer::LockLost => return Ok(Ran::Overtaken),
+                Answer::Again(reason) if reruns < RERUNS_MAX || !store.is_available() => {
+                    tracing::debug!(schedule = keys.last, reason, "a tick is run again");
+                    reruns += 1;
+                    tokio::time::sleep(jittered(STORE_PAUSE)).await;
+                    pool = self.context.lineup.choose();
+                    continue;
+                }
+                Answer::Again(reason) => {
+                    metrics.failed("store");
+                    (sandbar_runtime::call::Ended::default(), Some(reason))
+                }
+            };
+            let (mut relied_on, mut effects) = (ended.relied_on, Vec::new());
+            let (locks, mut taken) = (ended.locks, ended.taken);
+            effects.extend(combine(ended.writes).into_iter().map(|combined| combined.effect));
+            let run = |outcome: Outcome, error: Option<String>| Run {
+                tick,
+                started,
+                duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+                host: host.clone(),
+                version: pool.identity().version.clone(),
+                outcome,
+                error,
+                left_out,
+            };
+            loop {
+                if error.is_some() {
+                    relied_on.clone_from(&standing);
+                    effects.clear();
+                }
+                let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Done };
+                let writes = effects.len();
+                let settled = plan.settled(tick, started, store.now_ms());
+                effects.push(mark(&keys.last, settled));
+                effects.extend(self.note(&run(outcome, error.clone())));
+                let leases: Vec<_> = taken.settlements().filter(|_| error.is_none()).collect();
+                let committed = self.commit(&relied_on, &effects, &leases).await;
+                effects.truncate(writes);
+                match committed {
+                    Ok(committed) => {
+                        if error.is_none() {
+                            taken.settled();
+                        }
+                        release_all(&locks).await;
+                        pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
+                        let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
+                        self.count(outcome, left_out + overlapping, error.as_deref(), tick);
+                        if let Some(refusal) = committed.refused.iter().find(|refusal| refusal.effect < writes) {
+                            let name = effects.get(refusal.effect).map_or("a write", Effect::name);
+                            let text = format!("the store refused {name}: {}", refusal.error);
+                            self.note_refused(&run(Outcome::Refused, Some(text))).await;
+                        }
+                        return Ok(Ran::Settled);
+                    }
+                    Err(CommitError::Conflict(key)) if key == lock.lock().key || key == keys.last => {
+                        metrics.commit_lost("conflict");
+                        return Ok(Ran::Overtaken);
+                    }
+                    Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
+                        conflicts += 1;
+                        metrics.commit_lost("conflict");
+                        tracing::debug!(%key, "a value that the tick relied on has changed: it is run again");
+                        release_all(&locks).await;
+                        break;
+                    }
+                    Err(CommitError::Conflict(key)) if error.is_none() => {
+                        metrics.failed("conflict");
+                        error = Some(format!("`{key}` was changed by somebody else, each time"));
+                    }
+                    Err(CommitError::Unacceptable(reason)) if error.is_none() => {
+                        metrics.failed("unacceptable");
+                        error = Some(format!("a write was not accepted: {reason}"));
+                    }
+                    Err(
+                        ref lost @ (CommitError::Refused(ref error)
+                        | CommitError::Unacceptable(ref error)
+                        | CommitError::Unknown(ref error)),
+                    ) => {
+                        metrics.commit_lost(lost.kind());
+                        return Err(error.clone());
+                    }
+                    Err(CommitError::Conflict(_) | CommitError::Fenced) => return Ok(Ran::Overtaken),
+                }
+            }
+        }
+    }
+
+    /// Has the plugin run a tick, as long as the lock is held.
+    async fn call(
+        &self,
+        pool: &Chosen,
+        lock: &HeldLock,
+        due_ms: u64,
+        now_ms: u64,
+        standing: &[(String, Option<Bytes>)],
+    ) -> Answer {
+        let trigger = &self.context.trigger;
+        let deadline = trigger.deadline.unwrap_or(pool.identity().limits.deadline);
+        let begun = Instant::now();
+        let (name, standing, version) = (trigger.name.clone(), standing.to_vec(), pool.clone());
+        let call = async move {
+            version.admit(1).await;
+            version.tick(Tick { trigger: &name, due_ms, now_ms }, deadline, standing).await
+        };
+        let answer = tokio::select! {
+            answer = pool.identity().quota.share().clone().place(call) => answer,
+            () = lock.lost() => return Answer::LockLost,
+        };
+        let answer = answer.unwrap_or_else(|ended| Err((CallError::Trap(ended.to_string()), false)));
+        match answer {
+            Ok(ended) => {
+                let took = begun.elapsed();
+                self.context.metrics.handled(1, took);
+                pool.answered(1, took);
+                Answer::Done(ended)
+            }
+            Err((error, _)) if error.is_busy() => Answer::Again(error.to_string()),
+            Err((error, true)) => Answer::Again(error.to_string()),
+            Err((error, false)) => Answer::Failed(error),
+        }
+    }
+
+    async fn commit(
+        &self,
+        relied_on: &[(String, Option<Bytes>)],
+        effects: &[Effect],
+        leases: &[LeaseSettlement],
+    ) -> Result<Committed, CommitError> {
+        let pool = self.context.lineup.active();
+        let _turn = pool.identity().quota.commit(effects.len()).await;
+        self.context.store.commit(Commit { leases, ..Commit::plain(effects, relied_on) }).await
+    }
+
+    /// What adds a run to the history; nothing where none is kept.
+    fn note(&self, run: &Run) -> Option<Effect> {
+        let keep = u64::from(self.context.trigger.history);
+        let key = self.context.keys.history.clone();
+        (keep > 0).then(|| Effect::ListPush { key, end: End::Front, values: vec![run.line()], keep: Some(keep) })
+    }
+
+    /// Adds what the store refused. What it took stands, so this is a commit of its own.
+    async fn note_refused(&self, run: &Run) {
+        tracing::warn!(
+            schedule = self.context.keys.last,
+            tick = run.tick,
+            error = run.error,
+            "a write of a tick was refused"
+        );
+        let note: Vec<Effect> = self.note(run).into_iter().collect();
+        if let Err(error) = self.commit(&[], &note, &[]).await {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+
+    fn count(&self, outcome: Outcome, left_out: u64, error: Option<&str>, tick: u64) {
+        let (pool, schedule) = (self.context.lineup.active(), self.context.trigger.name.clone());
+        let (tenant, plugin) = (pool.identity().tenant.clone(), pool.identity().plugin.clone());
+        if let Some(error) = error {
+            tracing::warn!(plugin, schedule, tick, error, "a tick failed");
+        }
+        let labels = [("tenant", tenant), ("plugin", plugin), ("schedule", schedule)];
+        metrics::counter!("sandbar_ticks_left_out_total", &labels).increment(left_out);
+        let [tenant, plugin, schedule] = labels;
+        let labels = [tenant, plugin, schedule, ("outcome", outcome.word().to_owned())];
+        metrics::counter!("sandbar_ticks_total", &labels).increment(1);
+    }
+
+    /// Takes note of a fault of the store and waits a little.
+    async fn failed(&mut self, error: &StoreError, stop: &CancellationToken) {
+        if self.pause.is_first() {
+            tracing::warn!(schedule = self.context.keys.last, %error, "the trigger waits for the store");
+        }
+        sleep(self.pause.next(), stop).await;
+    }
+}
+
+async fn sleep(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Moves the mark of the last tick.
+fn mark(key: &str, tick: u64) -> Effect {
+    let (expiry, condition) = (Expiry::Never, Condition::Always);
+    Effect::Set { key: key.to_owned(), value: tick.to_string().into(), expiry, condition }
+}
