@@ -1,11 +1,11 @@
-//! What the README says about configuration is true: its blocks are read, and compared with the defaults.
+//! What `docs/configuration.md` says is true: its blocks are read, and compared with the defaults.
 
 use sandbar_core::config::Config;
 use sandbar_core::manifest::{Manifest, Trigger};
 
-/// The configurations and manifests of the README that begin like this.
+/// The configurations and manifests of the reference that begin like this.
 fn blocks(beginning: &str) -> Vec<&'static str> {
-    let blocks = include_str!("../../README.md").split("```toml\n").skip(1);
+    let blocks = include_str!("../../../docs/configuration.md").split("```toml\n").skip(1);
     blocks.filter_map(|block| block.split("```").next()).filter(|block| block.starts_with(beginning)).collect()
 }
 
@@ -37,7 +37,7 @@ fn assert_all_named(block: &str, error: &str) {
             let line = line.trim_start_matches("# ").trim_start_matches('[');
             line.starts_with(&format!("{key} =")) || line.split(']').next().unwrap().split('.').any(|part| part == key)
         };
-        assert!(block.lines().any(named), "`{key}` is missing from the README");
+        assert!(block.lines().any(named), "`{key}` is missing from docs/configuration.md");
     }
 }
 

@@ -28,9 +28,6 @@ mod stream;
 mod tally;
 mod value;
 
-#[cfg(test)]
-pub(crate) use self::glob::matches as glob_matches;
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

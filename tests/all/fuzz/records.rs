@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{changed, fuzz};
-use crate::admin::dead_letter::Letter;
+use sandbar_tests::fuzz::{changed, check};
+use sandbar_server::admin::dead_letter::Letter;
 use sandbar_fleet::{Candidate, Node, Record, Release, Report, Stand, Standing};
 use sandbar_runtime::rollout::{Condemned, Trial};
 use sandbar_store::{Entry, EntryId, Field, Holder};
@@ -42,7 +42,7 @@ fn json(values: &[impl serde::Serialize]) -> Vec<Vec<u8>> {
 #[test]
 fn records_of_plugins_are_read_or_refused_and_changed() {
     let digests = prop_oneof![Just(release(1).digest), "[0-9a-f]{0,8}", ".{0,4}"];
-    fuzz(file!(), "records", (changed(json(&records())), digests, any::<u64>()), |(bytes, digest, now_ms)| {
+    check(file!(), "records", (changed(json(&records())), digests, any::<u64>()), |(bytes, digest, now_ms)| {
         let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return };
         let candidate = Candidate { release: release(record.next_number()), trial: Some(Trial::Shadow) };
         let condemned = Condemned { version: digest.clone(), reason: String::new(), events: Vec::new() };
@@ -66,7 +66,7 @@ fn hosts_and_their_reports_are_read_or_refused() {
     let report = Report { host: "h".to_owned(), candidate: stand(failed), trial: None, active: stand(Standing::Good) };
     let node = Node { host: "h".to_owned(), seen_ms: 5, faults: vec!["x".to_owned()], ..Node::default() };
     let bases = [json(&[report]), json(&[node])].concat();
-    fuzz(file!(), "nodes and reports", (changed(bases), any::<u64>()), |(bytes, now_ms)| {
+    check(file!(), "nodes and reports", (changed(bases), any::<u64>()), |(bytes, now_ms)| {
         let _ = serde_json::from_slice::<Report>(&bytes);
         if let Ok(node) = serde_json::from_slice::<Node>(&bytes) {
             let _ = node.is_alive(now_ms);
@@ -86,7 +86,7 @@ fn tokens_runs_and_locks_are_read_or_refused() {
     let holder = "7:0f3a:visits:1795000000000:00ff";
     let bases =
         [token.as_str(), run, holder, "1795000000000", "1795000000000-3"].map(|text| text.as_bytes().to_vec()).to_vec();
-    fuzz(file!(), "tokens, runs and locks", (changed(bases), any::<u64>()), |(bytes, now_ms)| {
+    check(file!(), "tokens, runs and locks", (changed(bases), any::<u64>()), |(bytes, now_ms)| {
         if let Ok(record) = serde_json::from_slice::<token::Record>(&bytes) {
             let _ = (record.is_expired(now_ms), format!("{record:?}"));
         }
@@ -104,7 +104,7 @@ fn tokens_runs_and_locks_are_read_or_refused() {
 #[test]
 fn dead_letters_are_shown_whatever_is_in_them() {
     let text = "reason\nattempt\nplugin\nversion\ngroup\ntime\nid\npayload\nfield:a\nfield:\n1795000000000\n18446744073709551615\n\u{1b}[31m\n";
-    fuzz(file!(), "dead letters", changed(vec![text.as_bytes().to_vec()]), |bytes| {
+    check(file!(), "dead letters", changed(vec![text.as_bytes().to_vec()]), |bytes| {
         let parts: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
         let name = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
         let values = parts.iter().rev();

@@ -19,7 +19,7 @@ const CASES_LONG: u32 = 1_000_000;
 const EDITS_MAX: usize = 6;
 
 /// Runs a test on many cases.
-pub(crate) fn hammer<S: Strategy>(file: &'static str, name: &str, strategy: S, test: impl Fn(S::Value)) {
+pub fn check<S: Strategy>(file: &'static str, name: &str, strategy: S, test: impl Fn(S::Value)) {
     let is_long = env::var_os("SANDBAR_LONG").is_some();
     let cases = if is_long { CASES_LONG } else { CASES };
     let seed = env::var("SANDBAR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);

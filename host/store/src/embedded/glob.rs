@@ -65,6 +65,7 @@ fn class(pattern: &[u8], byte: u8) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sandbar_core::pattern::{Pattern, escape_glob};
 
     use super::*;
 
@@ -127,5 +128,18 @@ mod tests {
             let escaped: Vec<u8> = text.bytes().flat_map(|byte| [b'\\', byte]).collect();
             prop_assert_eq!(matches(&escaped, other.as_bytes()), text == other);
         }
+    }
+
+    #[test]
+    fn what_a_covered_glob_finds_is_granted() {
+        let text = "[ab*?\\[\\]\\\\^é\\-:]{0,9}";
+        sandbar_test_harness::fuzz::check(file!(), "globs", (text, text, text), |(pattern, name, glob)| {
+            let pattern = Pattern::from(pattern.as_str());
+            let found = |glob: &str| matches(glob.as_bytes(), name.as_bytes());
+            if pattern.covers_glob(&glob) && found(&glob) {
+                assert!(pattern.matches(&name), "{pattern:?} covers `{glob}`, which finds `{name}`");
+            }
+            assert!(found(&escape_glob(&name)), "an escaped name finds itself");
+        });
     }
 }
