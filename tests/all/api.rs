@@ -1,7 +1,7 @@
 //! The HTTP API: who is let in, and what it does.
 
+mod admin;
 mod bounds;
-mod desk;
 mod doors;
 mod odd;
 mod plugins;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbar_core::config::{Config, StoreConfig};
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_server::http::Health;
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Effect, Store, connect};
-use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Faults, Options, Proxy, RedisServer, TestHost, components, poll_until};
 

@@ -26,7 +26,8 @@ fn manifest() -> String {
 async fn start(url: String) -> TestHost {
     let store = connect(&StoreConfig { url, ..StoreConfig::default() }).await.unwrap();
     let test = TestHost::on(store, components::HANDLE_COUNT, &manifest()).await;
-    poll_until(PATIENCE, "all triggers run", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
+    poll_until(PATIENCE, "all triggers run", async || sandbar_server::http::Health::health(&test.host).is_ready())
+        .await;
     test
 }
 

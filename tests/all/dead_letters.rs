@@ -49,12 +49,12 @@ fn a_dead_letter_is_looked_after_while_its_host_runs() {
     assert_eq!(events(&address, "retry"), Some(1), "the panic was tried twice");
 
     let dead = |arguments: &[&str]| folder.run(&[&["dead", "--json"], arguments, &["--stream", "events"]].concat());
-    let letters = objects(&dead(&["list"]));
-    assert_eq!(letters.len(), 2, "{letters:?}");
-    let letter = |what: &str| letters.iter().find(|letter| letter["fields"]["do"] == what).unwrap();
-    assert!(letter("panic")["reason"].as_str().unwrap().contains("this handler panics"), "{letters:?}");
-    assert_eq!(letter("panic")["attempt"], 2);
-    let rejected = letter("reject");
+    let dead_letters = objects(&dead(&["list"]));
+    assert_eq!(dead_letters.len(), 2, "{dead_letters:?}");
+    let dead_letter = |what: &str| dead_letters.iter().find(|dead_letter| dead_letter["fields"]["do"] == what).unwrap();
+    assert!(dead_letter("panic")["reason"].as_str().unwrap().contains("this handler panics"), "{dead_letters:?}");
+    assert_eq!(dead_letter("panic")["attempt"], 2);
+    let rejected = dead_letter("reject");
     assert_eq!((&rejected["reason"], &rejected["attempt"]), (&json!("this event is rejected"), &json!(1)));
     assert_eq!(rejected["fields"], json!({ "do": "reject", "n": "1" }));
     let id = rejected["dead_id"].as_str().unwrap();
@@ -62,9 +62,13 @@ fn a_dead_letter_is_looked_after_while_its_host_runs() {
 
     assert_eq!(objects(&dead(&["retry", id])), [json!({ "letters": 1, "left": [] })]);
     poll_until_blocking(PATIENCE, "the event is dead again", || counted(1, 3));
-    let letters = objects(&dead(&["list", "--limit", "1"]));
-    assert_eq!((&letters[0]["fields"]["do"], &letters[0]["attempt"]), (&json!("reject"), &json!(1)), "{letters:?}");
-    assert_ne!(letters[0]["dead_id"], id);
+    let dead_letters = objects(&dead(&["list", "--limit", "1"]));
+    assert_eq!(
+        (&dead_letters[0]["fields"]["do"], &dead_letters[0]["attempt"]),
+        (&json!("reject"), &json!(1)),
+        "{dead_letters:?}"
+    );
+    assert_ne!(dead_letters[0]["dead_id"], id);
     let gone = dead(&["show", id]);
     let told: Value = serde_json::from_str(gone.err.lines().last().unwrap()).unwrap();
     assert_eq!((gone.code, &told["exit"], gone.out.as_str()), (1, &json!(1), ""), "{gone:?}");

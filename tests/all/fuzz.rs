@@ -13,13 +13,13 @@ use axum::body::Body;
 use axum::http::Request;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use sandbar_server::api::{Api, ROUTES};
 use sandbar_core::config::EngineConfig;
-use sandbar_runtime::engine::Engine;
 use sandbar_core::manifest::Manifest;
-use sandbar_runtime::plugin::{inspect, load};
-use sandbar_store::embedded::Embedded;
 use sandbar_core::token::Role;
+use sandbar_runtime::engine::Engine;
+use sandbar_runtime::plugin::{inspect, load};
+use sandbar_server::api::{Api, ROUTES};
+use sandbar_store::embedded::Embedded;
 use sandbar_tests::components;
 use tower::ServiceExt;
 

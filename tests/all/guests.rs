@@ -110,10 +110,13 @@ async fn a_job_over_which_every_call_fails_ends_in_the_dead_letters() {
             test.settled(fed).await;
         }
         assert!(fed > 100, "it was given up after {fed} calls");
-        let letters = test.store.range("q:dead", EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
-        assert_eq!(letters.len(), 1);
-        assert_eq!(text(&letters[0], "reason"), "calls that took it failed 101 times");
-        assert_eq!((text(&letters[0], "payload"), text(&letters[0], "attempt")), ("poison".to_owned(), "1".to_owned()));
+        let dead_letters = test.store.range("q:dead", EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
+        assert_eq!(dead_letters.len(), 1);
+        assert_eq!(text(&dead_letters[0], "reason"), "calls that took it failed 101 times");
+        assert_eq!(
+            (text(&dead_letters[0], "payload"), text(&dead_letters[0], "attempt")),
+            ("poison".to_owned(), "1".to_owned())
+        );
     })
     .await;
 }
@@ -193,11 +196,11 @@ fn wat(text: &str) -> Vec<u8> {
 async fn an_instance_is_replaced_after_so_many_calls() {
     let limits = open_manifest("batch = 1", "[limits]\ncalls-per-instance = 3");
     let test = TestHost::embedded(components::HANDLE_NOTHING, &limits).await;
-    let lineup = test.host.plugins()[0].lineup.clone();
+    let rollout = test.host.plugins()[0].rollout.clone();
     for calls in 1..=7 {
         test.feed(&[&[("any", "event")]]).await;
         test.settled(calls).await;
         let idle = usize::from(calls % 3 != 0);
-        assert_eq!(lineup.active().counts(), (idle, 0), "after {calls} calls");
+        assert_eq!(rollout.active().counts(), (idle, 0), "after {calls} calls");
     }
 }

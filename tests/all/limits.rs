@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbar_core::config::{Config, EngineConfig};
-use sandbar_server::host::Host;
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::telemetry::Exporter;
+use sandbar_server::host::Host;
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Condition, Effect, End, EntryId, Expiry, Field, JobQueue, PushOptions, Retention, Store};
-use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{components, poll_until};
 
@@ -177,7 +177,7 @@ async fn no_function_is_a_way_around_a_limit() {
         poll_until(PATIENCE, &format!("{way} is settled"), async || status().done + status().dead == 1).await;
         let dead = format!("events-{way}:dead");
         let range = store.range(&dead, Default::default(), EntryId::MAX, 1, false).await.unwrap();
-        let reason = range.first().map(|letter| sandbar_tests::host::text(letter, "reason"));
+        let reason = range.first().map(|dead_letter| sandbar_tests::host::text(dead_letter, "reason"));
         assert!(reason.as_ref().is_some_and(|reason| reason.contains(&format!("`{name}`"))), "{way}: {reason:?}");
         assert_eq!(hits(way, name), 1, "{way}");
     }
@@ -291,6 +291,8 @@ async fn instances_share_the_memory_of_their_tenant() {
     poll_until(PATIENCE, "each has met its own limit", async || host.plugins()[0].metrics.snapshot().dead == 4).await;
     assert!(hits("eater", "quota.memory") > 0 && hits("eater", "limits.memory") >= 4);
     let dead = store.range("events-eater:dead", Default::default(), EntryId::MAX, 10, false).await.unwrap();
-    assert!(dead.iter().all(|letter| sandbar_tests::host::text(letter, "reason").contains("`limits.memory`")));
+    assert!(
+        dead.iter().all(|dead_letter| sandbar_tests::host::text(dead_letter, "reason").contains("`limits.memory`"))
+    );
     host.shutdown().await;
 }

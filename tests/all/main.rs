@@ -36,7 +36,7 @@ mod retry;
 mod schedule;
 mod secrets;
 mod tenants;
-mod tiers;
+mod tiered_cache;
 mod traffic;
 mod trial;
 mod wit;

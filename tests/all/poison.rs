@@ -55,16 +55,19 @@ fn poison_is_set_aside_and_the_rest_is_done_once() {
     for key in ["sandbar:attempts:events:guest", "sandbar:retry:events:guest"] {
         assert_eq!(server.get::<u64>(&["EXISTS", key]), 0, "{key} is left behind");
     }
-    let letters: Vec<(String, BTreeMap<String, String>)> = server.get(&["XRANGE", "events:dead", "-", "+"]);
-    assert_eq!(letters.len(), POISON.len() * (1 + rounds));
+    let dead_letters: Vec<(String, BTreeMap<String, String>)> = server.get(&["XRANGE", "events:dead", "-", "+"]);
+    assert_eq!(dead_letters.len(), POISON.len() * (1 + rounds));
     for (what, attempt, reason) in POISON {
-        let of_kind: Vec<_> =
-            letters.iter().map(|(_, letter)| letter).filter(|letter| letter["field:do"] == what).collect();
+        let of_kind: Vec<_> = dead_letters
+            .iter()
+            .map(|(_, dead_letter)| dead_letter)
+            .filter(|dead_letter| dead_letter["field:do"] == what)
+            .collect();
         assert_eq!(of_kind.len(), 1 + rounds, "dead letters of `{what}`");
-        for letter in of_kind {
-            assert!(letter["reason"].contains(reason), "`{what}`: {}", letter["reason"]);
-            assert!(letter["reason"].len() <= 4096, "`{what}`: a reason of {} bytes", letter["reason"].len());
-            assert_eq!((&letter["attempt"][..], &letter["group"][..]), (attempt, "guest"), "`{what}`");
+        for dead_letter in of_kind {
+            assert!(dead_letter["reason"].contains(reason), "`{what}`: {}", dead_letter["reason"]);
+            assert!(dead_letter["reason"].len() <= 4096, "`{what}`: a reason of {} bytes", dead_letter["reason"].len());
+            assert_eq!((&dead_letter["attempt"][..], &dead_letter["group"][..]), (attempt, "guest"), "`{what}`");
         }
     }
     assert!(grown <= GROWTH_BYTES_MAX, "the memory has grown by {grown} bytes");

@@ -47,7 +47,7 @@ async fn both() -> [(Option<RedisServer>, Arc<dyn Store>); 2] {
 async fn push(store: &dyn Store, payload: String, options: PushOptions) {
     let effects = [Effect::Push { queue: queue(), payloads: vec![payload.into()], options }];
     let settlement = Settlement::default();
-    let commit = Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+    let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
     assert_eq!(store.commit(commit).await.unwrap().refused, []);
 }
 
@@ -99,7 +99,8 @@ async fn plain_producers_need_only_lpush() {
 async fn an_idle_trigger_is_woken_at_once() {
     let server = RedisServer::start();
     let test = TestHost::on(store(&server).await, components::QUEUE_JOB, &manifest("", "")).await;
-    poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
+    poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready())
+        .await;
     let mut took = Vec::new();
     for number in 0..20_u64 {
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -183,7 +184,8 @@ async fn a_paused_queue_waits_and_higher_priorities_go_first() {
             let options = PushOptions { priority, ..PushOptions::default() };
             push(&*test.store, job("done", name, ""), options).await;
         }
-        poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready()).await;
+        poll_until(PATIENCE, "the trigger runs", async || sandbar_server::http::Health::health(&test.host).is_ready())
+            .await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(test.store.lengths(&queue()).await.unwrap().ready, 6, "nothing is taken while it is paused");
         let resumed = now_ms();
@@ -250,11 +252,13 @@ async fn poison_ends_in_the_dead_letters_and_the_rest_is_done_once() {
         let mut done = list(&*test.store, "order").await;
         done.sort_unstable();
         assert_eq!(done, (0..200).map(|number| format!("{number:03}")).collect::<Vec<_>>());
-        let letters = test.dead().await;
+        let dead_letters = test.dead().await;
         let text = sandbar_tests::host::text;
-        let by_job: BTreeMap<String, (String, String)> = letters
+        let by_job: BTreeMap<String, (String, String)> = dead_letters
             .iter()
-            .map(|letter| (text(letter, "payload"), (text(letter, "reason"), text(letter, "attempt"))))
+            .map(|dead_letter| {
+                (text(dead_letter, "payload"), (text(dead_letter, "reason"), text(dead_letter, "attempt")))
+            })
             .collect();
         let expected = [
             ("not JSON".to_owned(), "payload: expected ident", "1"),
@@ -279,8 +283,7 @@ async fn a_refused_write_of_a_job_is_a_dead_letter_and_the_rest_stands() {
         let test = TestHost::on(store, components::QUEUE_JOB, &manifest(trigger, "")).await.reading("jobs");
         let effects = [Effect::Add { key: "text".to_owned(), by: 1 }];
         let settlement = Settlement::default();
-        let commit =
-            Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+        let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
         test.store.commit(commit).await.unwrap();
         // In one batch, which is committed in parts because of the second: the first part's letter must leave the second alone.
         test.store.set_paused(&queue(), true).await.unwrap();

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sandbar_core::config::{Config, StoreConfig};
+use sandbar_core::manifest::Manifest;
 use sandbar_fleet::Why;
 use sandbar_server::host::Drained;
-use sandbar_core::manifest::Manifest;
 use sandbar_store::{Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, TestHost, components, open_manifest, poll_until};
@@ -75,7 +75,7 @@ async fn versions_change_while_events_flow() {
     let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
     let feed = Feed::start(&server, 2000);
     let mut digests = vec![test.host.plugins()[0].version.clone()];
-    let instances = || Arc::downgrade(&test.host.plugins()[0].lineup.active());
+    let instances = || Arc::downgrade(&test.host.plugins()[0].rollout.active());
     let mut pools = vec![instances()];
     for number in 1..=REPLACEMENTS {
         // Each fourth version changes the trigger as well, which then is another consumer.
@@ -234,9 +234,9 @@ async fn a_replacement_that_waits_for_a_batch_does_not_hold_up_the_shutdown() {
 async fn nothing_is_kept_of_a_version_that_was_replaced() {
     let server = RedisServer::start();
     let test = TestHost::on(redis(&server).await, components::HANDLE_MARK, &marked(TRIGGER, 0)).await;
-    let lineup = test.host.plugins()[0].lineup.clone();
+    let rollout = test.host.plugins()[0].rollout.clone();
     for number in 1..=3 {
-        let before = Arc::downgrade(&lineup.active());
+        let before = Arc::downgrade(&rollout.active());
         server.append_counted("events", CAMERAS, (number - 1) * 30..number * 30);
         test.host.load_bytes(Manifest::parse(&marked(TRIGGER, number)).unwrap(), version(number)).await.unwrap();
         test.settled(number * 30).await;

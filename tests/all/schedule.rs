@@ -8,9 +8,9 @@ use std::time::Duration;
 use sandbar_core::config::StoreConfig;
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Condition, Effect, Expiry, Store, connect};
-use sandbar_triggers::schedule::{Keys, Outcome, Run};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, poll_until};
+use sandbar_triggers::schedule::{Keys, Run, TickOutcome};
 
 /// So far apart that none is due while a test runs.
 const RARE: &str = "every = \"30days\"";
@@ -73,7 +73,7 @@ async fn ticks_run_when_they_are_due_and_are_noted() {
         for (at, run) in runs.iter().enumerate() {
             assert_eq!(run.tick, runs[0].tick + 100 * at as u64);
             assert!(run.tick % 100 == 0 && run.started >= run.tick);
-            assert_eq!((run.outcome, run.error.as_ref(), run.left_out), (Outcome::Done, None, 0));
+            assert_eq!((run.outcome, run.error.as_ref(), run.skipped), (TickOutcome::Done, None, 0));
             assert_eq!((run.host.as_str(), run.version.len()), (runs[0].host.as_str(), 64));
         }
         assert_eq!(test.host.shutdown().await, sandbar_server::host::Drained::Clean);
@@ -101,7 +101,7 @@ async fn missed_ticks_are_left_out_or_caught_up() {
         let caught = runs(&*store, "catch", 4).await;
         let expected: Vec<u64> = (0..4).rev().map(|n| newest - n * RARE_MS).collect();
         assert_eq!(caught.iter().map(|run| run.tick).collect::<Vec<_>>(), expected);
-        assert_eq!(caught.iter().map(|run| run.left_out).collect::<Vec<_>>(), [6, 0, 0, 0]);
+        assert_eq!(caught.iter().map(|run| run.skipped).collect::<Vec<_>>(), [6, 0, 0, 0]);
         runs(&*store, "clock", 10).await;
         assert_eq!(ticks(&*store, "skip").await, [] as [u64; 0]);
         assert_eq!(ticks(&*store, "catch").await, expected);
@@ -154,9 +154,9 @@ async fn a_tick_that_fails_is_noted_and_not_run_again() {
         ]);
         let test = TestHost::on(store.clone(), components::TICK_ALL, &manifest).await;
         for (name, outcome, words) in [
-            ("fail", Outcome::Failed, "internal: this tick fails"),
-            ("hang", Outcome::Failed, "deadline` (60ms)"),
-            ("trap", Outcome::Failed, "this tick traps"),
+            ("fail", TickOutcome::Failed, "internal: this tick fails"),
+            ("hang", TickOutcome::Failed, "deadline` (60ms)"),
+            ("trap", TickOutcome::Failed, "this tick traps"),
         ] {
             runs(&*store, name, 2).await;
             let key = format!("runs:{name}");
@@ -172,7 +172,7 @@ async fn a_tick_that_fails_is_noted_and_not_run_again() {
         }
         assert_eq!(history(&*store, "trap").await.len(), 2, "the history is bounded");
         let refused = runs(&*store, "refused", 2).await;
-        assert_eq!((refused[0].outcome, refused[1].outcome), (Outcome::Done, Outcome::Refused));
+        assert_eq!((refused[0].outcome, refused[1].outcome), (TickOutcome::Done, TickOutcome::Refused));
         assert!(refused[1].error.as_ref().unwrap().contains("collections.list-push"), "{refused:?}");
         assert_eq!(ticks(&*store, "refused").await[0], refused[0].tick, "its other writes stand");
     })
@@ -191,7 +191,7 @@ async fn parts_of_a_tick_are_committed_only_under_the_lock() {
         assert!(store.break_open(&keys("schedule").lock).await.unwrap().is_some());
         set(&*store, "go", "1").await;
         let runs = runs(&*store, "schedule", 1).await;
-        assert_eq!(runs[0].outcome, Outcome::Done);
+        assert_eq!(runs[0].outcome, TickOutcome::Done);
         assert_eq!(test.value("runs:schedule").await.as_deref(), Some("2"), "it was run again under a new lock");
         // The first part of both runs, and the second of the second alone.
         assert_eq!(test.value("parts").await.as_deref(), Some("3"));
@@ -225,7 +225,7 @@ async fn a_cron_expression_with_seconds_and_a_handler_beside_it() {
             [grants]\nwrite = [\"events\", \"ticks\"]\n";
         let test = TestHost::on(store.clone(), components::TICK_AND_HANDLE, manifest).await;
         let runs = runs(&*store, "schedule", 2).await;
-        assert!(runs.iter().all(|run| run.tick % 1000 == 0 && run.outcome == Outcome::Done), "{runs:?}");
+        assert!(runs.iter().all(|run| run.tick % 1000 == 0 && run.outcome == TickOutcome::Done), "{runs:?}");
         let count = test.value("ticks").await.unwrap().parse::<usize>().unwrap();
         assert!(count >= 2);
     })

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sandbar_core::config::StoreConfig;
+use sandbar_examples::traffic::{Converter, Entry, Expected, Fate, Generator, convert, generate};
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Condition, Effect, Expiry, Remaining, Settlement, Store, connect};
-use sandbar_examples::traffic::{Converter, Entry, Expected, Fate, Generator, convert, generate};
 use sandbar_tests::host::{PATIENCE, feed, text};
 use sandbar_tests::{RedisServer, TestHost, components, poll_until};
 use serde::Deserialize;
@@ -192,12 +192,12 @@ async fn run(store: Arc<dyn Store>, plan: &Plan<'_>, heard: &Heard) {
         Fate::DeadLetter { reason } => Some((reason, &entry.field.1)),
         Fate::Result { .. } => None,
     });
-    let letters = test.dead().await;
-    assert_eq!(letters.len() as u64, expected.dead_letters);
-    for (letter, (reason, data)) in letters.iter().zip(reasons) {
-        let found = text(letter, "reason");
+    let dead_letters = test.dead().await;
+    assert_eq!(dead_letters.len() as u64, expected.dead_letters);
+    for (dead_letter, (reason, data)) in dead_letters.iter().zip(reasons) {
+        let found = text(dead_letter, "reason");
         assert!(found.starts_with(reason), "`{found}` should begin with `{reason}`");
-        assert!(letter.fields.iter().any(|field| field.value == data.as_bytes()), "the event is in its letter");
+        assert!(dead_letter.fields.iter().any(|field| field.value == data.as_bytes()), "the event is in its letter");
     }
 }
 
@@ -212,7 +212,7 @@ async fn put_detections(store: &dyn Store, requests: &BTreeSet<String>) {
     let effects: Vec<Effect> = requests.iter().map(detection).collect();
     let settlement = Settlement::default();
     store
-        .commit(Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true })
+        .commit(Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true })
         .await
         .unwrap();
 }

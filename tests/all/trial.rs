@@ -1,12 +1,12 @@
-//! Versions that are tried: the health gate, canaries, shadows, recordings and their replay.
+//! Versions that are tried: the health authenticator, canaries, shadows, recordings and their replay.
 
 mod against;
 mod health;
 mod reads;
+mod recordings;
 mod replay;
 mod shadow;
 mod shares;
-mod tapes;
 
 use sandbar_core::manifest::Manifest;
 use sandbar_tests::{TestHost, components, open_manifest};

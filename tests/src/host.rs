@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbar_core::config::Config;
-use sandbar_server::host::Host;
 use sandbar_core::manifest::Manifest;
+use sandbar_server::host::Host;
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Effect, Entry, EntryId, Field, Retention, Settlement, Store};
 
@@ -82,7 +82,7 @@ impl TestHost {
 
     /// The reasons of the dead letters.
     pub async fn reasons(&self) -> Vec<String> {
-        self.dead().await.iter().map(|letter| text(letter, "reason")).collect()
+        self.dead().await.iter().map(|dead_letter| text(dead_letter, "reason")).collect()
     }
 }
 
@@ -108,7 +108,7 @@ pub async fn feed(store: &dyn Store, stream: &str, events: &[&[(&str, &str)]]) {
         .collect();
     let commit = Commit {
         consumer: None,
-        relied_on: &[],
+        watched: &[],
         effects: &effects,
         settlement: Settlement::default(),
         leases: &[],

@@ -18,8 +18,8 @@ use tokio::process::Command;
 
 pub(crate) use error::BuildError;
 
-use sandbar_core::manifest::Manifest;
 use artifact::Artifacts;
+use sandbar_core::manifest::Manifest;
 
 /// What components are compiled for.
 pub(crate) const TARGET: &str = "wasm32-wasip2";

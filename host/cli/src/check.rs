@@ -14,12 +14,12 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use crate::builder::PluginFolder;
-use sandbar_core::config::EngineConfig;
-use sandbar_runtime::engine::Engine;
-use sandbar_server::host::MANIFEST_NAME;
-use sandbar_core::manifest::Manifest;
-use sandbar_runtime::plugin::{self, Inspection, Verdict};
 use needs::Need;
+use sandbar_core::config::EngineConfig;
+use sandbar_core::manifest::Manifest;
+use sandbar_runtime::engine::Engine;
+use sandbar_runtime::plugin::{self, Inspection, Verdict};
+use sandbar_server::host::MANIFEST_NAME;
 
 /// What `sandbar check` takes.
 #[derive(Debug, Args)]

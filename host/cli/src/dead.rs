@@ -6,10 +6,10 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
-use sandbar_server::admin::DeskError;
+use sandbar_server::admin::AdminError;
 use sandbar_server::admin::dead::{self, BATCH_MAX, DeadLetters, Fate};
-use sandbar_store::{CommitError, EntryId};
 use sandbar_store::dead_letter::FIELD_PREFIX;
+use sandbar_store::{CommitError, EntryId};
 
 /// What `sandbar dead` takes.
 #[derive(Debug, Args)]
@@ -90,28 +90,28 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     | Action::Show { from, .. }
     | Action::Retry { from, .. }
     | Action::Drop { from, .. }) = &arguments.action;
-    let desk = Desk::open(from, global).await?;
+    let admin = DeadLetterAdmin::open(from, global).await?;
     match arguments.action {
-        Action::List { limit, .. } => desk.list(limit, screen).await,
+        Action::List { limit, .. } => admin.list(limit, screen).await,
         Action::Show { ids, .. } => {
-            for letter in desk.letters.find(&ids).await.map_err(|error| desk.failure(&error))? {
-                screen.result(&letter, || letter.page())?;
+            for dead_letter in admin.dead_letters.find(&ids).await.map_err(|error| admin.failure(&error))? {
+                screen.result(&dead_letter, || dead_letter.page())?;
             }
             Ok(Exit::Done)
         }
-        Action::Retry { which, .. } => desk.settle(which, Fate::Retry, screen).await,
-        Action::Drop { which, .. } => desk.settle(which, Fate::Drop, screen).await,
+        Action::Retry { which, .. } => admin.settle(which, Fate::Retry, screen).await,
+        Action::Drop { which, .. } => admin.settle(which, Fate::Drop, screen).await,
     }
 }
 
 /// The dead letters of one stream or queue, and how the operator calls it.
-struct Desk {
-    letters: DeadLetters,
+struct DeadLetterAdmin {
+    dead_letters: DeadLetters,
     /// With the option before it.
     called: String,
 }
 
-impl Desk {
+impl DeadLetterAdmin {
     async fn open(from: &Place, global: &Global) -> Result<Self, Failure> {
         let (name, option) = from.named();
         let called = format!("{option} {name}");
@@ -119,37 +119,37 @@ impl Desk {
         let setup = Setup::find(global)?;
         let store = setup.connect_shared("dead").await?;
         let place = if from.queue.is_some() { dead::Place::Queue(name) } else { dead::Place::Stream(name) };
-        let letters = DeadLetters::of(store, setup.prefix(), place).map_err(|error| Failure::from(&error))?;
-        Ok(Self { letters, called })
+        let dead_letters = DeadLetters::of(store, setup.prefix(), place).map_err(|error| Failure::from(&error))?;
+        Ok(Self { dead_letters, called })
     }
 
     async fn list(&self, limit: u32, screen: &Screen) -> Result<Exit, Failure> {
         let (mut left, mut end) = (limit, Some(EntryId::MAX));
         while let Some(before) = end.filter(|_| left > 0) {
-            let letters = self.letters.before(before, left.min(BATCH_MAX)).await;
-            let letters = letters.map_err(|error| self.failure(&error))?;
-            end = letters.last().and_then(|letter| letter.id.previous());
-            left -= letters.len().try_into().unwrap_or(left).min(left);
-            for letter in letters {
-                screen.result(&letter, || letter.line())?;
+            let dead_letters = self.dead_letters.before(before, left.min(BATCH_MAX)).await;
+            let dead_letters = dead_letters.map_err(|error| self.failure(&error))?;
+            end = dead_letters.last().and_then(|dead_letter| dead_letter.id.previous());
+            left -= dead_letters.len().try_into().unwrap_or(left).min(left);
+            for dead_letter in dead_letters {
+                screen.result(&dead_letter, || dead_letter.line())?;
             }
         }
         if left == limit && limit > 0 {
-            screen.note(format!("no dead letters in `{}`", self.letters.key()));
+            screen.note(format!("no dead letters in `{}`", self.dead_letters.key()));
         }
         Ok(Exit::Done)
     }
 
     async fn settle(&self, which: Which, fate: Fate, screen: &Screen) -> Result<Exit, Failure> {
         let which = if which.all { dead::Which::Oldest(u64::MAX) } else { dead::Which::Ids(which.ids) };
-        let report = self.letters.settle(which, fate).await.map_err(|error| self.failure(&error))?;
+        let report = self.dead_letters.settle(which, fate).await.map_err(|error| self.failure(&error))?;
         let done = match fate {
-            Fate::Retry => format!("sent back to `{}`", self.letters.source()),
+            Fate::Retry => format!("sent back to `{}`", self.dead_letters.source()),
             Fate::Drop => "dropped".to_owned(),
         };
-        screen.result(&report, || match report.letters {
+        screen.result(&report, || match report.dead_letters {
             1 => format!("1 letter {done}"),
-            letters => format!("{letters} letters {done}"),
+            dead_letters => format!("{dead_letters} letters {done}"),
         })?;
         if report.left.is_empty() {
             return Ok(Exit::Done);
@@ -161,17 +161,17 @@ impl Desk {
         Err(Failure::new(Exit::Failed, what).help(format_args!("sandbar dead show {} ID", self.called)))
     }
 
-    fn failure(&self, error: &DeskError) -> Failure {
+    fn failure(&self, error: &AdminError) -> Failure {
         let failure = Failure::from(error);
         match error {
-            DeskError::NoLetter { .. } => failure.help(format_args!("sandbar dead list {}", self.called)),
-            DeskError::Stopped { error, .. } => {
+            AdminError::NoDeadLetter { .. } => failure.help(format_args!("sandbar dead list {}", self.called)),
+            AdminError::Stopped { error, .. } => {
                 let exit = if matches!(error, CommitError::Unknown(_)) { Exit::Store } else { Exit::Failed };
                 Failure { exit, ..failure }
                     .help(format_args!("look at what is left: sandbar dead list {}", self.called))
             }
-            DeskError::Refused { .. } => failure.help("their letters were put back, with new ids"),
-            DeskError::Name(_) | DeskError::Store { .. } | DeskError::NotHeld(_) => failure,
+            AdminError::Refused { .. } => failure.help("their letters were put back, with new ids"),
+            AdminError::Name(_) | AdminError::Store { .. } | AdminError::NotHeld(_) => failure,
         }
     }
 }

@@ -7,12 +7,12 @@ use clap::Args;
 
 use super::Global;
 use super::exit::{Exit, Failure};
-use super::fleet::{self, Desk};
+use super::fleet::{self, FleetAdmin};
 use super::screen::Screen;
 use crate::builder::PluginFolder;
-use sandbar_fleet::{Deploy, Deployed, FleetError, Outcome};
-use sandbar_server::host::MANIFEST_NAME;
+use sandbar_fleet::{Deploy, DeployOutcome, Deployed, FleetError};
 use sandbar_runtime::rollout::Trial;
+use sandbar_server::host::MANIFEST_NAME;
 
 /// What `sandbar deploy` takes.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         }
         failure.help(format_args!("sandbar build {}", arguments.folder.display()))
     })?;
-    let desk = Desk::open("deploy", global).await?;
+    let admin = FleetAdmin::open("deploy", global).await?;
     let name = &folder.manifest.name;
     let trial = match (arguments.shadow, arguments.canary) {
         (true, _) => Some(Trial::Shadow),
@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let (by, wait) = (fleet::who(arguments.by), arguments.wait);
     screen.note(format!("`{name}` is being loaded by the hosts"));
     let deploy = Deploy { manifest, component: bytes.into(), by, trial, wait };
-    let deployed = desk.fleet.deploy(&desk.tenant, deploy).await.map_err(|error| {
+    let deployed = admin.fleet.deploy(&admin.tenant, deploy).await.map_err(|error| {
         let failure = Failure::fleet(&format!("deploy `{name}`"), &error);
         match error {
             FleetError::Refused { .. } => failure.help(format_args!(
@@ -83,9 +83,9 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
 fn page(deployed: &Deployed, trial: Option<Trial>) -> String {
     let Deployed { plugin, number, digest, outcome, hosts, .. } = deployed;
     let outcome = match outcome {
-        Outcome::Active => "is active".to_owned(),
-        Outcome::Trial => format!("is tried {}", trial.map(fleet::trial).unwrap_or_default()),
-        Outcome::Unchanged => "was active before".to_owned(),
+        DeployOutcome::Active => "is active".to_owned(),
+        DeployOutcome::Trial => format!("is tried {}", trial.map(fleet::trial).unwrap_or_default()),
+        DeployOutcome::Unchanged => "was active before".to_owned(),
     };
     let mut lines = vec![format!("`{plugin}` #{number} {} {outcome}", fleet::short(digest))];
     for host in hosts {

@@ -26,9 +26,9 @@ use super::serving::Serving;
 use super::setup::{CONFIG_NAME, Placed, Setup};
 use super::signals;
 use crate::builder::{BuildError, PluginFolder};
-use sandbar_store::Store;
-use sandbar_runtime::telemetry::Snapshot;
 use feeds::Feeds;
+use sandbar_runtime::telemetry::Snapshot;
+use sandbar_store::Store;
 use summary::{Summary, Tally};
 use watch::Watch;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::builder::BuildError;
-use sandbar_server::admin::DeskError;
 use sandbar_fleet::FleetError;
+use sandbar_server::admin::AdminError;
 use sandbar_server::host::HostError;
 use sandbar_store::StoreError;
 
@@ -96,16 +96,16 @@ impl Failure {
     }
 }
 
-impl From<&DeskError> for Failure {
-    fn from(error: &DeskError) -> Self {
+impl From<&AdminError> for Failure {
+    fn from(error: &AdminError) -> Self {
         let exit = match error {
-            DeskError::Name(_) => Exit::Usage,
-            DeskError::Store { error, .. } if error.is_transient() => Exit::Store,
-            DeskError::Store { .. }
-            | DeskError::NoLetter { .. }
-            | DeskError::Stopped { .. }
-            | DeskError::Refused { .. }
-            | DeskError::NotHeld(_) => Exit::Failed,
+            AdminError::Name(_) => Exit::Usage,
+            AdminError::Store { error, .. } if error.is_transient() => Exit::Store,
+            AdminError::Store { .. }
+            | AdminError::NoDeadLetter { .. }
+            | AdminError::Stopped { .. }
+            | AdminError::Refused { .. }
+            | AdminError::NotHeld(_) => Exit::Failed,
         };
         Self::new(exit, error)
     }

@@ -12,12 +12,12 @@ use sandbar_runtime::rollout::Trial;
 const DIGEST_TOLD: usize = 12;
 
 /// The fleet, and the tenant that the command is about.
-pub(super) struct Desk {
+pub(super) struct FleetAdmin {
     pub(super) fleet: Fleet,
     pub(super) tenant: String,
 }
 
-impl Desk {
+impl FleetAdmin {
     /// Connects to the fleet's store.
     pub(super) async fn open(command: &str, global: &Global) -> Result<Self, Failure> {
         let setup = Setup::find(global)?;
@@ -56,7 +56,7 @@ pub(super) fn past(past: &Past) -> String {
     let why = match &past.why {
         Why::Replaced { by } => format!("replaced by {}", by.escape_debug()),
         Why::RolledBack { by, reason } => format!("rolled back by {}{}", by.escape_debug(), colon(reason)),
-        Why::Condemned { host, reason, events } => {
+        Why::FailedProbation { host, reason, events } => {
             let events = if events.is_empty() { String::new() } else { format!(" (events {})", events.join(", ")) };
             format!("taken back by host {host}{}{}", colon(reason), events.escape_debug())
         }

@@ -9,7 +9,7 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
-use sandbar_server::admin::DeskError;
+use sandbar_server::admin::AdminError;
 use sandbar_server::admin::locks::{Held, Locks};
 
 /// What `sandbar locks` takes.
@@ -63,7 +63,7 @@ async fn list(locks: &Locks, pattern: Option<&str>, screen: &Screen) -> Result<E
 
 async fn break_open(locks: &Locks, key: &str, screen: &Screen) -> Result<Exit, Failure> {
     let broken = locks.break_open(key).await.map_err(|error| match error {
-        DeskError::NotHeld(_) => Failure::from(&error).help("sandbar locks list"),
+        AdminError::NotHeld(_) => Failure::from(&error).help("sandbar locks list"),
         error => Failure::from(&error),
     })?;
     let broken = Broken { broken };

@@ -28,7 +28,7 @@ const VARIABLE: &str = "SANDBAR_LOG";
 pub(super) fn install(global: &Global, server: bool, screen: &Screen) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(directives(global, server)));
     let (told, format) = (screen.clone(), global.log_format);
-    let limit = (global.verbose == 0).then(|| Limit::new(move |lines| told.line(&left_out(format, lines))));
+    let limit = (global.verbose == 0).then(|| Limit::new(move |lines| told.line(&skipped(format, lines))));
     let lines = fmt::layer().with_writer(screen.clone()).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(screen.is_live()).compact().boxed(),
@@ -53,7 +53,7 @@ fn directives(global: &Global, server: bool) -> &'static str {
     }
 }
 
-fn left_out(format: Format, lines: u64) -> String {
+fn skipped(format: Format, lines: u64) -> String {
     match format {
         Format::Text => format!("({lines} lines like the next one were left out; -v shows all)"),
         Format::Json => {

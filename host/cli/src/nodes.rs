@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Global;
 use super::exit::{Exit, Failure};
-use super::fleet::{self, Desk};
+use super::fleet::{self, FleetAdmin};
 use super::screen::Screen;
 use sandbar_fleet::Node;
 
@@ -14,8 +14,8 @@ pub(super) struct Arguments {}
 
 /// Lists the hosts.
 pub(super) async fn run(_: &Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
-    let desk = Desk::open("nodes", global).await?;
-    let nodes = desk.fleet.nodes().await.map_err(|error| Failure::fleet("list the hosts", &error))?;
+    let admin = FleetAdmin::open("nodes", global).await?;
+    let nodes = admin.fleet.nodes().await.map_err(|error| Failure::fleet("list the hosts", &error))?;
     for node in &nodes {
         screen.result(node, || page(node))?;
     }

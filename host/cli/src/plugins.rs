@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::exit::{Exit, Failure};
-use super::fleet::{self, Desk};
+use super::fleet::{self, FleetAdmin};
 use super::screen::Screen;
 use sandbar_fleet::{Candidate, FleetError, HostOutcome, Listed, Phase, Record};
 
@@ -53,15 +53,15 @@ struct Told {
 
 /// Does what the arguments say.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
-    let desk = Desk::open("plugins", global).await?;
+    let admin = FleetAdmin::open("plugins", global).await?;
     match (arguments.action, arguments.plugin) {
-        (Some(action), _) => desk.act(action, screen).await,
-        (None, Some(plugin)) => desk.show(plugin, screen).await,
-        (None, None) => desk.list(screen).await,
+        (Some(action), _) => admin.act(action, screen).await,
+        (None, Some(plugin)) => admin.show(plugin, screen).await,
+        (None, None) => admin.list(screen).await,
     }
 }
 
-impl Desk {
+impl FleetAdmin {
     async fn list(&self, screen: &Screen) -> Result<Exit, Failure> {
         let plugins = self.fleet.plugins(Some(&self.tenant)).await;
         let plugins = plugins.map_err(|error| Failure::fleet("list the plugins", &error))?;

@@ -6,8 +6,8 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
-use sandbar_server::admin::queues::{Queues, State, Switched};
 use sandbar_core::grants::check_name;
+use sandbar_server::admin::queues::{Queues, State, Switched};
 
 /// What `sandbar queues` takes.
 #[derive(Debug, Args)]

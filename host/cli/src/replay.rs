@@ -1,6 +1,6 @@
 //! `sandbar replay`: runs a version over recorded events, and tells what it would write. Nothing is written, sent, locked or logged.
 //!
-//! What the events read comes from their tapes, where the trigger has `record = true`, else from the store as it is now. A tape is of one
+//! What the events read comes from their recordings, where the trigger has `record = true`, else from the store as it is now. A recording is of one
 //! call, so the events of a batch are replayed together. Each call has an instance of its own, and what is random or asks for the time is
 //! answered alike each time: the same events give the same output.
 
@@ -20,16 +20,16 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use crate::builder::PluginFolder;
-use sandbar_fleet::{Fleet, FleetError};
-use sandbar_server::host::{Host, MANIFEST_NAME, Tenant};
 use sandbar_core::manifest::{Manifest, OnOutage};
+use sandbar_fleet::{Fleet, FleetError};
 use sandbar_runtime::pool::Pool;
-use sandbar_runtime::replay::dry_run::{Kind, Rehearsed, compare, rehearse};
+use sandbar_runtime::replay::dry_run::{DryRun, Kind, compare, dry_run};
+use sandbar_runtime::replay::{EventOutcome, Recording, effect};
+use sandbar_server::host::{Host, MANIFEST_NAME, Tenant};
 use sandbar_store::{Store, embedded::Embedded};
-use sandbar_runtime::replay::{Outcome, Tape, effect};
 use source::{Place, Source};
 
-/// The longest line of a file with tapes.
+/// The longest line of a file with recordings.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// What `sandbar replay` takes.
@@ -70,9 +70,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Told<'a> {
     events: Vec<&'a str>,
-    outcomes: &'a [Outcome],
+    outcomes: &'a [EventOutcome],
     effects: Vec<Value>,
-    /// What the tape did not know, and was read live or not answered.
+    /// What the recording did not know, and was read live or not answered.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     unknown: &'a [String],
 }
@@ -94,7 +94,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         Some(_) => Arc::new(Embedded::new()),
         None => setup.connect_shared("replay").await?,
     };
-    let tapes = match &arguments.from_file {
+    let recordings = match &arguments.from_file {
         Some(path) => kept(path)?,
         None => {
             let source = Source::new(&store, setup.prefix(), &manifest.name, &arguments.place)?;
@@ -107,7 +107,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
             }
         }
     };
-    if tapes.is_empty() {
+    if recordings.is_empty() {
         screen.note("there are no such events");
     }
     let mut export = arguments.export.as_deref().map(create).transpose()?;
@@ -119,20 +119,20 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         None => None,
     };
     let mut differences = 0_u64;
-    for tape in &tapes {
+    for recording in &recordings {
         if let Some((file, path)) = &mut export {
-            let line = serde_json::to_string(tape).map_err(|error| Failure::new(Exit::Failed, error))?;
+            let line = serde_json::to_string(recording).map_err(|error| Failure::new(Exit::Failed, error))?;
             writeln!(file, "{line}").map_err(|error| Failure::file("write", path, &error))?;
         }
-        let rehearsed = go_through(&version, tape).await?;
+        let dry_run = go_through(&version, recording).await?;
         match &against {
-            None => tell(tape, &rehearsed, screen)?,
+            None => tell(recording, &dry_run, screen)?,
             Some(against) => {
-                let active = go_through(against, tape).await?;
-                for difference in compare(&active.side, &rehearsed.side) {
+                let active = go_through(against, recording).await?;
+                for difference in compare(&active.side, &dry_run.side) {
                     differences += 1;
-                    let at = difference.event.map_or(0..tape.events.len(), |at| at..at + 1);
-                    let events = tape.events.get(at).unwrap_or_default();
+                    let at = difference.event.map_or(0..recording.events.len(), |at| at..at + 1);
+                    let events = recording.events.get(at).unwrap_or_default();
                     let told = Differs {
                         events: events.iter().map(|event| event.id.as_str()).collect(),
                         kind: difference.kind,
@@ -145,19 +145,19 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         }
     }
     if against.is_some() {
-        let events: usize = tapes.iter().map(|tape| tape.events.len()).sum();
+        let events: usize = recordings.iter().map(|recording| recording.events.len()).sum();
         screen.note(format!("{events} events, {differences} differences"));
     }
     host.shutdown().await;
     Ok(Exit::Done)
 }
 
-fn tell(tape: &Tape, rehearsed: &Rehearsed, screen: &Screen) -> Result<(), Failure> {
+fn tell(recording: &Recording, dry_run: &DryRun, screen: &Screen) -> Result<(), Failure> {
     let told = Told {
-        events: tape.events.iter().map(|event| event.id.as_str()).collect(),
-        outcomes: &rehearsed.side.outcomes,
-        effects: rehearsed.side.effects.iter().map(effect).collect(),
-        unknown: &rehearsed.questions,
+        events: recording.events.iter().map(|event| event.id.as_str()).collect(),
+        outcomes: &dry_run.side.outcomes,
+        effects: dry_run.side.effects.iter().map(effect).collect(),
+        unknown: &dry_run.questions,
     };
     line(&told, screen)
 }
@@ -167,9 +167,9 @@ fn line(told: &impl Serialize, screen: &Screen) -> Result<(), Failure> {
     screen.result(told, || serde_json::to_string(told).unwrap_or_default())
 }
 
-/// Has a version handle the events of a tape.
-async fn go_through(pool: &Pool, tape: &Tape) -> Result<Rehearsed, Failure> {
-    rehearse(pool, tape).await.map_err(|error| Failure::new(Exit::Failed, error))
+/// Has a version handle the events of a recording.
+async fn go_through(pool: &Pool, recording: &Recording) -> Result<DryRun, Failure> {
+    dry_run(pool, recording).await.map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 /// The manifest and the component that the arguments name.
@@ -253,10 +253,10 @@ fn create(path: &Path) -> Result<(File, &Path), Failure> {
     File::create(path).map(|file| (file, path)).map_err(|error| Failure::file("write", path, &error))
 }
 
-/// The tapes of a file, one on each line.
-fn kept(path: &Path) -> Result<Vec<Tape>, Failure> {
+/// The recordings of a file, one on each line.
+fn kept(path: &Path) -> Result<Vec<Recording>, Failure> {
     let file = File::open(path).map_err(|error| Failure::file("read", path, &error))?;
-    let mut tapes = Vec::new();
+    let mut recordings = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(|error| Failure::file("read", path, &error))?;
         let odd = |reason: String| {
@@ -265,7 +265,7 @@ fn kept(path: &Path) -> Result<Vec<Tape>, Failure> {
         if line.len() > LINE_BYTES_MAX {
             return Err(odd(format!("longer than {LINE_BYTES_MAX} bytes")));
         }
-        tapes.push(serde_json::from_str(&line).map_err(|error| odd(format!("no tape: {error}")))?);
+        recordings.push(serde_json::from_str(&line).map_err(|error| odd(format!("no tape: {error}")))?);
     }
-    Ok(tapes)
+    Ok(recordings)
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Global;
 use super::exit::{Exit, Failure};
-use super::fleet::{self, Desk};
+use super::fleet::{self, FleetAdmin};
 use super::plugins;
 use super::screen::Screen;
 use sandbar_fleet::{FleetError, Listed};
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 /// Goes back.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let Arguments { plugin, to, by, reason } = arguments;
-    let Desk { fleet, tenant } = Desk::open("rollback", global).await?;
+    let FleetAdmin { fleet, tenant } = FleetAdmin::open("rollback", global).await?;
     let record = fleet.rollback(&tenant, &plugin, to.as_deref(), &fleet::who(by), &reason).await.map_err(|error| {
         let failure = Failure::fleet(&format!("roll `{plugin}` back"), &error);
         match error {

@@ -8,9 +8,9 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
+use sandbar_core::manifest::Manifest;
 use sandbar_server::admin::schedules::{self, Due};
 use sandbar_server::host::MANIFEST_NAME;
-use sandbar_core::manifest::Manifest;
 use sandbar_triggers::schedule::Run;
 
 /// What `sandbar schedules` takes.
@@ -55,11 +55,11 @@ fn page(due: &Due) -> String {
     let running = due.running_on.as_ref().map_or(String::new(), |host| format!(", runs on {host}"));
     let mut lines = vec![format!("{} {}  next {next}{running}", due.plugin, due.schedule)];
     for run in &due.runs {
-        let Run { tick, duration_ms, host, outcome, error, left_out, .. } = run;
-        let left_out = if *left_out > 0 { format!(", {left_out} left out before") } else { String::new() };
+        let Run { tick, duration_ms, host, outcome, error, skipped, .. } = run;
+        let skipped = if *skipped > 0 { format!(", {skipped} left out before") } else { String::new() };
         let error = error.as_ref().map_or(String::new(), |error| format!(": {}", error.escape_debug()));
         let word = outcome.word();
-        lines.push(format!("  {}  {word} in {duration_ms} ms on {host}{left_out}{error}", time(*tick)));
+        lines.push(format!("  {}  {word} in {duration_ms} ms on {host}{skipped}{error}", time(*tick)));
     }
     lines.join("\n")
 }

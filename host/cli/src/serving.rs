@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure};
 use super::setup::Setup;
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_server::api::{Api, HasHost};
 use sandbar_server::host::{Drained, Host};
 use sandbar_server::http::{self, Health, HealthReport, HttpState, Phase};
 use sandbar_store::Store;
-use sandbar_runtime::telemetry::Exporter;
 
 /// A running host and its HTTP server.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::builder::PluginFolder;
 use sandbar_core::config::{Config, TenantConfig};
 use sandbar_core::secret::without_secrets;
 use sandbar_server::machine::Machine;
-use sandbar_store::{Store};
+use sandbar_store::Store;
 
 /// What a configuration is called unless it is named.
 pub(super) const CONFIG_NAME: &str = "sandbar.toml";

@@ -11,9 +11,9 @@ use super::exit::{Exit, Failure};
 use super::fleet::time;
 use super::screen::Screen;
 use super::setup::Setup;
-use sandbar_store::CommitError;
-use sandbar_fleet::token_registry::{Listed, Registry, TokenError, make};
 use sandbar_core::token::{Minted, Record, Role, Scope, TokenId};
+use sandbar_fleet::token_registry::{Listed, Registry, TokenError, make};
+use sandbar_store::CommitError;
 
 /// What `sandbar token` takes.
 #[derive(Debug, Args)]

@@ -41,7 +41,7 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Which other hosts it runs the same plugins as.
     pub fleet: FleetConfig,
-    /// On whose behalf plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
+    /// On whose scope plugins run: one `[tenant]`, or several `[[tenant]]`; by default one that has all keys.
     #[serde(rename = "tenant", deserialize_with = "tenant::one_or_many")]
     pub tenants: Vec<TenantConfig>,
     /// What only `sandbar dev` reads.

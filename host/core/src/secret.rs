@@ -13,7 +13,6 @@ use serde::Deserialize;
 
 use crate::pattern::Pattern;
 
-
 /// The most bytes of a secret in a file.
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes in the name of a variable, and in a path.

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use sandbar_test_harness::fuzz::{changed, changed_text, check};
 use sandbar_core::config::Config;
 use sandbar_core::manifest::{Manifest, Trigger};
 use sandbar_core::pattern::Pattern;
 use sandbar_core::secret::{Allowed, Sources};
 use sandbar_core::token::Presented;
+use sandbar_test_harness::fuzz::{changed, changed_text, check};
 
 /// The blocks of the configuration reference that begin like this: every key there is. Those that are commented out too.
 fn blocks(beginning: &str) -> Vec<String> {

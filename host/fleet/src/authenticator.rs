@@ -19,7 +19,7 @@ const USED_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Lets callers in, or does not.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Authenticator {
     configured: HashMap<TokenId, Arc<Record>>,
     registry: Registry,
     cache: Cache<TokenId, Option<Arc<Record>>>,
@@ -86,7 +86,7 @@ impl Refused {
     }
 }
 
-impl Gate {
+impl Authenticator {
     /// Asks these tokens of the configuration first, and then those of the fleet.
     pub fn new(configured: impl IntoIterator<Item = (TokenId, Record)>, registry: Registry) -> Self {
         let nobody = Record {
@@ -169,8 +169,8 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandbar_store::embedded::Embedded;
     use sandbar_core::token::Minted;
+    use sandbar_store::embedded::Embedded;
 
     fn registry() -> Registry {
         Registry::new(Arc::new(Embedded::new()), "")
@@ -187,12 +187,12 @@ mod tests {
     #[tokio::test]
     async fn who_has_a_token_is_let_in_and_nobody_else() {
         let registry = registry();
-        let gate = Gate::new([], registry.clone());
+        let authenticator = Authenticator::new([], registry.clone());
         let token = minted(&registry, None).await;
-        let caller = gate.check(Some(&header(&token))).await.unwrap();
+        let caller = authenticator.check(Some(&header(&token))).await.unwrap();
         assert_eq!((caller.role, caller.name.as_str()), (Role::Operate, "ci"));
         assert!(caller.scope.includes("acme") && !caller.scope.includes("other"));
-        let refused = async |header: Option<&[u8]>| gate.check(header).await.unwrap_err();
+        let refused = async |header: Option<&[u8]>| authenticator.check(header).await.unwrap_err();
         assert_eq!(refused(None).await, Refused::Absent);
         assert_eq!(refused(Some(b"Bearer x")).await, Refused::Malformed);
         assert_eq!(refused(Some(&header(&Minted::new()))).await.reason(), "unknown");
@@ -202,10 +202,10 @@ mod tests {
     #[tokio::test]
     async fn a_token_ends() {
         let registry = registry();
-        let gate = Gate::new([], registry.clone());
+        let authenticator = Authenticator::new([], registry.clone());
         let token = minted(&registry, Some(Duration::from_millis(1))).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(gate.check(Some(&header(&token))).await.unwrap_err(), Refused::Expired(token.id));
+        assert_eq!(authenticator.check(Some(&header(&token))).await.unwrap_err(), Refused::Expired(token.id));
         assert!(registry.create("", Scope::Host, Role::Read, None).await.is_err());
         assert!(registry.create("x", Scope::Host, Role::Read, Some(Duration::ZERO)).await.is_err());
     }
@@ -216,14 +216,17 @@ mod tests {
         let old = minted(&registry, None).await;
         let new = registry.rotate(&old.id, Duration::from_secs(60)).await.unwrap();
         let newest = registry.rotate(&old.id, Duration::from_secs(60)).await.unwrap();
-        // A gate of its own each time has nothing in its memory.
-        let check = async |token: &Minted| Gate::new([], registry.clone()).check(Some(&header(token))).await;
+        // A authenticator of its own each time has nothing in its memory.
+        let check = async |token: &Minted| Authenticator::new([], registry.clone()).check(Some(&header(token))).await;
         assert_eq!(check(&old).await.unwrap_err().reason(), "wrong");
         assert!(check(&new).await.is_ok() && check(&newest).await.is_ok());
         assert_eq!(registry.list().await.unwrap().len(), 1);
         assert!(registry.revoke(&old.id).await.unwrap() && !registry.revoke(&old.id).await.unwrap());
         assert_eq!(check(&newest).await.unwrap_err().reason(), "unknown");
-        assert!(matches!(registry.rotate(&old.id, Duration::ZERO).await, Err(crate::token_registry::TokenError::Missing(_))));
+        assert!(matches!(
+            registry.rotate(&old.id, Duration::ZERO).await,
+            Err(crate::token_registry::TokenError::Missing(_))
+        ));
     }
 
     #[tokio::test]
@@ -231,7 +234,7 @@ mod tests {
         let registry = registry();
         let token = minted(&registry, None).await;
         assert_eq!(registry.list().await.unwrap()[0].last_used_ms, None);
-        Gate::new([], registry.clone()).check(Some(&header(&token))).await.unwrap();
+        Authenticator::new([], registry.clone()).check(Some(&header(&token))).await.unwrap();
         assert!(registry.list().await.unwrap()[0].last_used_ms.is_some());
     }
 }

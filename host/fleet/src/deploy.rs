@@ -15,9 +15,9 @@ use super::{
     Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase, Record,
     Release, Report, Stand, Standing, Why, set, words,
 };
-use sandbar_runtime::rollout::Trial;
 use sandbar_core::manifest::Manifest;
 use sandbar_runtime::plugin::{COMPONENT_BYTES_MAX, digest};
+use sandbar_runtime::rollout::Trial;
 use sandbar_store::{Effect, Subscriber};
 
 /// How long hosts may take to load a release unless the deploy says otherwise.
@@ -54,7 +54,7 @@ pub struct Deployed {
     /// Its digest.
     pub digest: String,
     /// What it is now.
-    pub outcome: Outcome,
+    pub outcome: DeployOutcome,
     /// What each host has made of it, by id.
     pub hosts: Vec<HostOutcome>,
 }
@@ -62,7 +62,7 @@ pub struct Deployed {
 /// What a release is after its deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum DeployOutcome {
     /// It is active.
     Active,
     /// It is on trial.
@@ -123,7 +123,7 @@ impl Fleet {
         {
             let hosts = self.outcomes(tenant, &plugin, active.number).await?;
             let (tenant, number) = (tenant.to_owned(), active.number);
-            return Ok(Deployed { tenant, plugin, number, digest, outcome: Outcome::Unchanged, hosts });
+            return Ok(Deployed { tenant, plugin, number, digest, outcome: DeployOutcome::Unchanged, hosts });
         }
         if self.store.hash_length(&self.key("plugins")).await? >= PLUGINS_MAX
             && self.record(tenant, &plugin).await?.is_none()
@@ -199,16 +199,16 @@ impl Fleet {
         plugin: &str,
         number: u64,
         changed: &Changed,
-    ) -> Result<Outcome, FleetError> {
+    ) -> Result<DeployOutcome, FleetError> {
         loop {
             let Some(record) = self.settle(tenant, plugin).await? else { return Err(FleetError::Changed) };
             let has = |release: &Release| release.number == number;
             if record.active.as_ref().is_some_and(has) {
-                return Ok(Outcome::Active);
+                return Ok(DeployOutcome::Active);
             }
             match (&record.candidate, record.phase) {
                 (Some(candidate), Phase::Preparing { .. }) if has(&candidate.release) => {}
-                (Some(candidate), Phase::Trial) if has(&candidate.release) => return Ok(Outcome::Trial),
+                (Some(candidate), Phase::Trial) if has(&candidate.release) => return Ok(DeployOutcome::Trial),
                 _ => return Err(ended(number, record.history.into_iter().find(|past| has(&past.release)))),
             }
             changed.wait(LOOK).await;
@@ -279,7 +279,7 @@ fn ended(number: u64, past: Option<Past>) -> FleetError {
         Some(Why::Failed { .. }) => "its time was over".to_owned(),
         Some(Why::Cancelled { by, reason }) => format!("`{by}` called it off: {reason}"),
         Some(Why::RolledBack { by, reason }) => format!("`{by}` rolled back: {reason}"),
-        Some(Why::Condemned { reason, .. }) => reason,
+        Some(Why::FailedProbation { reason, .. }) => reason,
         Some(Why::Replaced { by } | Why::Removed { by }) => format!("`{by}` changed the plugin"),
         None => "it is not in the history any more".to_owned(),
     };

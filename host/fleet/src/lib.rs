@@ -30,12 +30,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use deploy::{Deploy, Deployed, HostOutcome, Outcome, WAIT_DEFAULT, WAIT_MAX};
+pub use deploy::{Deploy, DeployOutcome, Deployed, HostOutcome, WAIT_DEFAULT, WAIT_MAX};
 pub use error::FleetError;
 pub use node::{ALIVE_MS, FAULTS_MAX, HEARTBEAT_MS, LISTED_MS, Node, Report, Stand, Standing};
 pub use record::{Candidate, DIGEST_MIN, HISTORY_MAX, HostFailure, Past, Phase, Record, Release, Why};
 
-use sandbar_runtime::rollout::Condemned;
+use sandbar_runtime::rollout::FailedProbation;
 use sandbar_store::{
     Commit, CommitError, Condition, Effect, Expiry, Field, Store, StoreError, Subject, Subscriber, Subscription,
 };
@@ -164,17 +164,18 @@ impl Fleet {
     }
 
     /// Takes a release back, by its number, that a host has found not good enough. None where it is not active or tried any more.
-    pub async fn condemn(
+    pub async fn fail_probation(
         &self,
         tenant: &str,
         plugin: &str,
         number: u64,
-        condemned: &Condemned,
+        failed_probation: &FailedProbation,
         host: &str,
     ) -> Result<Option<Record>, FleetError> {
         let over = FleetError::NothingBefore;
-        let condemn = |record: Record, now_ms| record.condemn(number, condemned, host, now_ms).ok_or(over.clone());
-        match self.change(tenant, plugin, condemn).await {
+        let fail_probation =
+            |record: Record, now_ms| record.fail_probation(number, failed_probation, host, now_ms).ok_or(over.clone());
+        match self.change(tenant, plugin, fail_probation).await {
             Ok(record) => Ok(Some(record)),
             Err(error) if error == over => Ok(None),
             Err(FleetError::NoPlugin { .. }) => Ok(None),
@@ -305,8 +306,8 @@ impl Fleet {
         Effect::Publish { channel: self.key("changes"), payload: Bytes::new() }
     }
 
-    async fn commit(&self, effects: &[Effect], relied_on: &[(String, Option<Bytes>)]) -> Result<(), FleetError> {
-        let committed = self.store.commit(Commit::plain(effects, relied_on)).await.map_err(FleetError::Commit)?;
+    async fn commit(&self, effects: &[Effect], watched: &[(String, Option<Bytes>)]) -> Result<(), FleetError> {
+        let committed = self.store.commit(Commit::plain(effects, watched)).await.map_err(FleetError::Commit)?;
         match committed.refused.into_iter().next() {
             None => Ok(()),
             Some(refused) => {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::FleetError;
-use sandbar_runtime::rollout::{Condemned, Trial};
+use sandbar_runtime::rollout::{FailedProbation, Trial};
 
 /// How many releases that have ended a plugin's history keeps.
 pub const HISTORY_MAX: usize = 50;
@@ -59,7 +59,8 @@ pub enum Why {
         reason: String,
     },
     /// It was found not good enough on its probation.
-    Condemned {
+    #[serde(rename = "condemned")]
+    FailedProbation {
         /// The host that found it.
         host: String,
         /// What it failed in, with the limit and the measured value.
@@ -240,9 +241,15 @@ impl Record {
 
     /// Takes a release away that was found not good enough. None where it is neither active nor tried any more. By its number, because a
     /// release may differ from the one before in its manifest alone, and every host of a fleet may find it out.
-    pub fn condemn(mut self, number: u64, condemned: &Condemned, host: &str, now_ms: u64) -> Option<Self> {
-        let Condemned { reason, events, .. } = condemned;
-        let why = Why::Condemned { host: host.to_owned(), reason: reason.clone(), events: events.clone() };
+    pub fn fail_probation(
+        mut self,
+        number: u64,
+        failed_probation: &FailedProbation,
+        host: &str,
+        now_ms: u64,
+    ) -> Option<Self> {
+        let FailedProbation { reason, events, .. } = failed_probation;
+        let why = Why::FailedProbation { host: host.to_owned(), reason: reason.clone(), events: events.clone() };
         let tried = self.candidate.as_ref().filter(|_| self.phase == Phase::Trial);
         if tried.is_some_and(|candidate| candidate.release.number == number) {
             return Some(self.drop_candidate(why, now_ms).changed());

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use sandbar_core::token::{Minted, NAME_BYTES_MAX, Previous, Record, Role, Scope, TokenId};
 use sandbar_core::pattern::escape_glob;
+use sandbar_core::token::{Minted, NAME_BYTES_MAX, Previous, Record, Role, Scope, TokenId};
 use sandbar_store::{Commit, CommitError, Condition, Effect, Expiry, Store, StoreError};
 
 /// The most tokens of a fleet.
@@ -161,17 +161,12 @@ impl Registry {
         Ok(())
     }
 
-    async fn keep(
-        &self,
-        id: &TokenId,
-        record: &Record,
-        relied_on: &[(String, Option<Bytes>)],
-    ) -> Result<(), TokenError> {
+    async fn keep(&self, id: &TokenId, record: &Record, watched: &[(String, Option<Bytes>)]) -> Result<(), TokenError> {
         let value = serde_json::to_vec(record).map_err(|error| TokenError::Invalid(error.to_string()))?;
         let left = |expires_ms: u64| expires_ms.saturating_sub(self.now_ms()).saturating_add(millis(LISTED_AFTER));
         let expiry = record.expires_ms.map_or(Expiry::Never, |expires_ms| Expiry::TtlMs(left(expires_ms)));
         let set = Effect::Set { key: self.key(id), value: value.into(), expiry, condition: Condition::Always };
-        match self.store.commit(Commit::plain(&[set], relied_on)).await {
+        match self.store.commit(Commit::plain(&[set], watched)).await {
             Ok(_) => Ok(()),
             Err(CommitError::Conflict(_)) => Err(TokenError::Changed(id.clone())),
             Err(error) => Err(error.into()),

@@ -13,23 +13,23 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use sandbar_store::held_lock::HeldLock;
-use sandbar_store::combine::Gathered;
-use sandbar_store::{Consumer, Effect, Epoch, Lease};
 pub use budget::{Budget, CallLimit};
+use sandbar_store::combine::Gathered;
+use sandbar_store::held_lock::HeldLock;
+use sandbar_store::{Consumer, Effect, Epoch, Lease};
 pub use takes::{TAKES_MAX, Takes};
 
 pub use locks::{GUARDS_MAX, GivenBack, Guard, LOCKS_MAX, Locks, Untakable};
 
 /// The most keys that one call may rely on with `get-for-update`.
-pub const RELIED_ON_MAX: usize = 256;
+pub const WATCHED_KEYS_MAX: usize = 256;
 
 /// Writes that room is made for, for each event of a call.
 const WRITES_AN_EVENT: usize = 2;
 
-/// On whose behalf a call commits by itself.
+/// On whose scope a call commits by itself.
 #[derive(Debug, Clone)]
-pub enum Behalf {
+pub enum CommitScope {
     /// A consumer of a stream, and the epoch in which the batch was read.
     Consumer(Arc<Consumer>, Epoch),
     /// The lease of a batch of jobs.
@@ -51,7 +51,7 @@ pub struct Call {
     /// When it is ended.
     pub deadline: Instant,
     /// Whose events it handles; none outside of a delivery.
-    pub behalf: Option<Behalf>,
+    pub scope: Option<CommitScope>,
     /// Ids of the batch's events.
     pub events: Arc<[String]>,
     /// Whether what stands in for the store may serve it while the store is away. Calls that were made for an event or for a tick
@@ -72,7 +72,7 @@ pub struct Call {
     writes: Vec<Gathered>,
     write_bytes: u64,
     by_key: HashMap<String, Vec<usize>>,
-    relied_on: Vec<(String, Option<Bytes>)>,
+    watched: Vec<(String, Option<Bytes>)>,
     /// Jobs taken so far.
     pub taken: Takes,
     /// What it may still use.
@@ -94,11 +94,11 @@ pub enum Interrupted {
 
 /// What a call has gathered when it ends.
 #[derive(Debug, Default)]
-pub struct Ended {
+pub struct FinishedCall {
     /// Its writes, in order.
     pub writes: Vec<Gathered>,
     /// Keys with the values that it relied on.
-    pub relied_on: Vec<(String, Option<Bytes>)>,
+    pub watched: Vec<(String, Option<Bytes>)>,
     /// Jobs that it took.
     pub taken: Takes,
     /// See [`Call::store_failed`].
@@ -109,10 +109,10 @@ pub struct Ended {
 
 impl Call {
     /// A call that begins.
-    pub fn new(deadline: Instant, behalf: Option<Behalf>, events: Arc<[String]>, budget: Budget) -> Self {
+    pub fn new(deadline: Instant, scope: Option<CommitScope>, events: Arc<[String]>, budget: Budget) -> Self {
         Self {
             deadline,
-            behalf,
+            scope,
             falls_back: false,
             current: None,
             store_failed: false,
@@ -123,7 +123,7 @@ impl Call {
             writes: Vec::with_capacity(events.len().saturating_mul(WRITES_AN_EVENT)),
             write_bytes: 0,
             by_key: HashMap::new(),
-            relied_on: Vec::new(),
+            watched: Vec::new(),
             taken: Takes::default(),
             budget,
             events,
@@ -182,19 +182,19 @@ impl Call {
     }
 
     /// Notes that the call relies on a value. The first value counts: that is what the plugin built upon.
-    pub fn rely_on(&mut self, key: &str, value: Option<Bytes>) -> Result<(), CallLimit> {
-        if self.relied_on.iter().any(|(known, _)| known == key) {
+    pub fn watch_key(&mut self, key: &str, value: Option<Bytes>) -> Result<(), CallLimit> {
+        if self.watched.iter().any(|(known, _)| known == key) {
             return Ok(());
         }
-        if self.relied_on.len() >= RELIED_ON_MAX {
-            return Err(CallLimit::ReliedOn);
+        if self.watched.len() >= WATCHED_KEYS_MAX {
+            return Err(CallLimit::WatchedKeys);
         }
-        self.relied_on.push((key.to_owned(), value));
+        self.watched.push((key.to_owned(), value));
         Ok(())
     }
 
     /// Lets every commit of the call rely on these values.
-    pub fn rely_always_on(&mut self, standing: Vec<(String, Option<Bytes>)>) {
+    pub fn watch_always(&mut self, standing: Vec<(String, Option<Bytes>)>) {
         self.standing = standing;
     }
 
@@ -214,16 +214,16 @@ impl Call {
     }
 
     /// Takes what was gathered so far out of the call. The locks stay.
-    pub fn take(&mut self) -> Ended {
+    pub fn take(&mut self) -> FinishedCall {
         self.write_bytes = 0;
         self.last_value = Bytes::new();
         self.by_key.clear();
-        let mut relied_on = self.standing.clone();
-        relied_on.extend(self.locks.relied_on(self.writes.len()));
-        relied_on.append(&mut self.relied_on);
-        Ended {
+        let mut watched = self.standing.clone();
+        watched.extend(self.locks.watched(self.writes.len()));
+        watched.append(&mut self.watched);
+        FinishedCall {
             writes: std::mem::take(&mut self.writes),
-            relied_on,
+            watched,
             taken: std::mem::take(&mut self.taken),
             store_failed: self.store_failed,
             locks: Vec::new(),
@@ -231,9 +231,9 @@ impl Call {
     }
 
     /// Ends the call: the same with its locks.
-    pub fn end(&mut self) -> Ended {
+    pub fn end(&mut self) -> FinishedCall {
         let ended = self.take();
-        Ended { locks: self.locks.take(), ..ended }
+        FinishedCall { locks: self.locks.take(), ..ended }
     }
 }
 
@@ -289,8 +289,8 @@ mod tests {
     #[test]
     fn the_first_value_relied_on_counts() {
         let mut call = call();
-        call.rely_on("a", None).unwrap();
-        call.rely_on("a", Some(Bytes::from_static(b"later"))).unwrap();
-        assert_eq!(call.take().relied_on, [("a".to_owned(), None)]);
+        call.watch_key("a", None).unwrap();
+        call.watch_key("a", Some(Bytes::from_static(b"later"))).unwrap();
+        assert_eq!(call.take().watched, [("a".to_owned(), None)]);
     }
 }

@@ -13,10 +13,10 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, PoolingAllocationConfig};
 
 use crate::bindings::Host_;
-use sandbar_core::config::EngineConfig;
 use crate::guest::State;
 use cache::CodeCache;
 use compiler::Compiler;
+use sandbar_core::config::EngineConfig;
 pub(crate) use ticker::Ticker;
 
 /// Linear memories, core instances and tables in the pool for each component instance.

@@ -15,16 +15,16 @@ mod lock;
 mod logging;
 mod pubsub;
 mod queue;
+mod recorded;
 mod state;
 mod stream;
-mod taped;
 mod transaction;
 mod weight;
 
 pub(crate) use incoming::add_to_linker;
-pub use incoming::{Answering, Refusal, commit};
+pub use incoming::{AnswerRefusal, Answering, commit};
 pub(crate) use logging::Occasion;
-pub use state::{Identity, State};
+pub use state::{PluginContext, State};
 
 use crate::bindings::sandbar::plugin::types::Error;
 use sandbar_core::grants::NameError;

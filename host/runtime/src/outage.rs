@@ -18,10 +18,10 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::task::AbortOnDropHandle;
 
-use sandbar_store::embedded::Embedded;
-use sandbar_store::{Cache as _, Commit, CommitError, Committed, Delivery as _, Effect, Store, StoreError};
 use crate::telemetry::OutageMetrics;
 use journal::{Entry, Journal};
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Cache as _, Commit, CommitError, Committed, Delivery as _, Effect, Store, StoreError};
 
 pub use journal::{JOURNAL_BYTES_MAX, JOURNAL_ENTRIES_MAX};
 
@@ -94,10 +94,10 @@ impl Outage {
     pub async fn commit(
         &self,
         effects: &[Effect],
-        relied_on: &[(String, Option<Bytes>)],
+        watched: &[(String, Option<Bytes>)],
     ) -> Result<Committed, CommitError> {
         if !self.is_degraded() {
-            match self.shared.primary.commit(Commit::plain(effects, relied_on)).await {
+            match self.shared.primary.commit(Commit::plain(effects, watched)).await {
                 Err(CommitError::Refused(StoreError::Unavailable(_) | StoreError::TimedOut(_))) => self.begin(),
                 Err(error @ CommitError::Unknown(_)) => {
                     self.failed();
@@ -109,15 +109,15 @@ impl Outage {
         let mut journal = self.shared.journal.lock().await;
         if !self.is_degraded() {
             drop(journal);
-            return self.shared.primary.commit(Commit::plain(effects, relied_on)).await;
+            return self.shared.primary.commit(Commit::plain(effects, watched)).await;
         }
-        let entry = Entry::new(effects.to_vec(), relied_on.to_vec());
+        let entry = Entry::new(effects.to_vec(), watched.to_vec());
         journal.check_room(&entry).map_err(|full| {
             self.shared.metrics.refused();
             CommitError::Refused(StoreError::Unavailable(full.to_string()))
         })?;
         // The fallback decides like the store would: a value that was relied on and has changed, a wrong type.
-        let committed = self.shared.fallback.load().commit(Commit::plain(effects, relied_on)).await?;
+        let committed = self.shared.fallback.load().commit(Commit::plain(effects, watched)).await?;
         journal.push(entry.without(&committed.refused));
         self.shared.tell(&journal);
         Ok(committed)

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{InstancePre, types::ComponentItem};
 
 use crate::engine::{Engine, Ticker};
-use sandbar_core::grants::Primitive;
 use crate::guest::State;
+use sandbar_core::grants::Primitive;
 use sandbar_core::manifest::Manifest;
 
 mod exports;

@@ -20,17 +20,17 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use crate::call::{Behalf, Budget, Call, Ended, Interrupted, Lineage};
-use crate::scheduling::fair::Meter;
-use crate::guest::{Identity, Occasion, State};
-use sandbar_core::priority::Priority;
+use crate::call::{Budget, Call, CommitScope, FinishedCall, Interrupted, Lineage};
+use crate::guest::{Occasion, PluginContext, State};
 use crate::plugin::{Exported, Version};
+use crate::replay::Recorder;
+use crate::scheduling::fair::Meter;
 use crate::scheduling::quota::{CallTurn, Exhausted};
-use crate::replay::Reel;
+use sandbar_core::priority::Priority;
 
 pub use error::CallError;
 use idle::Idle;
-pub use incoming::Answer;
+pub use incoming::IncomingAnswer;
 
 /// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then, where
 /// epochs do not reach it.
@@ -41,7 +41,7 @@ const HOSTCALL_SLACK_BYTES: u64 = 4 << 20;
 /// The instances of one version of a plugin.
 #[derive(Debug)]
 pub struct Pool {
-    identity: Arc<Identity>,
+    context: Arc<PluginContext>,
     version: Version,
     idle: Arc<Idle>,
     busy: AtomicUsize,
@@ -62,23 +62,23 @@ impl std::fmt::Debug for Instance {
 
 impl Pool {
     /// A pool without instances.
-    pub fn new(identity: Arc<Identity>, version: Version) -> Self {
-        let idle = Idle::new(&identity.quota);
-        Self { identity, version, idle, busy: AtomicUsize::new(0) }
+    pub fn new(context: Arc<PluginContext>, version: Version) -> Self {
+        let idle = Idle::new(&context.quota);
+        Self { context, version, idle, busy: AtomicUsize::new(0) }
     }
 
     /// The same version with instances that are each new, and alike: what they do is the same each time.
     #[must_use]
     pub fn alike(&self) -> Self {
-        let mut identity = Identity::clone(&self.identity);
-        identity.limits.calls_per_instance = 1;
-        identity.seed = Some(0);
-        Self::new(Arc::new(identity), self.version.clone())
+        let mut context = PluginContext::clone(&self.context);
+        context.limits.calls_per_instance = 1;
+        context.seed = Some(0);
+        Self::new(Arc::new(context), self.version.clone())
     }
 
     /// Who the plugin is.
-    pub fn identity(&self) -> &Arc<Identity> {
-        &self.identity
+    pub fn context(&self) -> &Arc<PluginContext> {
+        &self.context
     }
 
     /// Whether the plugin loads what `cache.fetch` misses.
@@ -100,30 +100,30 @@ impl Pool {
 
     /// Waits until so many events may be handled.
     pub async fn admit(&self, events: usize) {
-        self.identity.quota.admit(events).await;
+        self.context.quota.admit(events).await;
     }
 
     /// Whether so many events may be handled now; if so they count.
     pub fn try_admit(&self, events: usize) -> Result<(), Exhausted> {
-        self.identity.quota.try_admit(events)
+        self.context.quota.try_admit(events)
     }
 
     /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
     /// The flag beside an error tells whether the store failed while the plugin used it. The call records what it reads, or plays what was
-    /// recorded, where there is a reel; one that plays must be on nobody's behalf.
+    /// recorded, where there is a recorder; one that plays must be on nobody's scope.
     pub async fn handle(
         &self,
-        behalf: Option<Behalf>,
+        scope: Option<CommitScope>,
         ids: Arc<[String]>,
         events: &[Event<'_>],
-        reel: Option<Arc<Reel>>,
-    ) -> Result<(Vec<Outcome>, Ended), (CallError, bool)> {
-        let kind = match &behalf {
-            Some(Behalf::Consumer(..)) => "stream",
-            Some(Behalf::Lease(_)) => "queue",
+        recorder: Option<Arc<Recorder>>,
+    ) -> Result<(Vec<Outcome>, FinishedCall), (CallError, bool)> {
+        let kind = match &scope {
+            Some(CommitScope::Consumer(..)) => "stream",
+            Some(CommitScope::Lease(_)) => "queue",
             None => "channel",
         };
-        let mut running = self.begin(behalf, ids, self.identity.limits.deadline, reel).await?;
+        let mut running = self.begin(scope, ids, self.context.limits.deadline, recorder).await?;
         running.occasion(kind, events.first().map_or("", |event| event.source));
         let (store, exports, meter, limit) = running.parts();
         let call = async { export(exports.handler.as_ref())?.call_handle(store, events).await };
@@ -138,11 +138,11 @@ impl Pool {
         &self,
         tick: Tick<'_>,
         deadline: Duration,
-        relied_on: Vec<(String, Option<Bytes>)>,
-    ) -> Result<Ended, (CallError, bool)> {
+        watched: Vec<(String, Option<Bytes>)>,
+    ) -> Result<FinishedCall, (CallError, bool)> {
         let mut running = self.begin(None, Arc::default(), deadline, None).await?;
         running.occasion("schedule", tick.trigger);
-        running.instance.store.data_mut().call().rely_always_on(relied_on);
+        running.instance.store.data_mut().call().watch_always(watched);
         let (store, exports, meter, limit) = running.parts();
         let call = async { export(exports.schedule.as_ref())?.call_tick(store, tick).await };
         let answer = timeout(limit, self.run(meter, call)).await;
@@ -151,9 +151,13 @@ impl Pool {
     }
 
     /// Has the plugin load keys for `cache.fetch`.
-    pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, Ended), (CallError, bool)> {
+    pub async fn load(
+        &self,
+        keys: &[&str],
+        lineage: Lineage,
+    ) -> Result<(Vec<Loaded>, FinishedCall), (CallError, bool)> {
         // A call that waits for this one has a turn, so this one must not wait for another.
-        let mut running = self.begin_in(None, None, Arc::default(), self.identity.limits.deadline, None).await?;
+        let mut running = self.begin_in(None, None, Arc::default(), self.context.limits.deadline, None).await?;
         running.occasion("loader", "");
         running.instance.store.data_mut().call().lineage = lineage;
         let (store, exports, meter, limit) = running.parts();
@@ -167,45 +171,45 @@ impl Pool {
     /// Begins a call in a warm instance, or in a new one.
     async fn begin(
         &self,
-        behalf: Option<Behalf>,
+        scope: Option<CommitScope>,
         events: Arc<[String]>,
         deadline: Duration,
-        reel: Option<Arc<Reel>>,
+        recorder: Option<Arc<Recorder>>,
     ) -> Result<Running<'_>, (CallError, bool)> {
-        let turn = self.identity.quota.call().await.map_err(|exhausted| (CallError::Exhausted(exhausted), false))?;
-        self.begin_in(Some(turn), behalf, events, deadline, reel).await
+        let turn = self.context.quota.call().await.map_err(|exhausted| (CallError::Exhausted(exhausted), false))?;
+        self.begin_in(Some(turn), scope, events, deadline, recorder).await
     }
 
     async fn begin_in<'a>(
         &'a self,
         turn: Option<CallTurn<'a>>,
-        behalf: Option<Behalf>,
+        scope: Option<CommitScope>,
         events: Arc<[String]>,
         deadline: Duration,
-        reel: Option<Arc<Reel>>,
+        recorder: Option<Arc<Recorder>>,
     ) -> Result<Running<'a>, (CallError, bool)> {
         let busy = Busy::new(&self.busy);
         let mut instance = match self.idle.take() {
             Some(instance) => instance,
             None => self.instantiate().await.map_err(|error| (error, false))?,
         };
-        let budget = Budget::new(&self.identity.limits);
-        let call = Call::new(Instant::now() + deadline, behalf, events, budget);
-        instance.store.data_mut().begin(call, reel);
+        let budget = Budget::new(&self.context.limits);
+        let call = Call::new(Instant::now() + deadline, scope, events, budget);
+        instance.store.data_mut().begin(call, recorder);
         instance.store.set_epoch_deadline(self.slice());
         Ok(Running { instance, deadline, _busy: busy, _turn: turn })
     }
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
-    fn end<T>(&self, running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
+    fn end<T>(&self, running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), (CallError, bool)> {
         let ended = self.close(running, answer);
         if let Some(limit) = ended.as_ref().err().and_then(|(error, _)| error.limit()) {
-            self.identity.quota.hit(limit);
+            self.context.quota.hit(limit);
         }
         ended
     }
 
-    fn close<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, Ended), (CallError, bool)> {
+    fn close<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), (CallError, bool)> {
         let ended = running.instance.store.data_mut().call().end();
         running.instance.store.data().end_output();
         match answer {
@@ -230,10 +234,10 @@ impl Pool {
             Some(exhausted) => CallError::Exhausted(exhausted.clone()),
             None => CallError::NoInstance(format!("{error:#}")),
         };
-        let place = self.identity.quota.instance().map_err(CallError::Exhausted)?;
-        let mut store = Store::new(self.version.pre.engine(), State::new(self.identity.clone(), place));
+        let place = self.context.quota.instance().map_err(CallError::Exhausted)?;
+        let mut store = Store::new(self.version.pre.engine(), State::new(self.context.clone(), place));
         store.limiter(|state| state.growth());
-        let hostcall = self.identity.limits.value_bytes.as_u64().max(self.identity.limits.effect_bytes.as_u64());
+        let hostcall = self.context.limits.value_bytes.as_u64().max(self.context.limits.effect_bytes.as_u64());
         let fuel = hostcall.saturating_add(HOSTCALL_SLACK_BYTES);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
         let ticker = self.version.ticker.clone();
@@ -243,7 +247,7 @@ impl Pool {
         });
         store.set_epoch_deadline(self.slice());
         // What runs while a component is instantiated is bounded like a call.
-        let deadline = self.identity.limits.deadline;
+        let deadline = self.context.limits.deadline;
         store.data_mut().call().deadline = Instant::now() + deadline;
         let meter = store.data().meter.clone();
         let making = self.run(&meter, self.version.pre.instantiate_async(&mut store));
@@ -257,7 +261,7 @@ impl Pool {
 
     fn give_back(&self, mut instance: Instance) {
         instance.calls = instance.calls.saturating_add(1);
-        if instance.calls < self.identity.limits.calls_per_instance {
+        if instance.calls < self.context.limits.calls_per_instance {
             self.idle.keep(instance);
         }
     }
@@ -269,13 +273,13 @@ impl Pool {
 
     /// Runs code of the plugin when its tenant's turn has come.
     async fn run<F: Future>(&self, meter: &Meter, code: F) -> F::Output {
-        let quota = &self.identity.quota;
+        let quota = &self.context.quota;
         quota.share().run(meter, quota.cpu_ns(), code).await
     }
 
     /// What a trap was.
     fn fault(&self, error: &wasmtime::Error, deadline: Duration, state: &State) -> CallError {
-        let limits = &self.identity.limits;
+        let limits = &self.context.limits;
         if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
             return CallError::Exhausted(exhausted.clone());
         }
@@ -330,7 +334,7 @@ fn export<T>(found: Option<&T>) -> wasmtime::Result<&T> {
 }
 
 /// Checks that an answer has one part for each that was asked.
-fn fits(answered: usize, asked: usize, ended: &Ended) -> Result<(), (CallError, bool)> {
+fn fits(answered: usize, asked: usize, ended: &FinishedCall) -> Result<(), (CallError, bool)> {
     if answered == asked { Ok(()) } else { Err((CallError::Malformed { answered, asked }, ended.store_failed)) }
 }
 

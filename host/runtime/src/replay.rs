@@ -10,8 +10,8 @@ mod recording;
 mod shown;
 mod slot;
 
-pub use answer::{Answer, Fails, Fault, Head};
-pub use recorder::{Reel, Slot};
-pub use recording::{Read, TAPE_BYTES_MAX, Tape, TapedContent, TapedEvent, Told};
-pub use shown::{Outcome, effect, fields};
-pub use slot::{Chance, Deck, Monotonic, Wall};
+pub use answer::{Recordable, RecordableError, RecordedError, RecordedResponse};
+pub use recorder::{PendingAnswer, Recorder};
+pub use recording::{RECORDING_BYTES_MAX, RecordedAnswer, RecordedContent, RecordedEvent, RecordedRead, Recording};
+pub use shown::{EventOutcome, effect, fields};
+pub use slot::{RecordedMonotonicClock, RecordedRandom, RecordedWallClock, RecorderSlot};

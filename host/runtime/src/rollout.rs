@@ -1,10 +1,10 @@
 //! Which versions of a plugin take its calls.
 //!
-//! Every trigger asks the lineup once for each call, so a version that is put in place takes new calls from one instant on, and calls
+//! Every trigger asks the rollout once for each call, so a version that is put in place takes new calls from one instant on, and calls
 //! that run end on the version that they began with.
 //!
 //! A version that takes another one's place is on probation at first: how it does is counted, compared with how the version before it did
-//! (`lineup/gate.rs`), and whoever waits for [`Lineup::condemned`] learns when it is not good enough.
+//! (`rollout/gate.rs`), and whoever waits for [`Rollout::failed_probation`] learns when it is not good enough.
 
 mod health_check;
 mod health_stats;
@@ -22,9 +22,9 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::pool::Pool;
-pub use slot::Chosen;
-use slot::Seat;
 pub use shadow::{Sample, ShadowReport};
+pub use slot::Chosen;
+use slot::VersionSlot;
 
 /// How often a version on probation is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ pub enum Trial {
 
 /// A version is not good enough: what its probation found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condemned {
+pub struct FailedProbation {
     /// The version: the SHA-256 of its component.
     pub version: String,
     /// What it failed in, with the limit and the measured value.
@@ -69,26 +69,26 @@ pub struct Standing {
 
 /// The versions of one plugin on this host.
 #[derive(Debug)]
-pub struct Lineup {
-    active: ArcSwap<Seat>,
-    candidate: ArcSwapOption<Seat>,
+pub struct Rollout {
+    active: ArcSwap<VersionSlot>,
+    candidate: ArcSwapOption<VersionSlot>,
     /// Counts the calls of a canary's trial, to a hundred.
     calls: AtomicU32,
     /// A version was put in place, or a trial begun or ended.
     changed: Notify,
     /// The last version that was found not good enough.
-    last_condemned: Mutex<Option<Condemned>>,
+    last_failed_probation: Mutex<Option<FailedProbation>>,
 }
 
-impl Lineup {
-    /// A lineup of one version, which is not on probation.
+impl Rollout {
+    /// A rollout of one version, which is not on probation.
     pub fn new(active: Pool) -> Self {
         Self {
-            active: ArcSwap::from_pointee(Seat::new(active, None, None)),
+            active: ArcSwap::from_pointee(VersionSlot::new(active, None, None)),
             candidate: ArcSwapOption::empty(),
             calls: AtomicU32::new(0),
             changed: Notify::new(),
-            last_condemned: Mutex::default(),
+            last_failed_probation: Mutex::default(),
         }
     }
 
@@ -101,15 +101,15 @@ impl Lineup {
     pub fn choose(&self) -> Chosen {
         let active = || self.active.load_full();
         let candidate = self.candidate.load();
-        match candidate.as_ref().map(|seat| (seat, seat.trial)) {
-            Some((seat, Some(Trial::Canary { percent }))) => {
+        match candidate.as_ref().map(|slot| (slot, slot.trial)) {
+            Some((slot, Some(Trial::Canary { percent }))) => {
                 let is_its = is_the_candidates(self.calls.fetch_add(1, Ordering::Relaxed), percent);
-                Chosen { seat: if is_its { seat.clone() } else { active() }, is_shared: true, shadow: None }
+                Chosen { slot: if is_its { slot.clone() } else { active() }, is_shared: true, shadow: None }
             }
-            Some((seat, Some(Trial::Shadow))) => {
-                Chosen { seat: active(), is_shared: false, shadow: Some(seat.clone()) }
+            Some((slot, Some(Trial::Shadow))) => {
+                Chosen { slot: active(), is_shared: false, shadow: Some(slot.clone()) }
             }
-            Some((_, None)) | None => Chosen { seat: active(), is_shared: false, shadow: None },
+            Some((_, None)) | None => Chosen { slot: active(), is_shared: false, shadow: None },
         }
     }
 
@@ -117,25 +117,25 @@ impl Lineup {
     /// place of one that was found not good enough.
     pub fn replace(&self, active: Pool) -> Arc<Pool> {
         let before = self.active.load_full();
-        let judged_by = (!before.is_condemned()).then_some(&before.conduct);
-        self.take_place(Seat::new(active, judged_by, None))
+        let judged_by = (!before.has_failed_probation()).then_some(&before.health_stats);
+        self.take_place(VersionSlot::new(active, judged_by, None))
     }
 
     /// The same without probation: for a version that is known to be good, such as one that is rolled back to.
     pub fn put_back(&self, active: Pool) -> Arc<Pool> {
-        self.take_place(Seat::new(active, None, None))
+        self.take_place(VersionSlot::new(active, None, None))
     }
 
-    fn take_place(&self, seat: Seat) -> Arc<Pool> {
-        let before = self.active.swap(Arc::new(seat));
+    fn take_place(&self, slot: VersionSlot) -> Arc<Pool> {
+        let before = self.active.swap(Arc::new(slot));
         self.changed.notify_waiters();
         before.pool.clone()
     }
 
     /// Tries another version beside the active one, in place of one that is tried already. A shadow needs a runtime.
     pub fn begin_trial(&self, candidate: Pool, trial: Trial) {
-        let seat = Seat::new(candidate, Some(&self.active.load().conduct), Some(trial));
-        self.candidate.store(Some(Arc::new(seat)));
+        let slot = VersionSlot::new(candidate, Some(&self.active.load().health_stats), Some(trial));
+        self.candidate.store(Some(Arc::new(slot)));
         self.changed.notify_waiters();
     }
 
@@ -152,8 +152,8 @@ impl Lineup {
 
     /// The version that is tried, how, and how it does where it is a canary.
     pub fn trial(&self) -> Option<(Arc<Pool>, Trial, Option<Standing>)> {
-        let seat = self.candidate.load_full()?;
-        Some((seat.pool.clone(), seat.trial?, standing(&seat)))
+        let slot = self.candidate.load_full()?;
+        Some((slot.pool.clone(), slot.trial?, standing(&slot)))
     }
 
     /// What the shadow did differently, while there is one.
@@ -162,29 +162,29 @@ impl Lineup {
     }
 
     /// The last version that was found not good enough, if any was.
-    pub fn last_condemned(&self) -> Option<Condemned> {
-        self.last_condemned.lock().clone()
+    pub fn last_failed_probation(&self) -> Option<FailedProbation> {
+        self.last_failed_probation.lock().clone()
     }
 
     /// Waits until a version on probation (the active one, or a candidate) is found not good enough; at once while such a version is in
     /// place or tried. Nothing is looked at while no version is on probation. Cancel-safe.
-    pub async fn condemned(&self) -> Condemned {
+    pub async fn failed_probation(&self) -> FailedProbation {
         loop {
             let changed = self.changed.notified();
-            let seats = [Some(self.active.load_full()), self.candidate.load_full()];
+            let slots = [Some(self.active.load_full()), self.candidate.load_full()];
             let mut is_quiet = true;
-            for seat in seats.iter().flatten() {
-                if let Some((fault, condemned)) = seat.judge() {
-                    count_condemned(seat, fault.kind());
-                    *self.last_condemned.lock() = Some(condemned.clone());
-                    return condemned;
+            for slot in slots.iter().flatten() {
+                if let Some((fault, failed_probation)) = slot.judge() {
+                    count_failed_probation(slot, fault.kind());
+                    *self.last_failed_probation.lock() = Some(failed_probation.clone());
+                    return failed_probation;
                 }
-                if let Some(condemned) = seat.condemned() {
-                    return condemned.clone();
+                if let Some(failed_probation) = slot.failed_probation() {
+                    return failed_probation.clone();
                 }
-                is_quiet &= !note(seat);
+                is_quiet &= !note(slot);
             }
-            drop(seats);
+            drop(slots);
             if is_quiet {
                 changed.await;
             } else {
@@ -203,10 +203,10 @@ fn is_the_candidates(call: u32, percent: u8) -> bool {
     (call + 1) * percent / 100 != call * percent / 100
 }
 
-fn standing(seat: &Seat) -> Option<Standing> {
-    let (before, now) = seat.compared()?;
+fn standing(slot: &VersionSlot) -> Option<Standing> {
+    let (before, now) = slot.compared()?;
     Some(Standing {
-        version: seat.pool.identity().version.clone(),
+        version: slot.pool.context().version.clone(),
         events: now.events,
         failed: now.failed,
         failure_rate_before: before.failure_rate(),
@@ -214,26 +214,25 @@ fn standing(seat: &Seat) -> Option<Standing> {
 }
 
 /// Tells how a version on probation does; answers whether it is on probation.
-fn note(seat: &Seat) -> bool {
-    let Some(probation) = &seat.probation else { return false };
-    let is_on = seat.on_probation().is_some();
+fn note(slot: &VersionSlot) -> bool {
+    let Some(probation) = &slot.probation else { return false };
+    let is_on = slot.on_probation().is_some();
     // What has ended is told once.
     if is_on || !probation.is_told() {
-        let identity = seat.pool.identity();
-        let labels = [("tenant", identity.tenant.clone()), ("plugin", identity.plugin.clone())];
+        let context = slot.pool.context();
+        let labels = [("tenant", context.tenant.clone()), ("plugin", context.plugin.clone())];
         metrics::gauge!("sandbar_probation", &labels).set(if is_on { 1.0 } else { 0.0 });
-        metrics::gauge!("sandbar_probation_failure_rate", &labels).set(seat.conduct.tally().failure_rate());
+        metrics::gauge!("sandbar_probation_failure_rate", &labels).set(slot.health_stats.tally().failure_rate());
     }
     is_on
 }
 
-fn count_condemned(seat: &Seat, reason: &'static str) {
-    let identity = seat.pool.identity();
-    let labels = [("tenant", identity.tenant.clone()), ("plugin", identity.plugin.clone())];
+fn count_failed_probation(slot: &VersionSlot, reason: &'static str) {
+    let context = slot.pool.context();
+    let labels = [("tenant", context.tenant.clone()), ("plugin", context.plugin.clone())];
     metrics::gauge!("sandbar_probation", &labels).set(0.0);
     let [tenant, plugin] = labels;
-    metrics::counter!("sandbar_probation_condemned_total", &[tenant, plugin, ("reason", reason.to_owned())])
-        .increment(1);
+    metrics::counter!("sandbar_probation_failed_total", &[tenant, plugin, ("reason", reason.to_owned())]).increment(1);
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Values through tiers: memory, the store, a plugin that loads them.
+//! Values through tiered_cache: memory, the store, a plugin that loads them.
 //!
-//! [`Tiers::fetch`] looks into the memory of this process, then into the store, then asks a loader, and keeps what it gets on the way
-//! back. One caller of the whole fleet loads a missing key: in this process callers join one flight, and flights of several
-//! hosts are told apart by a grant in the store ([`Loading`](sandbar_store::Loading)), which the loading host renews while it loads. A flight is a task
+//! [`TieredCache::fetch`] looks into the memory of this process, then into the store, then asks a loader, and keeps what it gets on the way
+//! back. One caller of the whole fleet loads a missing key: in this process callers join one load, and in_flight of several
+//! hosts are told apart by a grant in the store ([`Loading`](sandbar_store::Loading)), which the loading host renews while it loads. A load is a task
 //! of its own, so a caller that traps, is cancelled or runs out of time leaves nothing behind; it has a bound in time, and ends
 //! with an error for all who wait where that is over. Knows no WebAssembly but for the pool that it calls.
 
@@ -23,18 +23,18 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Lineage;
-use crate::rollout::Lineup;
-use sandbar_store::{Listener, Slot, Store, StoreError};
+use crate::rollout::Rollout;
 use crate::telemetry::CacheMetrics;
 pub use crate::telemetry::Tier;
-use in_flight_load::Flight;
-use in_flight_loads::Flights;
+use in_flight_load::InFlightLoad;
+use in_flight_loads::InFlightLoads;
 use loaders::Loaders;
 use memory::{Memory, Reading};
 use policy::Policy;
+use sandbar_store::{Listener, Slot, Store, StoreError};
 
 pub use in_flight_load::LEASE;
-pub use in_flight_loads::FLIGHTS_MAX;
+pub use in_flight_loads::IN_FLIGHT_LOADS_MAX;
 pub use loaders::{BATCH_MAX, DEPTH_MAX, LOADS_MAX, WAITING_MAX};
 
 /// How many groups of keys are followed one by one; with more of them all keys of the tenant are.
@@ -70,22 +70,22 @@ pub enum FetchError {
     #[error("the call loads this key itself, or is needed to load it: it would wait for ever")]
     Recursive,
     /// Too many keys are looked at or loaded.
-    #[error("{FLIGHTS_MAX} keys are being looked at or loaded already")]
+    #[error("{IN_FLIGHT_LOADS_MAX} keys are being looked at or loaded already")]
     TooMany,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The tiers of a tenant on this host.
+/// The tiered_cache of a tenant on this host.
 #[derive(Debug)]
-pub struct Tiers {
+pub struct TieredCache {
     store: Arc<dyn Store>,
     prefix: String,
     /// What the keys of notes begin with.
     notes: String,
     memory: Memory,
-    flights: Arc<Flights>,
+    in_flight: Arc<InFlightLoads>,
     loaders: Loaders,
     /// What keys in memory begin with, as far as that is followed.
     groups: Mutex<BTreeSet<String>>,
@@ -95,15 +95,15 @@ pub struct Tiers {
     stop: CancellationToken,
 }
 
-impl Tiers {
-    /// Empty tiers over a store; `memory_bytes` bounds what is kept in this process.
+impl TieredCache {
+    /// Empty tiered_cache over a store; `memory_bytes` bounds what is kept in this process.
     pub fn new(store: Arc<dyn Store>, tenant: &str, prefix: &str, memory_bytes: u64) -> Arc<Self> {
         let metrics = CacheMetrics::new(tenant);
-        let tiers = Arc::new(Self {
+        let tiered_cache = Arc::new(Self {
             memory: Memory::new(memory_bytes, store.changes().clone()),
             prefix: prefix.to_owned(),
             notes: Slot::notes(prefix),
-            flights: Arc::default(),
+            in_flight: Arc::default(),
             loaders: Loaders::new(metrics.clone()),
             groups: Mutex::default(),
             follows: AtomicBool::new(false),
@@ -111,12 +111,12 @@ impl Tiers {
             stop: CancellationToken::new(),
             store,
         });
-        tiers.store.changes().listen(prefix, &tiers);
-        tiers
+        tiered_cache.store.changes().listen(prefix, &tiered_cache);
+        tiered_cache
     }
 
     /// A plugin that may be asked to load from now on. Its instances may be replaced at any time.
-    pub fn register(&self, plugin: &str, active: &Arc<Lineup>) {
+    pub fn register(&self, plugin: &str, active: &Arc<Rollout>) {
         self.loaders.register(plugin, active);
     }
 
@@ -130,7 +130,7 @@ impl Tiers {
         self.memory.settled_bytes()
     }
 
-    /// Reads a key through all tiers, and tells from which the answer came; none where the source has nothing, or where there is
+    /// Reads a key through all tiered_cache, and tells from which the answer came; none where the source has nothing, or where there is
     /// neither a value nor a loader.
     pub async fn fetch(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<(Option<Bytes>, Tier), FetchError> {
         let found = self.find(fetch).await;
@@ -153,10 +153,10 @@ impl Tiers {
             return Err(FetchError::Recursive);
         }
         let full: Arc<str> = full.into();
-        let (mut progress, new) = self.flights.join(&full, loader).ok_or(FetchError::TooMany)?;
+        let (mut progress, new) = self.in_flight.join(&full, loader).ok_or(FetchError::TooMany)?;
         if let Some((sender, ticket)) = new {
-            let flight = Flight {
-                tiers: self.clone(),
+            let load = InFlightLoad {
+                tiered_cache: self.clone(),
                 slot: Slot::new(&self.prefix, key),
                 name: key.to_owned(),
                 full,
@@ -166,7 +166,7 @@ impl Tiers {
                 progress: sender,
                 ticket: Some(ticket),
             };
-            tokio::spawn(flight.run());
+            tokio::spawn(load.run());
         }
         let until = until.checked_sub(MARGIN).unwrap_or(until);
         let waited = tokio::time::timeout_at(until.into(), async {
@@ -212,10 +212,10 @@ impl Tiers {
     }
 }
 
-impl Listener for Tiers {
+impl Listener for TieredCache {
     fn changed(&self, key: &str) {
         self.memory.drop(key);
-        self.flights.detach(key);
+        self.in_flight.detach(key);
         // A deletion of the note says that what is remembered of the key is over.
         if let Some(name) = key.strip_prefix(self.notes.as_str()) {
             self.memory.drop(&format!("{}{name}", self.prefix));
@@ -224,6 +224,6 @@ impl Listener for Tiers {
 
     fn lost(&self) {
         self.memory.clear();
-        self.flights.detach_all();
+        self.in_flight.detach_all();
     }
 }

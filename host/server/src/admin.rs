@@ -14,7 +14,7 @@ use sandbar_store::{CommitError, EntryId, StoreError};
 
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeskError {
+pub enum AdminError {
     /// That is no name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -28,17 +28,17 @@ pub enum DeskError {
     },
     /// There is no such dead letter.
     #[error("there is no dead letter {id} in `{dead}`; nothing was done")]
-    NoLetter {
+    NoDeadLetter {
         /// The letter.
         id: EntryId,
         /// Where it should be.
         dead: String,
     },
     /// Dead letters were settled in part.
-    #[error("stopped after {letters} letters: {error}")]
+    #[error("stopped after {dead_letters} letters: {error}")]
     Stopped {
         /// How many were settled.
-        letters: u64,
+        dead_letters: u64,
         /// Why no more.
         error: CommitError,
     },
@@ -57,7 +57,7 @@ pub enum DeskError {
     NotHeld(String),
 }
 
-impl DeskError {
+impl AdminError {
     /// A call to the store that failed while `doing` something.
     pub fn store(doing: impl Into<String>, error: StoreError) -> Self {
         Self::Store { doing: doing.into(), error }

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::sync::Semaphore;
 
-use sandbar_fleet::Fleet;
 use crate::host::Host;
-use sandbar_store::Store;
-use sandbar_fleet::authenticator::Gate;
-use sandbar_fleet::token_registry::Registry;
 use refusals::Refusals;
+use sandbar_fleet::Fleet;
+use sandbar_fleet::authenticator::Authenticator;
+use sandbar_fleet::token_registry::Registry;
+use sandbar_store::Store;
 
 pub use openapi::document;
 pub use routes::{Body, ROUTES, Route};
@@ -50,7 +50,7 @@ pub struct Api {
     hosting: Arc<dyn HasHost>,
     store: Arc<dyn Store>,
     fleet: Fleet,
-    gate: Gate,
+    authenticator: Authenticator,
     refusals: Refusals,
     requests: Semaphore,
     uploads: Semaphore,
@@ -69,13 +69,13 @@ impl Api {
         let (store, config) = (host.store().clone(), host.config());
         let prefix = &config.fleet.prefix;
         let configured = config.http.tokens.iter().filter_map(|token| Some((token.id.clone(), token.record()?)));
-        let gate = Gate::new(configured, Registry::new(store.clone(), prefix));
+        let authenticator = Authenticator::new(configured, Registry::new(store.clone(), prefix));
         let fleet = Fleet::new(store.clone(), prefix);
         Self {
             hosting,
             store,
             fleet,
-            gate,
+            authenticator,
             refusals: Refusals::default(),
             requests: Semaphore::new(REQUESTS_MAX),
             uploads: Semaphore::new(UPLOADS_MAX),

@@ -20,22 +20,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use sandbar_core::config::Config;
-use sandbar_runtime::engine::{Engine, EngineError};
-use sandbar_fleet::{Fleet, FleetError, Past, Release};
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
-use sandbar_runtime::rollout::Lineup;
+use base::Base;
+use follower::Follower;
+use sandbar_core::config::Config;
 use sandbar_core::manifest::{Manifest, ManifestError};
+use sandbar_core::secret::SecretError;
+use sandbar_fleet::{Fleet, FleetError, Past, Release};
+use sandbar_runtime::engine::{Engine, EngineError};
 use sandbar_runtime::outgoing::OutboundError;
 use sandbar_runtime::plugin::LoadError;
 use sandbar_runtime::pool::CallError;
-use sandbar_core::secret::SecretError;
-use sandbar_store::{Store, StoreError};
+use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
+use sandbar_store::{Store, StoreError};
 use sandbar_triggers::http::Routes;
 use sandbar_triggers::stream::Protocol;
-use base::Base;
-use follower::Follower;
 pub use tenant::Tenant;
 
 /// What a plugin's manifest is called.
@@ -181,7 +181,7 @@ pub struct PluginStatus {
     /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
     pub history: Vec<Past>,
     /// Its versions.
-    pub lineup: Arc<Lineup>,
+    pub rollout: Arc<Rollout>,
 }
 
 /// How a shutdown ended.

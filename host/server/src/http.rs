@@ -20,7 +20,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use sandbar_runtime::telemetry::{Exporter, StoreMetrics};
-use sandbar_triggers::http::{Found, Routes};
+use sandbar_triggers::http::{RouteMatch, Routes};
 
 pub use connection::Peer;
 pub use health::{Health, HealthReport, Phase, PluginHealth};
@@ -47,7 +47,7 @@ impl std::fmt::Debug for HttpState {
     }
 }
 
-/// Answers on `listener` until `shutdown` is cancelled and the requests in flight are answered.
+/// Answers on `listener` until `shutdown` is cancelled and the requests in load are answered.
 /// `connections` is how many may be open at one time.
 pub async fn serve(listener: TcpListener, state: HttpState, connections: u32, shutdown: CancellationToken) {
     connection::serve(listener, router(state), connections, shutdown).await;
@@ -74,9 +74,9 @@ pub fn router(state: HttpState) -> Router {
 /// What plugins answer.
 async fn plugin(State(state): State<HttpState>, request: Request) -> Response {
     match state.routes.find(request.uri().path()) {
-        Found::Service(service) => service.answer(request).await,
-        Found::Nothing => StatusCode::NOT_FOUND.into_response(),
-        Found::Closed => (StatusCode::SERVICE_UNAVAILABLE, [(header::CONNECTION, "close")]).into_response(),
+        RouteMatch::Service(service) => service.answer(request).await,
+        RouteMatch::Nothing => StatusCode::NOT_FOUND.into_response(),
+        RouteMatch::Closed => (StatusCode::SERVICE_UNAVAILABLE, [(header::CONNECTION, "close")]).into_response(),
     }
 }
 

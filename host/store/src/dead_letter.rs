@@ -61,21 +61,21 @@ pub fn remains(job: &Job) -> Vec<Field> {
 }
 
 /// The event that a dead letter was made of.
-pub fn original(letter: &[Field]) -> Vec<Field> {
+pub fn original(dead_letter: &[Field]) -> Vec<Field> {
     let own = |field: &Field| {
         field.name.strip_prefix(FIELD_PREFIX).map(|name| Field { name: name.to_owned(), value: field.value.clone() })
     };
-    letter.iter().filter_map(own).collect()
+    dead_letter.iter().filter_map(own).collect()
 }
 
 /// The value that a dead letter has under one of its own names, such as `reason`.
-pub fn value<'a>(letter: &'a [Field], name: &str) -> Option<&'a Bytes> {
-    letter.iter().find(|field| field.name == name).map(|field| &field.value)
+pub fn value<'a>(dead_letter: &'a [Field], name: &str) -> Option<&'a Bytes> {
+    dead_letter.iter().find(|field| field.name == name).map(|field| &field.value)
 }
 
 /// The id of the entry that a dead letter was made of.
-pub fn source_id(letter: &[Field]) -> Option<EntryId> {
-    value(letter, "id").and_then(|id| std::str::from_utf8(id).ok()).and_then(|id| id.parse().ok())
+pub fn source_id(dead_letter: &[Field]) -> Option<EntryId> {
+    value(dead_letter, "id").and_then(|id| std::str::from_utf8(id).ok()).and_then(|id| id.parse().ok())
 }
 
 fn cut(reason: &str) -> &str {
@@ -99,10 +99,10 @@ mod tests {
             let circumstances = Circumstances {
                 reason: &reason, attempt: 3, plugin: "p", version: "v", group: Some("g"), time_ms: 7, id: "5-1",
             };
-            let letter = fields(circumstances, super::own(&own));
-            prop_assert_eq!(original(&letter), own);
-            prop_assert_eq!(source_id(&letter), Some(EntryId { ms: 5, seq: 1 }));
-            prop_assert!(value(&letter, "reason").is_some_and(|cut| cut.len() <= REASON_BYTES_MAX));
+            let dead_letter = fields(circumstances, super::own(&own));
+            prop_assert_eq!(original(&dead_letter), own);
+            prop_assert_eq!(source_id(&dead_letter), Some(EntryId { ms: 5, seq: 1 }));
+            prop_assert!(value(&dead_letter, "reason").is_some_and(|cut| cut.len() <= REASON_BYTES_MAX));
         }
     }
 }

@@ -170,10 +170,10 @@ pub struct DeadLetter {
 /// A transaction: all of it is applied, or none.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// On whose behalf, and in which epoch its events were read; none outside of a delivery.
+    /// On whose scope, and in which epoch its events were read; none outside of a delivery.
     pub consumer: Option<(&'a Consumer, Epoch)>,
     /// Keys with the values that the writer relies on.
-    pub relied_on: &'a [(String, Option<Bytes>)],
+    pub watched: &'a [(String, Option<Bytes>)],
     /// The writes, in order.
     pub effects: &'a [Effect],
     /// What becomes of the events; empty without a consumer.
@@ -186,8 +186,8 @@ pub struct Commit<'a> {
 
 impl<'a> Commit<'a> {
     /// Writes that belong to no delivery.
-    pub fn plain(effects: &'a [Effect], relied_on: &'a [(String, Option<Bytes>)]) -> Self {
-        Self { consumer: None, relied_on, effects, settlement: Settlement::default(), leases: &[], atomic: true }
+    pub fn plain(effects: &'a [Effect], watched: &'a [(String, Option<Bytes>)]) -> Self {
+        Self { consumer: None, watched, effects, settlement: Settlement::default(), leases: &[], atomic: true }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A lock that a host holds: renewed at a third of its time to live, given back when it is dropped.
 //!
-//! Whether it is still held is known for certain only to a commit that relies on it (see [`HeldLock::relied_on`]). What is told here
+//! Whether it is still held is known for certain only to a commit that relies on it (see [`HeldLock::watched`]). What is told here
 //! ([`HeldLock::is_lost`]) is early news: a renewal was refused, or none has succeeded for a whole time to live.
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl HeldLock {
     }
 
     /// What a commit that is to be made only while the lock is held relies on: its key, and what that holds.
-    pub fn relied_on(&self) -> (String, Option<Bytes>) {
+    pub fn watched(&self) -> (String, Option<Bytes>) {
         let LockLease { lock, value, .. } = &self.shared.lease;
         (lock.key.clone(), Some(value.clone()))
     }

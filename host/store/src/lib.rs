@@ -35,8 +35,8 @@ pub use changes::{Changes, Listener, TRUST};
 pub use collections::{COLLECTION_MEMBERS_MAX, Collections, Scored};
 pub use confine::Confine;
 pub use delivery::{
-    Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch,
-    Refusal, Settlement, Source, Taken,
+    Backlog, Batch, Commit, CommitError, Committed, Consumer, DeadLetter, Delivered, Delivery, Due, Epoch, Refusal,
+    Settlement, Source, Taken,
 };
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, Field};

@@ -261,7 +261,7 @@ impl PushOptions {
 /// What a commit is told where a lease is not there any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// That it is fenced: it was made on behalf of the lease.
+    /// That it is fenced: it was made on scope of the lease.
     Fenced,
     /// That it is in conflict: the jobs were taken by the way.
     Conflict,

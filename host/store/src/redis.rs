@@ -44,7 +44,6 @@ use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Changes, Confine, Store, StoreError, Wakes};
-use sandbar_core::config::StoreConfig;
 use acl::TenantUser;
 pub use acl::{COMMANDS, COMMANDS_7};
 use clock::Clock;
@@ -52,6 +51,7 @@ use connector::{Connector, Version};
 use lock::Desk;
 use lock::line::Line;
 use private::PrivatePool;
+use sandbar_core::config::StoreConfig;
 use scripts::{Script, Scripts};
 use shared::SharedPool;
 

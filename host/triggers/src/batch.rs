@@ -14,27 +14,27 @@ use super::backoff::Backoff;
 use super::plan;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
-use sandbar_runtime::call::{Behalf, Ended};
-use sandbar_runtime::rollout::{Chosen, Lineup};
-use sandbar_store::held_lock::release_all;
+use sandbar_runtime::call::{CommitScope, FinishedCall};
 use sandbar_runtime::pool::{CallError, Pool};
+use sandbar_runtime::replay::Recorder;
+use sandbar_runtime::rollout::{Chosen, Rollout};
+use sandbar_runtime::telemetry::PluginMetrics;
+use sandbar_store::held_lock::release_all;
 use sandbar_store::{
     Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
 };
-use sandbar_runtime::replay::Reel;
-use sandbar_runtime::telemetry::PluginMetrics;
 
 pub mod recording;
 
 mod part;
-mod taping;
+mod recorded;
 mod verdict;
 
 pub(super) use part::Part;
 use part::split;
-pub(super) use recording::Recording;
-pub(super) use taping::Taped;
-use taping::lead;
+pub(super) use recorded::Recorded;
+use recorded::lead;
+pub(super) use recording::RecordingWriter;
 use verdict::{Judgement, Verdict};
 
 /// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
@@ -50,7 +50,7 @@ pub(super) struct Common {
     /// Where the events live.
     pub(super) store: Arc<dyn Store>,
     /// The versions of the plugin; replaced while events flow.
-    pub(super) lineup: Arc<Lineup>,
+    pub(super) rollout: Arc<Rollout>,
     /// The plugin's numbers.
     pub(super) metrics: PluginMetrics,
     /// See [`Protocol`].
@@ -66,7 +66,7 @@ pub(super) struct Common {
     /// When it is tried again before that.
     pub(super) backoff: Backoff,
     /// Keeps what batches read; none where the manifest does not ask for it.
-    pub(super) recording: Option<Recording>,
+    pub(super) recording: Option<RecordingWriter>,
     /// Bounds how many batches are handled at the same time.
     pub(super) handling: Semaphore,
 }
@@ -102,8 +102,8 @@ pub(super) trait Origin: Send + Sync {
     /// What all batches share.
     fn common(&self) -> &Common;
 
-    /// On whose behalf the plugin commits by itself.
-    fn behalf(&self) -> Behalf;
+    /// On whose scope the plugin commits by itself.
+    fn scope(&self) -> CommitScope;
 
     /// The consumer that the commit is fenced by, where it is one.
     fn consumer(&self) -> Option<(&Consumer, Epoch)>;
@@ -140,7 +140,7 @@ pub(super) trait Origin: Send + Sync {
 
 /// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum BatchEnd {
     /// Every event is acknowledged, dead or waiting for a retry; the earliest after so long.
     Settled {
         /// When the earliest retry is due.
@@ -152,18 +152,18 @@ pub(super) enum Outcome {
 
 /// The batches of a worker.
 #[derive(Debug)]
-pub(super) struct Batches(pub(super) JoinSet<Outcome>);
+pub(super) struct Batches(pub(super) JoinSet<BatchEnd>);
 
 impl Batches {
     /// The next one that ends; none where there are none. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    pub(super) async fn next(&mut self) -> Option<BatchEnd> {
         // A task of ours that panicked or was aborted has settled nothing that is known here.
-        self.0.join_next().await.map(|joined| joined.unwrap_or(Outcome::Lost))
+        self.0.join_next().await.map(|joined| joined.unwrap_or(BatchEnd::Lost))
     }
 
     /// One that has ended already.
-    pub(super) fn try_next(&mut self) -> Option<Outcome> {
-        self.0.try_join_next().map(|joined| joined.unwrap_or(Outcome::Lost))
+    pub(super) fn try_next(&mut self) -> Option<BatchEnd> {
+        self.0.try_join_next().map(|joined| joined.unwrap_or(BatchEnd::Lost))
     }
 }
 
@@ -182,12 +182,12 @@ enum Unhandled {
 }
 
 /// Runs the parts of a batch to their end, the last of the list first.
-pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) -> Outcome {
+pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) -> BatchEnd {
     let common = origin.common();
     let mut retry_in: Option<Duration> = None;
     let (mut conflicts, mut reruns) = (0, 0);
     // One version handles a batch from beginning to end, in halves as well, and its name stands in what comes of it.
-    let mut pool = common.lineup.choose();
+    let mut pool = common.rollout.choose();
     while let Some(mut part) = parts.pop() {
         let mut judgement = match handle(&origin, &pool, &mut part).await {
             Ok(judgement) => judgement,
@@ -199,13 +199,13 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
             Err(fault @ (Unhandled::StoreFailed(_) | Unhandled::NoInstance(_))) => {
-                tracing::debug!(plugin = pool.identity().plugin, %fault, "a batch is run again");
+                tracing::debug!(plugin = pool.context().plugin, %fault, "a batch is run again");
                 wait_for_store().await;
                 reruns += 1;
                 parts.push(part);
                 if matches!(fault, Unhandled::NoInstance(_)) {
                     // It has not handled the part yet; another version may be in place meanwhile that can.
-                    pool = common.lineup.choose();
+                    pool = common.rollout.choose();
                 }
                 continue;
             }
@@ -215,7 +215,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
         };
-        match commit(&origin, &pool, &mut judgement, part.taped.as_ref()).await {
+        match commit(&origin, &pool, &mut judgement, part.recorded.as_ref()).await {
             Ok(committed) => {
                 judgement.taken.settled();
                 origin.settled(&part.events);
@@ -225,8 +225,8 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 if !committed.refused.is_empty() {
                     bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
                 }
-                if let Some(taped) = part.taped.filter(|_| pool.is_followed()) {
-                    lead(&pool, taped, judgement);
+                if let Some(recorded) = part.recorded.filter(|_| pool.is_followed()) {
+                    lead(&pool, recorded, judgement);
                 }
             }
             Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
@@ -247,11 +247,11 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
                     wait_for_store().await;
                 }
-                return Outcome::Lost;
+                return BatchEnd::Lost;
             }
         }
     }
-    Outcome::Settled { retry_in }
+    BatchEnd::Settled { retry_in }
 }
 
 /// Has the plugin handle a part, and judges what it answers.
@@ -259,14 +259,14 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>)
     let events = &part.events;
     if let Some(verdict) = &part.verdict {
         let verdicts = vec![verdict.clone(); events.len()];
-        return Ok(verdict::judge(origin, pool, events, verdicts, Ended::default()));
+        return Ok(verdict::judge(origin, pool, events, verdicts, FinishedCall::default()));
     }
     let answer = {
         let permit = origin.common().handling.acquire().await;
         let _permit = permit.map_err(|closed| Unhandled::NoInstance(closed.to_string()))?;
         pool.admit(events.len()).await;
-        let (answer, taped) = call(origin, pool, events).await;
-        part.taped = taped;
+        let (answer, recorded) = call(origin, pool, events).await;
+        part.recorded = recorded;
         answer
     };
     match answer {
@@ -292,7 +292,7 @@ async fn call<O: Origin>(
     origin: &O,
     pool: &Chosen,
     part: &[O::Event],
-) -> (Result<(Vec<handler::Outcome>, Ended), (CallError, bool)>, Option<Taped>) {
+) -> (Result<(Vec<handler::Outcome>, FinishedCall), (CallError, bool)>, Option<Recorded>) {
     let common = origin.common();
     let ids: Arc<[String]> = part.iter().map(O::id).collect();
     let fields: Vec<Fields<'_>> = part.iter().map(O::fields).collect();
@@ -308,30 +308,30 @@ async fn call<O: Origin>(
             content: O::content(event, fields),
         })
         .collect();
-    let reel = (common.recording.is_some() || pool.is_followed()).then(Reel::record);
+    let recorder = (common.recording.is_some() || pool.is_followed()).then(Recorder::record);
     let begun = Instant::now();
-    let answer = pool.handle(Some(origin.behalf()), ids.clone(), &events, reel.clone()).await;
+    let answer = pool.handle(Some(origin.scope()), ids.clone(), &events, recorder.clone()).await;
     if answer.is_ok() {
         let took = begun.elapsed();
         common.metrics.handled(events.len(), took);
         pool.answered(events.len(), took);
     }
-    let taped = reel.map(|reel| Taped::new(&common.source, &events, &reel));
-    (answer, taped)
+    let recorded = recorder.map(|recorder| Recorded::new(&common.source, &events, &recorder));
+    (answer, recorded)
 }
 
-/// Commits what came of a part, with its tape where that is kept.
+/// Commits what came of a part, with its recording where that is kept.
 async fn commit<O: Origin>(
     origin: &O,
     pool: &Pool,
     judgement: &mut Judgement,
-    taped: Option<&Taped>,
+    recorded: Option<&Recorded>,
 ) -> Result<Committed, CommitError> {
-    let _turn = pool.identity().quota.commit(judgement.effects.len()).await;
+    let _turn = pool.context().quota.commit(judgement.effects.len()).await;
     let (common, begun) = (origin.common(), Instant::now());
     let own_effects = judgement.effects.len();
-    if let (Some(recording), Some(taped)) = (&common.recording, taped) {
-        judgement.effects.extend(recording.keep(pool.identity(), &taped.tape));
+    if let (Some(recording), Some(recorded)) = (&common.recording, recorded) {
+        judgement.effects.extend(recording.keep(pool.context(), &recorded.recording));
     }
     let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
     let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
@@ -341,7 +341,7 @@ async fn commit<O: Origin>(
     let leases: Vec<LeaseSettlement> = own.into_iter().chain(judgement.taken.settlements()).collect();
     let commit = Commit {
         consumer: origin.consumer().map(unfenced),
-        relied_on: &judgement.relied_on,
+        watched: &judgement.watched,
         effects: &judgement.effects,
         settlement: judgement.settled.settlement.clone(),
         leases: &leases,
@@ -392,12 +392,12 @@ async fn bury_refused<O: Origin>(
     committed: Committed,
 ) {
     let common = origin.common();
-    let (settled, letters) = verdict::refused(origin, pool, part, judgement, &committed);
+    let (settled, dead_letters) = verdict::refused(origin, pool, part, judgement, &committed);
     let leases: Vec<LeaseSettlement> = settled.lease.into_iter().collect();
     let (consumer, settlement) = (origin.consumer(), settled.settlement);
-    let commit = Commit { consumer, relied_on: &[], effects: &[], settlement, leases: &leases, atomic: false };
+    let commit = Commit { consumer, watched: &[], effects: &[], settlement, leases: &leases, atomic: false };
     match common.store.commit(commit).await {
-        Ok(_) => common.metrics.dead(letters),
+        Ok(_) => common.metrics.dead(dead_letters),
         Err(error) => tracing::error!(
             source = common.source,
             %error,

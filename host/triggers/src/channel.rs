@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::stream::Ended;
+use super::stream::WorkerEnd;
+use mailbox::{Mailbox, Message};
+use sandbar_core::manifest::ChannelTrigger;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler::{Content, Event, Outcome};
 use sandbar_runtime::call;
-use sandbar_runtime::guest::{Refusal, commit};
-use sandbar_runtime::rollout::{Chosen, Lineup};
-use sandbar_core::manifest::ChannelTrigger;
+use sandbar_runtime::guest::{AnswerRefusal, commit};
 use sandbar_runtime::pool::CallError;
-use sandbar_store::{CommitError, Store, Subject};
+use sandbar_runtime::rollout::{Chosen, Rollout};
 use sandbar_runtime::telemetry::PluginMetrics;
-use mailbox::{Mailbox, Message};
+use sandbar_store::{CommitError, Store, Subject};
 
 /// How often a batch is run again because a value that it relied on had changed, or because there was no instance for it.
 const RERUNS_MAX: u32 = 20;
@@ -38,14 +38,14 @@ pub struct Worker {
     /// The trigger's part of the manifest.
     pub trigger: ChannelTrigger,
     /// The instances of the active version; replaced while messages come.
-    pub lineup: Arc<Lineup>,
+    pub rollout: Arc<Rollout>,
     /// The plugin's numbers.
     pub metrics: PluginMetrics,
 }
 
 /// Why messages are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lost {
+enum DropReason {
     /// There was no room for them.
     Buffer,
     /// There were more of them than the plugin or its tenant may handle in a second.
@@ -60,7 +60,7 @@ enum Lost {
     Shutdown,
 }
 
-impl Lost {
+impl DropReason {
     /// One word for metrics.
     fn reason(self) -> &'static str {
         match self {
@@ -76,9 +76,9 @@ impl Lost {
 
 impl Worker {
     /// Handles messages until `stop`, then those that wait. `give_up` drops them. `ready` is true while messages are heard.
-    pub async fn run(self, ready: Arc<AtomicBool>, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+    pub async fn run(self, ready: Arc<AtomicBool>, stop: CancellationToken, give_up: CancellationToken) -> WorkerEnd {
         let (prefix, buffer) = (self.prefix.clone(), self.trigger.buffer);
-        let dropped = self.metrics.dropped(Lost::Buffer.reason());
+        let dropped = self.metrics.dropped(DropReason::Buffer.reason());
         let mailbox = Arc::new(Mailbox::new(prefix, buffer, self.trigger.drop, dropped, ready));
         let subscription = self.store.subscribe(self.subject(), mailbox.clone());
         let work = async {
@@ -89,7 +89,7 @@ impl Worker {
             loop {
                 let messages = mailbox.take(self.trigger.batch);
                 if messages.is_empty() {
-                    return Ended::Drained;
+                    return WorkerEnd::Drained;
                 }
                 self.handle(messages.into()).await;
             }
@@ -97,8 +97,8 @@ impl Worker {
         match give_up.run_until_cancelled(work).await {
             Some(ended) => ended,
             None => {
-                self.lost(Lost::Shutdown, mailbox.len());
-                Ended::Dropped(1)
+                self.lost(DropReason::Shutdown, mailbox.len());
+                WorkerEnd::Dropped(1)
             }
         }
     }
@@ -115,10 +115,10 @@ impl Worker {
 
     async fn handle(&self, messages: Arc<[Message]>) {
         let mut reruns = 0;
-        let mut pool = self.lineup.choose();
+        let mut pool = self.rollout.choose();
         loop {
             if reruns == 0 && pool.try_admit(messages.len()).is_err() {
-                return self.lost(Lost::Rate, messages.len());
+                return self.lost(DropReason::Rate, messages.len());
             }
             let begun = Instant::now();
             let done = match self.call(&pool, messages.clone()).await {
@@ -130,13 +130,13 @@ impl Worker {
                 }
                 Err(error) if error.is_busy() && reruns < RERUNS_MAX => {
                     tokio::time::sleep(INSTANCE_PAUSE).await;
-                    pool = self.lineup.choose();
+                    pool = self.rollout.choose();
                     Err(Again)
                 }
                 Err(error) => {
                     self.metrics.failed(error.kind());
-                    tracing::warn!(plugin = pool.identity().plugin, %error, messages = messages.len(), "messages are lost");
-                    self.lost(Lost::Failed, messages.len());
+                    tracing::warn!(plugin = pool.context().plugin, %error, messages = messages.len(), "messages are lost");
+                    self.lost(DropReason::Failed, messages.len());
                     // One of them is at fault, whichever.
                     pool.settled(1, messages.first().map(named));
                     Ok(())
@@ -145,13 +145,17 @@ impl Worker {
             match done {
                 Ok(()) => return,
                 Err(Again) if reruns < RERUNS_MAX => reruns += 1,
-                Err(Again) => return self.lost(Lost::NotCommitted, messages.len()),
+                Err(Again) => return self.lost(DropReason::NotCommitted, messages.len()),
             }
         }
     }
 
     /// Has the plugin handle messages.
-    async fn call(&self, pool: &Chosen, messages: Arc<[Message]>) -> Result<(Vec<Outcome>, call::Ended), CallError> {
+    async fn call(
+        &self,
+        pool: &Chosen,
+        messages: Arc<[Message]>,
+    ) -> Result<(Vec<Outcome>, call::FinishedCall), CallError> {
         let (now_ms, version) = (self.store.now_ms(), pool.clone());
         let call = async move {
             let ids: Arc<[String]> = messages.iter().map(|message| message.number.to_string()).collect();
@@ -169,7 +173,7 @@ impl Worker {
                 .collect();
             version.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
         };
-        let answer = pool.identity().quota.share().clone().place(call).await;
+        let answer = pool.context().quota.share().clone().place(call).await;
         answer.unwrap_or_else(|ended| Err(CallError::Trap(ended.to_string())))
     }
 
@@ -179,7 +183,7 @@ impl Worker {
         pool: &Chosen,
         messages: &[Message],
         outcomes: &[Outcome],
-        mut ended: call::Ended,
+        mut ended: call::FinishedCall,
     ) -> Result<(), Again> {
         let is_done = |at: usize| matches!(outcomes.get(at), Some(Outcome::Done));
         let done = (0..messages.len()).filter(|at| is_done(*at)).count();
@@ -187,21 +191,21 @@ impl Worker {
             None => done > 0,
             Some(event) => usize::try_from(event).is_ok_and(is_done),
         });
-        match commit(pool.identity(), ended).await {
+        match commit(pool.context(), ended).await {
             Ok(took) => self.metrics.committed(done, took.unwrap_or_default()),
             // The other writes stand, and there is nobody to give the message back to.
-            Err(Refusal::WriteRefused(reason)) => {
-                tracing::warn!(plugin = pool.identity().plugin, reason, "a write of a message was refused");
+            Err(AnswerRefusal::WriteRefused(reason)) => {
+                tracing::warn!(plugin = pool.context().plugin, reason, "a write of a message was refused");
                 self.metrics.committed(done, Duration::ZERO);
             }
-            Err(Refusal::NotCommitted(CommitError::Conflict(_))) => {
+            Err(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => {
                 self.metrics.commit_lost("conflict");
                 return Err(Again);
             }
             Err(refusal) => {
-                tracing::warn!(plugin = pool.identity().plugin, ?refusal, messages = done, "messages are lost");
+                tracing::warn!(plugin = pool.context().plugin, ?refusal, messages = done, "messages are lost");
                 self.metrics.commit_lost("refused");
-                self.lost(Lost::NotCommitted, done);
+                self.lost(DropReason::NotCommitted, done);
                 return Ok(());
             }
         }
@@ -209,14 +213,14 @@ impl Worker {
         pool.settled(messages.len(), others.map(|(_, message)| named(message)));
         self.metrics.latencies(messages.iter().map(|message| message.came.elapsed()));
         if done < messages.len() {
-            let (plugin, lost) = (&pool.identity().plugin, messages.len() - done);
+            let (plugin, lost) = (&pool.context().plugin, messages.len() - done);
             tracing::warn!(plugin, messages = lost, "messages were not handled, and are not handled again");
-            self.lost(Lost::NotDone, lost);
+            self.lost(DropReason::NotDone, lost);
         }
         Ok(())
     }
 
-    fn lost(&self, why: Lost, messages: usize) {
+    fn lost(&self, why: DropReason, messages: usize) {
         if messages > 0 {
             self.metrics.dropped(why.reason()).increment(messages as u64);
         }

@@ -25,16 +25,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::stream::Ended;
-use sandbar_runtime::guest::{Answering, Refusal, commit};
-use sandbar_runtime::rollout::Lineup;
-use sandbar_core::manifest::HttpTrigger;
-use sandbar_runtime::pool::CallError;
-use sandbar_runtime::telemetry::PluginMetrics;
+use super::stream::WorkerEnd;
 use body::{RequestBody, ResponseBody, Withdrawal};
 use refused::Refused;
+use sandbar_core::manifest::HttpTrigger;
+use sandbar_runtime::guest::{AnswerRefusal, Answering, commit};
+use sandbar_runtime::pool::CallError;
+use sandbar_runtime::rollout::Rollout;
+use sandbar_runtime::telemetry::PluginMetrics;
 
-pub use routes::{Found, Registration, Routes, normal};
+pub use routes::{Registration, RouteMatch, Routes, normal};
 
 /// How long a request waits for its turn where as many are handled as may be.
 const TURN_WAIT: Duration = Duration::from_millis(250);
@@ -43,7 +43,7 @@ const TURN_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Service {
     trigger: HttpTrigger,
-    lineup: Arc<Lineup>,
+    rollout: Arc<Rollout>,
     metrics: PluginMetrics,
     turns: Arc<Semaphore>,
     /// The requests that are not answered to their end.
@@ -70,11 +70,11 @@ impl Drop for UnderWay {
 
 impl Service {
     /// A service that takes no requests yet.
-    pub fn new(trigger: HttpTrigger, lineup: Arc<Lineup>, metrics: PluginMetrics) -> Self {
+    pub fn new(trigger: HttpTrigger, rollout: Arc<Rollout>, metrics: PluginMetrics) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1))),
             trigger,
-            lineup,
+            rollout,
             metrics,
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
@@ -94,18 +94,18 @@ impl Service {
         ready: Arc<AtomicBool>,
         stop: CancellationToken,
         give_up: CancellationToken,
-    ) -> Ended {
+    ) -> WorkerEnd {
         ready.store(true, Ordering::Relaxed);
         stop.cancelled().await;
         // Where no other service has taken the route over there is none from now on.
         drop(registration);
         self.under_way.close();
         let ended = tokio::select! {
-            () = self.under_way.wait() => Ended::Drained,
+            () = self.under_way.wait() => WorkerEnd::Drained,
             () = give_up.cancelled() => {
                 let dropped = self.under_way.len();
                 self.give_up.cancel();
-                Ended::Dropped(dropped)
+                WorkerEnd::Dropped(dropped)
             }
         };
         ready.store(false, Ordering::Relaxed);
@@ -161,9 +161,9 @@ impl Service {
         }
         let max = self.trigger.request_bytes.as_u64();
         if hyper::body::Body::size_hint(request.body()).lower() > max {
-            return Err(Refused::Withheld(Refusal::TooLarge));
+            return Err(Refused::Withheld(AnswerRefusal::TooLarge));
         }
-        self.lineup.active().try_admit(1).map_err(Refused::TooMany)?;
+        self.rollout.active().try_admit(1).map_err(Refused::TooMany)?;
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refused::Busy) };
         let is_head = request.method() == Method::HEAD;
@@ -173,7 +173,7 @@ impl Service {
         under_way._withdrawal = Some(withdrawal);
         let (answer, answered) = oneshot::channel();
         let call = self.clone().call(Request::from_parts(head, body), answering, answer, turn);
-        let share = self.lineup.active().identity().quota.share().clone();
+        let share = self.rollout.active().context().quota.share().clone();
         let call =
             async move { share.place(call).await.unwrap_or_else(|ended| Err(Refused::Unanswered(ended.to_string()))) };
         let call = AbortOnDropHandle::new(tokio::spawn(call));
@@ -207,10 +207,10 @@ impl Service {
         self: Arc<Self>,
         request: Request<RequestBody>,
         answering: Arc<Answering>,
-        answer: oneshot::Sender<sandbar_runtime::pool::Answer>,
+        answer: oneshot::Sender<sandbar_runtime::pool::IncomingAnswer>,
         turn: OwnedSemaphorePermit,
     ) -> Result<(), Refused> {
-        let (pool, begun) = (self.lineup.choose(), Instant::now());
+        let (pool, begun) = (self.rollout.choose(), Instant::now());
         let name = format!("{} {}", request.method(), request.uri().path());
         let served = tokio::select! {
             served = pool.serve(request, answering.clone(), answer, self.trigger.timeout) => served,
@@ -232,7 +232,7 @@ impl Service {
                 let took = begun.elapsed();
                 self.metrics.handled(0, took);
                 pool.answered(1, took);
-                commit(pool.identity(), ended).await.map(|took| took.map_or((), |took| self.metrics.committed(0, took)))
+                commit(pool.context(), ended).await.map(|took| took.map_or((), |took| self.metrics.committed(0, took)))
             }
             // What a plugin has written that did not answer counts for nothing.
             (Ok(_), None) => Ok(()),
@@ -242,7 +242,7 @@ impl Service {
             }
         };
         refused.map_err(|refusal| {
-            if let Refusal::NotCommitted(error) = &refusal {
+            if let AnswerRefusal::NotCommitted(error) = &refusal {
                 self.metrics.commit_lost(error.kind());
             }
             Refused::Withheld(refusal)

@@ -35,7 +35,7 @@ impl Default for Protocol {
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// All its batches were finished.
     Drained,
     /// So many batches were dropped; their events will be redelivered.

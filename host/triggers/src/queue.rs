@@ -9,7 +9,7 @@
 //! name over a new connection, and what is still in it is handled: see `store/queue.rs`. Leases of other hosts that ended are
 //! dissolved by the store with each take.
 
-mod handful;
+mod leased_batch;
 mod plan;
 
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::batch::{self, Common, Outcome, Recording};
+use super::batch::{self, BatchEnd, Common, RecordingWriter};
 use super::plan::{Measuring, Pause, look_after};
 use super::turns::Turns;
-use super::{Ended, Protocol};
-use sandbar_runtime::rollout::Lineup;
+use super::{Protocol, WorkerEnd};
+use leased_batch::{Held, LeasedBatch};
 use sandbar_core::manifest::QueueTrigger;
-use sandbar_store::{Backlog, Job, JobQueue, Lease, LeaseId, Rate, Store, StoreError, Wake, Want};
+use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
-use handful::{Handful, Held};
+use sandbar_store::{Backlog, Job, JobQueue, Lease, LeaseId, Rate, Store, StoreError, Wake, Want};
 
 /// The longest time between two looks at the queue without a wake-up.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
@@ -39,19 +39,19 @@ const LOOK_MIN: Duration = Duration::from_millis(1);
 
 /// What a worker and its batches share.
 #[derive(Debug)]
-pub struct Context {
+pub struct QueueContext {
     queue: Arc<JobQueue>,
     trigger: QueueTrigger,
     common: Common,
 }
 
-impl Context {
+impl QueueContext {
     /// What a worker needs. `prefix` is the tenant's.
     pub fn new(
         store: Arc<dyn Store>,
         prefix: &str,
         trigger: QueueTrigger,
-        lineup: Arc<Lineup>,
+        rollout: Arc<Rollout>,
         metrics: PluginMetrics,
         protocol: Protocol,
     ) -> Self {
@@ -59,7 +59,7 @@ impl Context {
             JobQueue::new(prefix, &trigger.queue).with_dead_bounds(trigger.dead_max_len, millis(trigger.dead_max_age));
         let common = Common {
             store,
-            lineup,
+            rollout,
             metrics,
             protocol,
             source: trigger.queue.clone(),
@@ -67,7 +67,7 @@ impl Context {
             worker: queue.list.clone(),
             max_attempts: trigger.max_attempts,
             backoff: Backoff { min: trigger.retry_min, max: trigger.retry_max },
-            recording: trigger.record.then(Recording::default),
+            recording: trigger.record.then(RecordingWriter::default),
             handling: Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1)),
         };
         Self { queue: Arc::new(queue), trigger, common }
@@ -88,8 +88,8 @@ struct Lost {
 /// What takes jobs of a queue, as a task.
 #[derive(Debug)]
 pub struct Worker {
-    context: Arc<Context>,
-    batches: JoinSet<(LeaseId, Outcome)>,
+    context: Arc<QueueContext>,
+    batches: JoinSet<(LeaseId, BatchEnd)>,
     turns: Turns,
     wake: Wake,
     held: Held,
@@ -106,7 +106,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has not begun. `ready` becomes true once it takes jobs.
-    pub fn new(context: Arc<Context>, ready: Arc<AtomicBool>) -> Self {
+    pub fn new(context: Arc<QueueContext>, ready: Arc<AtomicBool>) -> Self {
         let now = Instant::now();
         Self {
             wake: context.common.store.watch_queue(&context.queue),
@@ -125,7 +125,7 @@ impl Worker {
     }
 
     /// Runs until `stop`, then finishes its batches. `give_up` drops those that are still running.
-    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> WorkerEnd {
         while !stop.is_cancelled() {
             if let Err(error) = self.step(&stop).await {
                 self.failed(&error, &stop).await;
@@ -133,11 +133,11 @@ impl Worker {
         }
         self.ready.store(false, Ordering::Relaxed);
         tokio::select! {
-            () = self.drain() => Ended::Drained,
+            () = self.drain() => WorkerEnd::Drained,
             () = give_up.cancelled() => {
                 let dropped = self.batches.len();
                 self.batches.shutdown().await;
-                Ended::Dropped(dropped)
+                WorkerEnd::Dropped(dropped)
             }
         }
     }
@@ -208,7 +208,7 @@ impl Worker {
     }
 
     async fn take(&mut self) -> Result<(), StoreError> {
-        let Context { queue, trigger, common } = &*self.context;
+        let QueueContext { queue, trigger, common } = &*self.context;
         let lease = Lease::new(queue.clone());
         let rate = trigger.rate.map(|jobs| Rate { jobs, per_ms: millis(trigger.rate_per) });
         let want = Want { count: trigger.batch, visibility_ms: self.context.visibility_ms(), rate };
@@ -256,7 +256,7 @@ impl Worker {
         if leases.is_empty() {
             return Ok(());
         }
-        let Context { queue, common, .. } = &*self.context;
+        let QueueContext { queue, common, .. } = &*self.context;
         let there = common.store.extend(queue, &leases, self.context.visibility_ms()).await?;
         if there < leases.len() as u64 {
             // Their commits will be refused, or were just made; nothing is to be done before that.
@@ -266,14 +266,14 @@ impl Worker {
     }
 
     async fn measure(&mut self) -> Result<(), StoreError> {
-        let Context { queue, common, .. } = &*self.context;
+        let QueueContext { queue, common, .. } = &*self.context;
         self.measuring.begin();
         let lengths = common.store.lengths(queue).await?;
         let lag = Some(lengths.ready.saturating_add(lengths.delayed));
         let backlog = Backlog { pending: lengths.leased, lag, dead: lengths.dead };
         self.measuring.end(&backlog);
         common.metrics.backlog(backlog);
-        let (idle, busy) = common.lineup.active().counts();
+        let (idle, busy) = common.rollout.active().counts();
         common.metrics.instances(idle, busy);
         Ok(())
     }
@@ -286,21 +286,21 @@ impl Worker {
         self.measuring.touch();
         let id = lease.id;
         let ticket = self.held.add(id);
-        let origin = Handful::new(self.context.clone(), lease, jobs.len(), ticket);
+        let origin = LeasedBatch::new(self.context.clone(), lease, jobs.len(), ticket);
         let run = batch::run(origin, plan::parts(jobs, self.context.trigger.max_crashes));
-        let share = self.context.common.lineup.active().identity().quota.share().clone();
-        let run = async move { (id, share.place(run).await.unwrap_or(Outcome::Lost)) };
+        let share = self.context.common.rollout.active().context().quota.share().clone();
+        let run = async move { (id, share.place(run).await.unwrap_or(BatchEnd::Lost)) };
         self.batches.spawn(self.turns.next(run));
     }
 
     /// A batch has ended; none where its task panicked, which leaves its lease to end by itself.
-    fn finished(&mut self, ended: Option<(LeaseId, Outcome)>) {
+    fn finished(&mut self, ended: Option<(LeaseId, BatchEnd)>) {
         match ended {
-            None | Some((_, Outcome::Settled { retry_in: None })) => {}
-            Some((_, Outcome::Settled { retry_in: Some(delay) })) => {
+            None | Some((_, BatchEnd::Settled { retry_in: None })) => {}
+            Some((_, BatchEnd::Settled { retry_in: Some(delay) })) => {
                 self.look_at = self.look_at.min(Instant::now() + delay + LOOK_MIN);
             }
-            Some((id, Outcome::Lost)) => {
+            Some((id, BatchEnd::Lost)) => {
                 let lease = Lease { id, queue: self.context.queue.clone() };
                 self.lost.push(Lost { lease, to: LeaseId::random() });
             }

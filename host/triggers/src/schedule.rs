@@ -16,20 +16,20 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Pause, jittered};
-use super::stream::Ended;
-use sandbar_runtime::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
-use sandbar_runtime::rollout::{Chosen, Lineup};
-use sandbar_store::held_lock::{HeldLock, release_all};
+use super::stream::WorkerEnd;
+use plan::{Next, Plan};
 use sandbar_core::manifest::ScheduleTrigger;
+use sandbar_runtime::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use sandbar_runtime::pool::CallError;
+use sandbar_runtime::rollout::{Chosen, Rollout};
+use sandbar_runtime::telemetry::PluginMetrics;
 use sandbar_store::combine::combine;
+use sandbar_store::held_lock::{HeldLock, release_all};
 use sandbar_store::{
     Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, LeaseSettlement, Store, StoreError,
 };
-use sandbar_runtime::telemetry::PluginMetrics;
-use plan::{Next, Plan};
 
-pub use record::{Keys, Outcome, Run, parse_last};
+pub use record::{Keys, Run, TickOutcome, parse_last};
 
 /// How long the lock is held beyond the death of its host, in milliseconds.
 const LOCK_TTL_MS: u64 = 5000;
@@ -48,7 +48,7 @@ const LEFT_OUT_MAX: u64 = 10_000;
 
 /// What a worker needs.
 #[derive(Debug)]
-pub struct Context {
+pub struct ScheduleContext {
     /// Where the schedule is kept.
     pub store: Arc<dyn Store>,
     /// Its keys.
@@ -58,7 +58,7 @@ pub struct Context {
     /// The trigger's part of the manifest.
     pub trigger: ScheduleTrigger,
     /// The instances of the active version; replaced while ticks run.
-    pub lineup: Arc<Lineup>,
+    pub rollout: Arc<Rollout>,
     /// The plugin's numbers.
     pub metrics: PluginMetrics,
 }
@@ -66,7 +66,7 @@ pub struct Context {
 /// Looks after a schedule on one host, as a task.
 #[derive(Debug)]
 pub struct Worker {
-    context: Context,
+    context: ScheduleContext,
     ready: Arc<AtomicBool>,
     /// A tick is being run.
     running: Arc<AtomicBool>,
@@ -83,8 +83,8 @@ enum Ran {
 }
 
 /// What a call came to.
-enum Answer {
-    Done(sandbar_runtime::call::Ended),
+enum TickAnswer {
+    Done(sandbar_runtime::call::FinishedCall),
     Failed(CallError),
     /// The store failed, or there is no instance: it is to be run again.
     Again(String),
@@ -93,19 +93,19 @@ enum Answer {
 
 impl Worker {
     /// A worker that has not begun. `ready` becomes true once it knows where the schedule stands.
-    pub fn new(context: Context, ready: Arc<AtomicBool>) -> Self {
+    pub fn new(context: ScheduleContext, ready: Arc<AtomicBool>) -> Self {
         Self { context, ready, running: Arc::default(), pause: Pause::default() }
     }
 
     /// Runs until `stop`, then finishes the tick that is being run. `give_up` drops it.
-    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> WorkerEnd {
         let (ready, running) = (self.ready.clone(), self.running.clone());
         let plan = match Plan::new(&self.context.trigger, &self.context.keys.last) {
             Ok(plan) => plan,
             Err(error) => {
                 // The manifest was checked with the very same code.
                 tracing::error!(%error, "a schedule cannot be read");
-                return Ended::Drained;
+                return WorkerEnd::Drained;
             }
         };
         let work = async {
@@ -120,8 +120,8 @@ impl Worker {
             }
         };
         let ended = tokio::select! {
-            () = work => Ended::Drained,
-            () = give_up.cancelled() => Ended::Dropped(usize::from(running.load(Ordering::Relaxed))),
+            () = work => WorkerEnd::Drained,
+            () = give_up.cancelled() => WorkerEnd::Dropped(usize::from(running.load(Ordering::Relaxed))),
         };
         ready.store(false, Ordering::Relaxed);
         ended
@@ -157,9 +157,9 @@ impl Worker {
 
     /// Begins a schedule: what was due before now is not missed.
     async fn begin(&self) -> Result<(), StoreError> {
-        let Context { store, keys, .. } = &self.context;
-        let (relied_on, effects) = ([(keys.last.clone(), None)], [mark(&keys.last, store.now_ms())]);
-        match store.commit(Commit::plain(&effects, &relied_on)).await {
+        let ScheduleContext { store, keys, .. } = &self.context;
+        let (watched, effects) = ([(keys.last.clone(), None)], [mark(&keys.last, store.now_ms())]);
+        match store.commit(Commit::plain(&effects, &watched)).await {
             // Another host was faster.
             Ok(_) | Err(CommitError::Conflict(_) | CommitError::Fenced) => Ok(()),
             Err(CommitError::Refused(error) | CommitError::Unacceptable(error) | CommitError::Unknown(error)) => {
@@ -170,8 +170,8 @@ impl Worker {
 
     /// Runs all ticks that are due.
     async fn run_due(&self, plan: &Plan, stop: &CancellationToken) -> Result<(), StoreError> {
-        let Context { store, keys, host, .. } = &self.context;
-        let plugin = self.context.lineup.active().identity().plugin.clone();
+        let ScheduleContext { store, keys, host, .. } = &self.context;
+        let plugin = self.context.rollout.active().context().plugin.clone();
         let claim = Claim::new(keys.lock.clone(), host, &plugin, LOCK_TTL_MS);
         let Some(lock) = HeldLock::acquire(store, &claim, Duration::ZERO).await? else {
             sleep(jittered(LOOK_AGAIN), stop).await;
@@ -196,58 +196,58 @@ impl Worker {
 
     /// Runs one tick to its end.
     async fn tick(&self, plan: &Plan, lock: &HeldLock, last: u64, tick: u64) -> Result<Ran, StoreError> {
-        let Context { store, keys, host, metrics, .. } = &self.context;
-        let standing = vec![lock.relied_on(), (keys.last.clone(), Some(Bytes::from(last.to_string())))];
-        let left_out = plan.between(last, tick, LEFT_OUT_MAX);
+        let ScheduleContext { store, keys, host, metrics, .. } = &self.context;
+        let standing = vec![lock.watched(), (keys.last.clone(), Some(Bytes::from(last.to_string())))];
+        let skipped = plan.between(last, tick, LEFT_OUT_MAX);
         let (mut conflicts, mut reruns) = (0, 0);
         // One version runs a tick from beginning to end.
-        let mut pool = self.context.lineup.choose();
+        let mut pool = self.context.rollout.choose();
         loop {
             let (started, begun) = (store.now_ms(), Instant::now());
             let (ended, mut error) = match self.call(&pool, lock, tick, started, &standing).await {
-                Answer::Done(ended) => (ended, None),
-                Answer::Failed(error) => {
+                TickAnswer::Done(ended) => (ended, None),
+                TickAnswer::Failed(error) => {
                     metrics.failed(error.kind());
-                    (sandbar_runtime::call::Ended::default(), Some(error.to_string()))
+                    (sandbar_runtime::call::FinishedCall::default(), Some(error.to_string()))
                 }
-                Answer::LockLost => return Ok(Ran::Overtaken),
-                Answer::Again(reason) if reruns < RERUNS_MAX || !store.is_available() => {
+                TickAnswer::LockLost => return Ok(Ran::Overtaken),
+                TickAnswer::Again(reason) if reruns < RERUNS_MAX || !store.is_available() => {
                     tracing::debug!(schedule = keys.last, reason, "a tick is run again");
                     reruns += 1;
                     tokio::time::sleep(jittered(STORE_PAUSE)).await;
-                    pool = self.context.lineup.choose();
+                    pool = self.context.rollout.choose();
                     continue;
                 }
-                Answer::Again(reason) => {
+                TickAnswer::Again(reason) => {
                     metrics.failed("store");
-                    (sandbar_runtime::call::Ended::default(), Some(reason))
+                    (sandbar_runtime::call::FinishedCall::default(), Some(reason))
                 }
             };
-            let (mut relied_on, mut effects) = (ended.relied_on, Vec::new());
+            let (mut watched, mut effects) = (ended.watched, Vec::new());
             let (locks, mut taken) = (ended.locks, ended.taken);
             effects.extend(combine(ended.writes).into_iter().map(|combined| combined.effect));
-            let run = |outcome: Outcome, error: Option<String>| Run {
+            let run = |outcome: TickOutcome, error: Option<String>| Run {
                 tick,
                 started,
                 duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
                 host: host.clone(),
-                version: pool.identity().version.clone(),
+                version: pool.context().version.clone(),
                 outcome,
                 error,
-                left_out,
+                skipped,
             };
             loop {
                 if error.is_some() {
-                    relied_on.clone_from(&standing);
+                    watched.clone_from(&standing);
                     effects.clear();
                 }
-                let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Done };
+                let outcome = if error.is_some() { TickOutcome::Failed } else { TickOutcome::Done };
                 let writes = effects.len();
                 let settled = plan.settled(tick, started, store.now_ms());
                 effects.push(mark(&keys.last, settled));
                 effects.extend(self.note(&run(outcome, error.clone())));
                 let leases: Vec<_> = taken.settlements().filter(|_| error.is_none()).collect();
-                let committed = self.commit(&relied_on, &effects, &leases).await;
+                let committed = self.commit(&watched, &effects, &leases).await;
                 effects.truncate(writes);
                 match committed {
                     Ok(committed) => {
@@ -257,11 +257,11 @@ impl Worker {
                         release_all(&locks).await;
                         pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
                         let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
-                        self.count(outcome, left_out + overlapping, error.as_deref(), tick);
+                        self.count(outcome, skipped + overlapping, error.as_deref(), tick);
                         if let Some(refusal) = committed.refused.iter().find(|refusal| refusal.effect < writes) {
                             let name = effects.get(refusal.effect).map_or("a write", Effect::name);
                             let text = format!("the store refused {name}: {}", refusal.error);
-                            self.note_refused(&run(Outcome::Refused, Some(text))).await;
+                            self.note_refused(&run(TickOutcome::Refused, Some(text))).await;
                         }
                         return Ok(Ran::Settled);
                     }
@@ -306,9 +306,9 @@ impl Worker {
         due_ms: u64,
         now_ms: u64,
         standing: &[(String, Option<Bytes>)],
-    ) -> Answer {
+    ) -> TickAnswer {
         let trigger = &self.context.trigger;
-        let deadline = trigger.deadline.unwrap_or(pool.identity().limits.deadline);
+        let deadline = trigger.deadline.unwrap_or(pool.context().limits.deadline);
         let begun = Instant::now();
         let (name, standing, version) = (trigger.name.clone(), standing.to_vec(), pool.clone());
         let call = async move {
@@ -316,8 +316,8 @@ impl Worker {
             version.tick(Tick { trigger: &name, due_ms, now_ms }, deadline, standing).await
         };
         let answer = tokio::select! {
-            answer = pool.identity().quota.share().clone().place(call) => answer,
-            () = lock.lost() => return Answer::LockLost,
+            answer = pool.context().quota.share().clone().place(call) => answer,
+            () = lock.lost() => return TickAnswer::LockLost,
         };
         let answer = answer.unwrap_or_else(|ended| Err((CallError::Trap(ended.to_string()), false)));
         match answer {
@@ -325,23 +325,23 @@ impl Worker {
                 let took = begun.elapsed();
                 self.context.metrics.handled(1, took);
                 pool.answered(1, took);
-                Answer::Done(ended)
+                TickAnswer::Done(ended)
             }
-            Err((error, _)) if error.is_busy() => Answer::Again(error.to_string()),
-            Err((error, true)) => Answer::Again(error.to_string()),
-            Err((error, false)) => Answer::Failed(error),
+            Err((error, _)) if error.is_busy() => TickAnswer::Again(error.to_string()),
+            Err((error, true)) => TickAnswer::Again(error.to_string()),
+            Err((error, false)) => TickAnswer::Failed(error),
         }
     }
 
     async fn commit(
         &self,
-        relied_on: &[(String, Option<Bytes>)],
+        watched: &[(String, Option<Bytes>)],
         effects: &[Effect],
         leases: &[LeaseSettlement],
     ) -> Result<Committed, CommitError> {
-        let pool = self.context.lineup.active();
-        let _turn = pool.identity().quota.commit(effects.len()).await;
-        self.context.store.commit(Commit { leases, ..Commit::plain(effects, relied_on) }).await
+        let pool = self.context.rollout.active();
+        let _turn = pool.context().quota.commit(effects.len()).await;
+        self.context.store.commit(Commit { leases, ..Commit::plain(effects, watched) }).await
     }
 
     /// What adds a run to the history; nothing where none is kept.
@@ -365,14 +365,14 @@ impl Worker {
         }
     }
 
-    fn count(&self, outcome: Outcome, left_out: u64, error: Option<&str>, tick: u64) {
-        let (pool, schedule) = (self.context.lineup.active(), self.context.trigger.name.clone());
-        let (tenant, plugin) = (pool.identity().tenant.clone(), pool.identity().plugin.clone());
+    fn count(&self, outcome: TickOutcome, skipped: u64, error: Option<&str>, tick: u64) {
+        let (pool, schedule) = (self.context.rollout.active(), self.context.trigger.name.clone());
+        let (tenant, plugin) = (pool.context().tenant.clone(), pool.context().plugin.clone());
         if let Some(error) = error {
             tracing::warn!(plugin, schedule, tick, error, "a tick failed");
         }
         let labels = [("tenant", tenant), ("plugin", plugin), ("schedule", schedule)];
-        metrics::counter!("sandbar_ticks_left_out_total", &labels).increment(left_out);
+        metrics::counter!("sandbar_ticks_skipped_total", &labels).increment(skipped);
         let [tenant, plugin, schedule] = labels;
         let labels = [tenant, plugin, schedule, ("outcome", outcome.word().to_owned())];
         metrics::counter!("sandbar_ticks_total", &labels).increment(1);

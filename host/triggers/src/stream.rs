@@ -8,8 +8,8 @@
 //! lets its batches end, advances its own fence and reads its own pending entries before anything else. That one way back
 //! serves every fault.
 
+mod consumer_batch;
 mod gauge;
-mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::batch::{self, Batches, Common, Outcome, Part, Recording};
+use super::batch::{self, BatchEnd, Batches, Common, Part, RecordingWriter};
 use super::plan::{self, Measuring, Pause};
 use super::turns::Turns;
-pub use super::{Ended, Protocol};
-use sandbar_runtime::rollout::Lineup;
-use sandbar_core::manifest::StreamTrigger;
-use sandbar_store::{Batch, Consumer, EntryId, GroupStart, Store, StoreError, Wake};
-use sandbar_runtime::telemetry::PluginMetrics;
+pub use super::{Protocol, WorkerEnd};
+use consumer_batch::ConsumerBatch;
 use gauge::InFlight;
-use read::Read;
+use sandbar_core::manifest::StreamTrigger;
+use sandbar_runtime::rollout::Rollout;
+use sandbar_runtime::telemetry::PluginMetrics;
+use sandbar_store::{Batch, Consumer, EntryId, GroupStart, Store, StoreError, Wake};
 
 /// The longest time between two looks at the stream without a wake-up, and between two looks for abandoned entries.
 const SWEEP_MAX: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ const TAKE_OVER_REST: Duration = Duration::from_millis(20);
 
 /// What a worker and its batches share.
 #[derive(Debug)]
-pub struct Context {
+pub struct StreamContext {
     /// The consumer that the worker is.
     pub consumer: Arc<Consumer>,
     /// The trigger's part of the manifest.
@@ -49,19 +49,19 @@ pub struct Context {
     common: Common,
 }
 
-impl Context {
+impl StreamContext {
     /// What a worker needs.
     pub fn new(
         store: Arc<dyn Store>,
         consumer: Consumer,
         trigger: StreamTrigger,
-        lineup: Arc<Lineup>,
+        rollout: Arc<Rollout>,
         metrics: PluginMetrics,
         protocol: Protocol,
     ) -> Self {
         let common = Common {
             store,
-            lineup,
+            rollout,
             metrics,
             protocol,
             source: trigger.stream.clone(),
@@ -69,7 +69,7 @@ impl Context {
             worker: consumer.name.clone(),
             max_attempts: trigger.max_attempts,
             backoff: Backoff { min: trigger.retry_min, max: trigger.retry_max },
-            recording: trigger.record.then(Recording::default),
+            recording: trigger.record.then(RecordingWriter::default),
             handling: Semaphore::new(usize::try_from(trigger.concurrency).unwrap_or(1)),
         };
         Self { consumer: Arc::new(consumer), trigger, common }
@@ -79,7 +79,7 @@ impl Context {
 /// One consumer of a group, as a task.
 #[derive(Debug)]
 pub struct Worker {
-    context: Arc<Context>,
+    context: Arc<StreamContext>,
     batches: Batches,
     turns: Turns,
     wake: Wake,
@@ -108,7 +108,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that has not begun. `ready` becomes true once it reads its stream.
-    pub fn new(context: Arc<Context>, ready: Arc<std::sync::atomic::AtomicBool>) -> Self {
+    pub fn new(context: Arc<StreamContext>, ready: Arc<std::sync::atomic::AtomicBool>) -> Self {
         let now = Instant::now();
         Self {
             wake: context.common.store.watch(&context.consumer.source.stream),
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// Runs until `stop`, then finishes its batches. `give_up` drops those that are still running.
-    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> Ended {
+    pub async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) -> WorkerEnd {
         while !stop.is_cancelled() {
             if let Err(error) = self.step(&stop).await {
                 self.failed(&error, &stop).await;
@@ -150,7 +150,7 @@ impl Worker {
             () = give_up.cancelled() => {
                 let dropped = self.batches.0.len();
                 self.batches.0.shutdown().await;
-                return Ended::Dropped(dropped);
+                return WorkerEnd::Dropped(dropped);
             }
         }
         if self.joined
@@ -158,7 +158,7 @@ impl Worker {
         {
             tracing::debug!(%error, consumer = self.context.consumer.name, "could not remove the consumer");
         }
-        Ended::Drained
+        WorkerEnd::Drained
     }
 
     /// Does the one thing that is most needed now, or waits until something is.
@@ -219,7 +219,7 @@ impl Worker {
 
     /// Makes the group and the consumer.
     async fn join(&mut self) -> Result<(), StoreError> {
-        let Context { consumer, trigger, common: Common { store, .. } } = &*self.context;
+        let StreamContext { consumer, trigger, common: Common { store, .. } } = &*self.context;
         let start = self.position.map_or(trigger.start, GroupStart::After);
         store.open(&consumer.source, start).await?;
         store.join(consumer).await?;
@@ -325,7 +325,7 @@ impl Worker {
         let backlog = self.context.common.store.backlog(&self.context.consumer.source).await?;
         self.measuring.end(&backlog);
         self.context.common.metrics.backlog(backlog);
-        let (idle, busy) = self.context.common.lineup.active().counts();
+        let (idle, busy) = self.context.common.rollout.active().counts();
         self.context.common.metrics.instances(idle, busy);
         Ok(())
     }
@@ -346,19 +346,20 @@ impl Worker {
         while !events.is_empty() {
             let rest = events.split_off(size.min(events.len()));
             let ticket = self.in_flight.add(epoch, events.iter().map(|event| event.id));
-            let run = batch::run(Read { context: self.context.clone(), epoch, ticket }, vec![Part::new(events)]);
-            let share = self.context.common.lineup.active().identity().quota.share().clone();
-            let run = async move { share.place(run).await.unwrap_or(Outcome::Lost) };
+            let run =
+                batch::run(ConsumerBatch { context: self.context.clone(), epoch, ticket }, vec![Part::new(events)]);
+            let share = self.context.common.rollout.active().context().quota.share().clone();
+            let run = async move { share.place(run).await.unwrap_or(BatchEnd::Lost) };
             self.batches.0.spawn(self.turns.next(run));
             events = rest;
         }
     }
 
-    fn finished(&mut self, outcome: Outcome) {
+    fn finished(&mut self, outcome: BatchEnd) {
         match outcome {
-            Outcome::Settled { retry_in: None } => {}
-            Outcome::Settled { retry_in: Some(delay) } => self.due_at = self.due_at.min(Instant::now() + delay),
-            Outcome::Lost => self.lost = true,
+            BatchEnd::Settled { retry_in: None } => {}
+            BatchEnd::Settled { retry_in: Some(delay) } => self.due_at = self.due_at.min(Instant::now() + delay),
+            BatchEnd::Lost => self.lost = true,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sandbar_server::api::ROUTES;
-use sandbar_fleet::authenticator::CACHE_TTL;
 use sandbar_core::token::{Minted, Role, Scope};
+use sandbar_fleet::authenticator::CACHE_TTL;
+use sandbar_server::api::ROUTES;
 use sandbar_tests::poll_until;
 
 use super::site::{Site, bearer};
@@ -111,7 +111,7 @@ async fn a_token_says_what_it_is_good_for() {
     assert_eq!(site.get("/queues?tenant=nobody", &all).await.status, 404);
 }
 
-/// Not asserted: machines differ. All refusals take one way, see `token::Gate::check`.
+/// Not asserted: machines differ. All refusals take one way, see `token::Authenticator::check`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_a_refusal_is_told() {
     let site = Site::start().await;

@@ -1,7 +1,7 @@
 //! Requests that nobody would send: none makes a handler panic, and all are answered.
 
-use sandbar_server::api::ROUTES;
 use sandbar_core::token::Role;
+use sandbar_server::api::ROUTES;
 
 use super::site::Site;
 

@@ -1,8 +1,8 @@
 //! Plugins: deployed, looked at, taken back and removed over HTTP.
 
 use sandbar_core::config::StoreConfig;
-use sandbar_store::connect;
 use sandbar_core::token::Role;
+use sandbar_store::connect;
 use sandbar_tests::{RedisServer, components};
 
 use super::site::{Site, TENANTS};

@@ -14,10 +14,10 @@ fn die(server: &RedisServer, n: usize) -> String {
 }
 
 /// A folder whose tenant has a prefix, and a server with so many dead letters.
-fn setup(letters: usize) -> (RedisServer, sandbar_tests::program::Folder, Vec<String>) {
+fn setup(dead_letters: usize) -> (RedisServer, sandbar_tests::program::Folder, Vec<String>) {
     let (server, folder) = (RedisServer::start(), folder());
     folder.write("sandbar.toml", format!("[tenant]\nprefix = \"t:\"\n[store]\nurl = \"{}\"\n", server.url()));
-    let ids = (0..letters).map(|n| die(&server, n)).collect();
+    let ids = (0..dead_letters).map(|n| die(&server, n)).collect();
     (server, folder, ids)
 }
 
@@ -26,7 +26,7 @@ fn letters_are_listed_newest_first_and_shown() {
     let (_server, folder, ids) = setup(3);
     let listed = folder.run(&["dead", "list", "--stream", "s", "--limit", "2", "--json"]);
     let found: Vec<_> =
-        objects(&listed.out).iter().map(|letter| letter["dead_id"].as_str().unwrap().to_owned()).collect();
+        objects(&listed.out).iter().map(|dead_letter| dead_letter["dead_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found, [ids[2].clone(), ids[1].clone()]);
     let line = folder.run(&["dead", "list", "--stream", "s", "--limit", "1"]).out;
     assert_eq!(line, format!("{}  2026-11-18T11:06:40.000Z  p  attempt 3  `id` is missing\n", ids[2]));

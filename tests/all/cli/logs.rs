@@ -114,8 +114,8 @@ fn lines_are_bounded_in_number_and_length() {
     let told = lines(&running.err());
     let many = told.iter().filter(|line| line["message"].as_str().unwrap().starts_with("line ")).count();
     assert_eq!(many, 8);
-    let left_out = told.iter().find(|line| line["lines"] == 12).expect("it is told how many were left out");
-    assert!(left_out["message"].as_str().unwrap().contains("limits.log-lines"), "{left_out}");
+    let skipped = told.iter().find(|line| line["lines"] == 12).expect("it is told how many were left out");
+    assert!(skipped["message"].as_str().unwrap().contains("limits.log-lines"), "{skipped}");
     let long: Vec<&str> =
         told.iter().filter_map(|line| line["message"].as_str()).filter(|text| text.starts_with('x')).collect();
     assert_eq!(long.len(), 2, "one logged, one printed");

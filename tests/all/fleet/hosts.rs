@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar_fleet::{Deploy, Fleet, FleetError, Outcome, Phase, Standing, Why};
+use sandbar_fleet::{Deploy, DeployOutcome, Fleet, FleetError, Phase, Standing, Why};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, components, open_manifest, poll_until};
 
@@ -42,7 +42,7 @@ async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
     println!(
         "3 hosts loaded a release that none had compiled in {took:?}; all had switched {switched} ms after the decision"
     );
-    assert_eq!(deployed.outcome, Outcome::Active);
+    assert_eq!(deployed.outcome, DeployOutcome::Active);
     assert_eq!(deployed.hosts.len(), 3);
     assert!(deployed.hosts.iter().all(|host| host.standing == Some(Standing::Good)), "{deployed:?}");
     let begun = Instant::now();
@@ -58,7 +58,7 @@ async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
     .await;
     let deployed = fleet.deploy(TENANT, deploy(3)).await.unwrap();
     let stopped = deployed.hosts.iter().filter(|host| !host.alive || host.standing.is_none()).count();
-    assert!(stopped <= 1 && deployed.outcome == Outcome::Active, "{deployed:?}");
+    assert!(stopped <= 1 && deployed.outcome == DeployOutcome::Active, "{deployed:?}");
     all_run(&fleet, 3, &[&a, &c]).await;
     second.resume();
     let begun = Instant::now();
@@ -70,7 +70,7 @@ async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
     let begun = Instant::now();
     let deployed = fleet.deploy(TENANT, deploy(4)).await.unwrap();
     println!("a deploy with a host that was just killed took {:?}", begun.elapsed());
-    assert_eq!(deployed.outcome, Outcome::Active);
+    assert_eq!(deployed.outcome, DeployOutcome::Active);
     all_run(&fleet, 4, &[&a, &b]).await;
 
     // One that comes later runs the same.
@@ -188,7 +188,9 @@ async fn a_version_that_traps_is_rolled_back_on_all_hosts_and_every_event_counts
     Group::new(&server, "events", PLUGIN).settled(PATIENCE);
     let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
     assert_eq!(record.active.unwrap().number, 2, "the good one stays, however many hosts have found the bad one out");
-    let Why::Condemned { host, reason, events } = &record.history[0].why else { panic!("{:?}", record.history[0]) };
+    let Why::FailedProbation { host, reason, events } = &record.history[0].why else {
+        panic!("{:?}", record.history[0])
+    };
     assert!([&a, &b, &c].contains(&host), "{host}");
     assert!(reason.contains("health.max-failure-rate"), "{reason}");
     assert!(!events.is_empty());

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar_fleet::{Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Outcome, Phase, Standing, WORDS_MAX, Why};
+use sandbar_core::manifest::Manifest;
+use sandbar_fleet::{DeployOutcome, Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Phase, Standing, WORDS_MAX, Why};
 use sandbar_server::host::Host;
 use sandbar_server::http::Health;
-use sandbar_core::manifest::Manifest;
 use sandbar_store::Store;
 use sandbar_store::embedded::Embedded;
 use sandbar_tests::host::PATIENCE;
@@ -37,24 +37,24 @@ async fn a_plugin_is_deployed_rolled_back_and_removed() {
         let fleet = Fleet::new(store.clone(), "");
         let host = host(&store).await;
         let deployed = fleet.deploy(TENANT, deploy(1)).await.unwrap();
-        assert_eq!((deployed.number, deployed.outcome), (1, Outcome::Active));
+        assert_eq!((deployed.number, deployed.outcome), (1, DeployOutcome::Active));
         assert_eq!(deployed.hosts.len(), 1);
         assert_eq!((&*deployed.hosts[0].host, &deployed.hosts[0].standing), (host.id(), &Some(Standing::Good)));
         runs(&host, 1).await;
-        assert_eq!(fleet.deploy(TENANT, deploy(1)).await.unwrap().outcome, Outcome::Unchanged);
+        assert_eq!(fleet.deploy(TENANT, deploy(1)).await.unwrap().outcome, DeployOutcome::Unchanged);
         for number in 2..=3 {
             assert_eq!(fleet.deploy(TENANT, deploy(number)).await.unwrap().number, number);
         }
         runs(&host, 3).await;
         assert_eq!(host.plugins()[0].release.by, "ada");
-        assert!(host.plugins()[0].lineup.probation().is_some(), "what is new is on probation");
+        assert!(host.plugins()[0].rollout.probation().is_some(), "what is new is on probation");
 
         let record = fleet.rollback(TENANT, PLUGIN, None, "bob", "too slow").await.unwrap();
         assert_eq!(record.active.as_ref().unwrap().number, 2);
         let why = Why::RolledBack { by: "bob".to_owned(), reason: "too slow".to_owned() };
         assert_eq!((record.history[0].release.number, &record.history[0].why), (3, &why));
         runs(&host, 2).await;
-        assert_eq!(host.plugins()[0].lineup.probation(), None, "what was gone back to is not");
+        assert_eq!(host.plugins()[0].rollout.probation(), None, "what was gone back to is not");
         let third = record.history[0].release.digest.clone();
         fleet.rollback(TENANT, PLUGIN, Some(&third[..10]), "bob", "").await.unwrap();
         runs(&host, 3).await;
@@ -106,7 +106,7 @@ async fn a_trial_is_promoted_or_dropped() {
         let host = host(&store).await;
         fleet.deploy(TENANT, deploy(1)).await.unwrap();
         let tried = fleet.deploy(TENANT, canary(2)).await.unwrap();
-        assert_eq!((tried.number, tried.outcome), (2, Outcome::Trial));
+        assert_eq!((tried.number, tried.outcome), (2, DeployOutcome::Trial));
         assert_eq!(tried.hosts[0].standing, Some(Standing::Good));
         let status = &host.plugins()[0];
         assert_eq!((status.release.number, status.tried.as_ref().unwrap().number), (1, 2));

@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 
-use sandbar_tests::fuzz::{changed, check};
-use sandbar_server::admin::dead_letter::Letter;
-use sandbar_fleet::{Candidate, Node, Record, Release, Report, Stand, Standing};
-use sandbar_runtime::rollout::{Condemned, Trial};
-use sandbar_store::{Entry, EntryId, Field, Holder};
 use sandbar_core::token;
+use sandbar_fleet::{Candidate, Node, Record, Release, Report, Stand, Standing};
+use sandbar_runtime::rollout::{FailedProbation, Trial};
+use sandbar_server::admin::dead_letter::ListedDeadLetter;
+use sandbar_store::{Entry, EntryId, Field, Holder};
+use sandbar_tests::fuzz::{changed, check};
 use sandbar_triggers::schedule::{Run, parse_last};
 
 fn release(number: u64) -> Release {
@@ -28,9 +28,9 @@ fn records() -> Vec<Record> {
     let active = first.clone().ready(3);
     let second = active.clone().begin(candidate(2, None), 4, 5).unwrap().ready(6);
     let tried = second.clone().begin(candidate(3, Some(Trial::Canary { percent: 5 })), 7, 8).unwrap().ready(9);
-    let condemned =
-        Condemned { version: release(2).digest, reason: "slow".to_owned(), events: vec!["s 1-0".to_owned()] };
-    let back = second.clone().condemn(2, &condemned, "h", 10).unwrap();
+    let failed_probation =
+        FailedProbation { version: release(2).digest, reason: "slow".to_owned(), events: vec!["s 1-0".to_owned()] };
+    let back = second.clone().fail_probation(2, &failed_probation, "h", 10).unwrap();
     let removed = back.clone().remove("ada", 11).unwrap();
     vec![Record::default(), first, active, second, tried, back, removed]
 }
@@ -45,7 +45,7 @@ fn records_of_plugins_are_read_or_refused_and_changed() {
     check(file!(), "records", (changed(json(&records())), digests, any::<u64>()), |(bytes, digest, now_ms)| {
         let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return };
         let candidate = Candidate { release: release(record.next_number()), trial: Some(Trial::Shadow) };
-        let condemned = Condemned { version: digest.clone(), reason: String::new(), events: Vec::new() };
+        let failed_probation = FailedProbation { version: digest.clone(), reason: String::new(), events: Vec::new() };
         let _ = record.digests().count();
         let _ = record.clone().begin(candidate, now_ms, now_ms);
         let _ = record.clone().ready(now_ms).promote(now_ms);
@@ -54,7 +54,7 @@ fn records_of_plugins_are_read_or_refused_and_changed() {
         let _ = record.clone().rollback(Some(&digest), "x", "y", now_ms);
         let _ =
             record.clone().rollback(None, "x", "y", now_ms).and_then(|record| record.rollback(None, "x", "y", now_ms));
-        let _ = record.clone().condemn(now_ms % 4, &condemned, "h", now_ms);
+        let _ = record.clone().fail_probation(now_ms % 4, &failed_probation, "h", now_ms);
         let _ = record.remove("x", now_ms);
     });
 }
@@ -109,14 +109,14 @@ fn dead_letters_are_shown_whatever_is_in_them() {
         let name = |part: &[u8]| String::from_utf8_lossy(part).into_owned();
         let values = parts.iter().rev();
         let fields = parts.iter().zip(values).map(|(part, value)| Field::new(name(part), value.to_vec())).collect();
-        let letter = Letter::from(Entry { id: EntryId::ZERO, fields });
-        let _ = (letter.line(), letter.page(), letter.has_event());
-        assert!(serde_json::to_string(&letter).is_ok());
+        let dead_letter = ListedDeadLetter::from(Entry { id: EntryId::ZERO, fields });
+        let _ = (dead_letter.line(), dead_letter.page(), dead_letter.has_event());
+        assert!(serde_json::to_string(&dead_letter).is_ok());
         assert!(
-            !letter.page().contains('\u{1b}') && !letter.line().contains('\u{1b}'),
+            !dead_letter.page().contains('\u{1b}') && !dead_letter.line().contains('\u{1b}'),
             "a terminal obeys nothing of it"
         );
-        let again = Letter::from(Entry { id: EntryId::ZERO, fields: letter.fields() });
-        assert_eq!((again.original, again.payload), (letter.original, letter.payload));
+        let again = ListedDeadLetter::from(Entry { id: EntryId::ZERO, fields: dead_letter.fields() });
+        assert_eq!((again.original, again.payload), (dead_letter.original, dead_letter.payload));
     });
 }

@@ -39,7 +39,8 @@ async fn the_longest_route_wins_and_the_hosts_own_paths_go_before() {
 #[test]
 fn routes_that_cannot_be_are_refused() {
     let refused = |route: &str| {
-        let manifest = sandbar_core::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", &format!("{route:?}")));
+        let manifest =
+            sandbar_core::manifest::Manifest::parse(&manifest("", "").replace("\"/t\"", &format!("{route:?}")));
         assert!(manifest.unwrap_err().to_string().contains("trigger.route"), "{route}");
     };
     ["", "t", "/a?b", "/a*", "/healthz", "/healthz/x", "/api/v1", "/metrics/"].into_iter().for_each(refused);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbar_core::config::Config;
+use sandbar_runtime::telemetry::Exporter;
 use sandbar_server::http::{self, Health, HealthReport, HttpState, Phase};
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Store, connect};
-use sandbar_runtime::telemetry::Exporter;
-use sandbar_triggers::http::Routes;
 use sandbar_tests::{RedisServer, TestHost};
+use sandbar_triggers::http::Routes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;

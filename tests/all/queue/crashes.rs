@@ -49,11 +49,11 @@ fn a_job_over_which_hosts_die_ends_in_the_dead_letters() {
     }
     let last = start(&server, folder.path(), ONE_BY_ONE);
     poll_until_blocking(PATIENCE, "it is given up", || server.get::<u64>(&["XLEN", "jobs:dead"]) == 1);
-    let letters: Vec<(String, std::collections::BTreeMap<String, String>)> =
+    let dead_letters: Vec<(String, std::collections::BTreeMap<String, String>)> =
         server.get(&["XRANGE", "jobs:dead", "-", "+"]);
-    let letter = &letters[0].1;
-    assert!(letter["reason"].contains("hosts died or stalled over it 3 times"), "{letter:?}");
-    assert_eq!((&letter["attempt"][..], &letter["payload"]), ("1", &job("hang", "fatal", "")));
+    let dead_letter = &dead_letters[0].1;
+    assert!(dead_letter["reason"].contains("hosts died or stalled over it 3 times"), "{dead_letter:?}");
+    assert_eq!((&dead_letter["attempt"][..], &dead_letter["payload"]), ("1", &job("hang", "fatal", "")));
     assert_eq!(runs(&server, "fatal"), Some(3), "it was not handled again");
     let done = || server.get::<Vec<String>>(&["LRANGE", "order", "0", "-1"]);
     poll_until_blocking(PATIENCE, "what was beside it is done", || done().len() >= 3);

@@ -33,9 +33,9 @@ async fn uploads_become_thumbnails() {
         // What was ordered is made once, and removed later.
         let numbers = test.host.plugins()[0].metrics.snapshot();
         assert_eq!((numbers.done, numbers.dead), (4 + 2, 1), "{} ms", now_ms() - begun);
-        let letters = test.store.range("thumbnails:dead", EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
-        assert_eq!(text(&letters[0], "reason"), "unreadable.gif: not a picture");
-        assert_eq!(text(&letters[0], "payload"), r#"{"do":"make","image":"unreadable.gif"}"#);
+        let dead_letters = test.store.range("thumbnails:dead", EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
+        assert_eq!(text(&dead_letters[0], "reason"), "unreadable.gif: not a picture");
+        assert_eq!(text(&dead_letters[0], "payload"), r#"{"do":"make","image":"unreadable.gif"}"#);
         drop(server);
     }
 }

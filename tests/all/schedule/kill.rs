@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sandbar_triggers::schedule::Run;
 use sandbar_tests::process::HostProcess;
 use sandbar_tests::{RedisServer, components, poll_until_blocking};
+use sandbar_triggers::schedule::Run;
 
 use super::CLOCK_MS;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sandbar_core::config::Config;
-use sandbar_server::host::Host;
 use sandbar_core::manifest::Manifest;
+use sandbar_server::host::Host;
 use sandbar_store::embedded::Embedded;
 use sandbar_tests::components;
 

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sandbar_server::http::Health;
 use sandbar_core::manifest::Manifest;
-use sandbar_triggers::Protocol;
+use sandbar_server::http::Health;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, components, open_manifest, poll_until};
+use sandbar_triggers::Protocol;
 
 use super::{config, start};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sandbar_fleet::{Deploy, Fleet, Outcome};
+use sandbar_fleet::{Deploy, DeployOutcome, Fleet};
 use sandbar_tests::{RedisServer, TestHost, components};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn deployed(fleet: &Fleet, manifest: String, number: u64) -> String {
     let wait = Duration::from_secs(30);
     let deploy = Deploy { manifest, component, by: "ada".to_owned(), trial: None, wait };
     let deployed = fleet.deploy("default", deploy).await.unwrap();
-    assert_eq!(deployed.outcome, Outcome::Active);
+    assert_eq!(deployed.outcome, DeployOutcome::Active);
     deployed.digest
 }
 

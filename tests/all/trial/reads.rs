@@ -1,4 +1,4 @@
-//! What a plugin reads elsewhere than in the store is on the tape too, with its errors: answers of requests, and tiered reads.
+//! What a plugin reads elsewhere than in the store is on the recording too, with its errors: answers of requests, and tiered reads.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;

@@ -99,17 +99,17 @@ async fn a_dead_letter_replays_to_the_same_failure_and_is_kept_as_a_test() {
     assert_eq!(reasons.len(), 4);
     test.host.shutdown().await;
     let folder = folder(&server, &manifest);
-    let letters = replayed(&folder, &["--stream", "events", "--dead", "--export", "dead.jsonl"]);
-    assert_eq!(letters.len(), 4);
-    for (letter, reason) in letters.iter().zip(&reasons) {
-        let failed = letter["outcomes"][0]["failed"].as_str().unwrap();
+    let dead_letters = replayed(&folder, &["--stream", "events", "--dead", "--export", "dead.jsonl"]);
+    assert_eq!(dead_letters.len(), 4);
+    for (dead_letter, reason) in dead_letters.iter().zip(&reasons) {
+        let failed = dead_letter["outcomes"][0]["failed"].as_str().unwrap();
         assert_eq!(*reason, format!("{failed} (attempt 2, the last)"));
-        assert_eq!(letter["effects"], serde_json::json!([]));
+        assert_eq!(dead_letter["effects"], serde_json::json!([]));
     }
     // The file is all that is needed: the server is gone.
     drop(server);
     let kept = replayed(&folder, &["--from-file", "dead.jsonl"]);
-    assert_eq!(kept, letters);
+    assert_eq!(kept, dead_letters);
     // A version that is repaired handles them.
     folder.write("repaired.toml", recording(TRIGGER, ""));
     let repaired = replayed(&folder, &["--from-file", "dead.jsonl", "--manifest", "repaired.toml"]);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sandbar_core::config::StoreConfig;
-use sandbar_runtime::rollout::{ShadowReport, Trial};
 use sandbar_runtime::replay::dry_run::Kind;
+use sandbar_runtime::rollout::{ShadowReport, Trial};
 use sandbar_store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest, poll_until};
@@ -22,14 +22,14 @@ async fn shadowed(test: &TestHost, manifest: &str) {
 
 /// What the shadow did differently with the events up to this number.
 async fn report(test: &TestHost, events: u64) -> ShadowReport {
-    let lineup = test.host.plugins()[0].lineup.clone();
+    let rollout = test.host.plugins()[0].rollout.clone();
     poll_until(PATIENCE, "the shadow has seen all events", async || {
-        let report = lineup.shadow_report().unwrap();
-        report.compared + report.left_out >= events
+        let report = rollout.shadow_report().unwrap();
+        report.compared + report.skipped >= events
     })
     .await;
-    let report = lineup.shadow_report().unwrap();
-    assert_eq!((report.compared, report.left_out), (events, 0));
+    let report = rollout.shadow_report().unwrap();
+    assert_eq!((report.compared, report.skipped), (events, 0));
     report
 }
 
@@ -149,18 +149,18 @@ async fn what_a_version_commits_by_itself_a_shadow_only_compares() {
 async fn what_does_not_fit_on_a_tape_is_left_out() {
     let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
     shadowed(&test, &plain("batch = 1", "")).await;
-    let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar_runtime::replay::TAPE_BYTES_MAX].into());
+    let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar_runtime::replay::RECORDING_BYTES_MAX].into());
     let large = Effect::Set { key, value, expiry: Expiry::Never, condition: Condition::Always };
     test.store.commit(Commit::plain(&[large], &[])).await.unwrap();
     test.feed(&[&[("key", "large"), ("n", "1")], &[("key", "large"), ("n", "2")]]).await;
-    let lineup = test.host.plugins()[0].lineup.clone();
+    let rollout = test.host.plugins()[0].rollout.clone();
     poll_until(PATIENCE, "the shadow has seen both", async || {
-        let report = lineup.shadow_report().unwrap();
-        report.compared + report.left_out >= 2
+        let report = rollout.shadow_report().unwrap();
+        report.compared + report.skipped >= 2
     })
     .await;
-    let report = lineup.shadow_report().unwrap();
-    assert_eq!((report.compared, report.left_out, report.differences), (1, 1, BTreeMap::new()));
+    let report = rollout.shadow_report().unwrap();
+    assert_eq!((report.compared, report.skipped, report.differences), (1, 1, BTreeMap::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A canary gets its share of the calls, whatever triggers them.
 
-use sandbar_server::http::Health;
 use sandbar_runtime::rollout::Trial;
+use sandbar_server::http::Health;
 use sandbar_store::{Commit, Effect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
@@ -54,7 +54,7 @@ async fn of_requests() {
         assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
     is_shared(&test).await;
-    let standing = test.host.plugins()[0].lineup.trial().unwrap().2.unwrap();
+    let standing = test.host.plugins()[0].rollout.trial().unwrap().2.unwrap();
     assert_eq!((standing.events, standing.failed), (CALLS * u64::from(PERCENT) / 100, 0));
 }
 

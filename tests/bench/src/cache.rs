@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sandbar_runtime::call::Lineage;
 use sandbar_core::config::StoreConfig;
-use sandbar_store::{Commit, Condition, Effect, Expiry};
+use sandbar_runtime::call::Lineage;
 use sandbar_runtime::tiered_cache::policy::Policy;
 use sandbar_runtime::tiered_cache::{Fetch, Tier};
+use sandbar_store::{Commit, Condition, Effect, Expiry};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 use serde_json::json;
 
@@ -109,7 +109,12 @@ fn policy() -> Policy {
 
 async fn fetch(host: &TestHost, key: &str, policy: &Policy) -> Result<(Option<bytes::Bytes>, Tier)> {
     let (until, lineage) = (Instant::now() + LIMIT, Lineage::default());
-    Ok(host.host.first()?.tiers().fetch(Fetch { key, policy, loader: Some("guest"), until, lineage: &lineage }).await?)
+    Ok(host
+        .host
+        .first()?
+        .tiered_cache()
+        .fetch(Fetch { key, policy, loader: Some("guest"), until, lineage: &lineage })
+        .await?)
 }
 
 async fn set(host: &TestHost, key: &str, value: &str) -> Result<()> {
@@ -137,7 +142,7 @@ async fn from_memory(host: &TestHost, keys: &[String], reads: u32) -> Result<f64
     let begun = Instant::now();
     for key in keys.iter().cycle().take(reads as usize) {
         let read = Fetch { key, policy: &policy, loader: Some("guest"), until, lineage: &lineage };
-        let (value, tier) = host.host.first()?.tiers().fetch(read).await?;
+        let (value, tier) = host.host.first()?.tiered_cache().fetch(read).await?;
         ensure!(tier == Tier::Memory && value.is_some(), "{key} came from {tier:?}");
     }
     Ok(begun.elapsed().as_nanos() as f64 / f64::from(reads))
@@ -192,19 +197,19 @@ async fn one_load(hosts: &[TestHost], round: u32) -> Result<f64> {
     let key: Arc<str> = format!("missing:{round}").into();
     let host = hosts.first().context("a host")?;
     set(host, &format!("source:{key}"), "= v").await?;
-    let tiers: Vec<_> =
-        hosts.iter().flat_map(|host| host.host.tenants()).map(|tenant| tenant.tiers().clone()).collect();
+    let tiered_cache: Vec<_> =
+        hosts.iter().flat_map(|host| host.host.tenants()).map(|tenant| tenant.tiered_cache().clone()).collect();
     let begun = Instant::now();
-    let callers: Vec<_> = tiers
+    let callers: Vec<_> = tiered_cache
         .iter()
         .cycle()
         .take(CALLERS)
-        .map(|tiers| {
-            let (tiers, key) = (tiers.clone(), key.clone());
+        .map(|tiered_cache| {
+            let (tiered_cache, key) = (tiered_cache.clone(), key.clone());
             tokio::spawn(async move {
                 let (policy, until, lineage) = (policy(), Instant::now() + LIMIT, Lineage::default());
                 let read = Fetch { key: &key, policy: &policy, loader: Some("guest"), until, lineage: &lineage };
-                tiers.fetch(read).await
+                tiered_cache.fetch(read).await
             })
         })
         .collect();

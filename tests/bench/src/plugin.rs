@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use redis::IntoConnectionInfo;
 use sandbar_core::config::{Config, StoreConfig};
-use sandbar_server::host::Host;
 use sandbar_core::manifest::{Manifest, Trigger};
-use sandbar_store::{EntryId, GroupStart};
 use sandbar_runtime::telemetry::Exporter;
+use sandbar_server::host::Host;
+use sandbar_store::{EntryId, GroupStart};
 use sandbar_tests::components::RESULT_AGGREGATOR;
 
 use crate::child;

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
-use sandbar_store::embedded::Embedded;
-use sandbar_fleet::authenticator::Gate;
 use sandbar_core::token::{Minted, Role, Scope};
+use sandbar_fleet::authenticator::Authenticator;
 use sandbar_fleet::token_registry::Registry;
+use sandbar_store::embedded::Embedded;
 use serde_json::json;
 
 use crate::report::{median, rounded};
@@ -52,11 +52,11 @@ impl Refusals {
     async fn run(&self) -> Result<()> {
         let registry = Registry::new(Arc::new(Embedded::new()), "");
         let token = registry.create("ci", Scope::Tenant("acme".to_owned()), Role::Operate, None).await?;
-        let gate = Gate::new([], registry);
+        let authenticator = Authenticator::new([], registry);
         let mut kinds = kinds(&token)?;
         let (mut ts, mut medians) = (Vec::new(), vec![Vec::new(); kinds.len()]);
         for round in 1..=self.rounds {
-            measure(&gate, &token, &mut kinds, self.checks as usize).await?;
+            measure(&authenticator, &token, &mut kinds, self.checks as usize).await?;
             for (kind, medians) in kinds.iter().zip(&mut medians) {
                 medians.push(median(kind.times.clone()));
             }
@@ -105,7 +105,7 @@ fn kinds(token: &Minted) -> Result<Vec<Kind>> {
 }
 
 /// Checks all kinds in an order by chance, each right after the token itself, so that all find the caches alike.
-async fn measure(gate: &Gate, token: &Minted, kinds: &mut [Kind], checks: usize) -> Result<()> {
+async fn measure(authenticator: &Authenticator, token: &Minted, kinds: &mut [Kind], checks: usize) -> Result<()> {
     let mut kinds: Vec<&mut Kind> = kinds.iter_mut().collect();
     kinds.iter_mut().for_each(|kind| kind.times = Vec::with_capacity(checks));
     let right = format!("Bearer {}", token.token.expose()).into_bytes();
@@ -113,13 +113,13 @@ async fn measure(gate: &Gate, token: &Minted, kinds: &mut [Kind], checks: usize)
     for number in 0..checks + WARM_UP {
         kinds.shuffle(&mut random);
         for kind in kinds.iter_mut() {
-            ensure!(gate.check(Some(&right)).await.is_ok(), "the token itself is refused");
+            ensure!(authenticator.check(Some(&right)).await.is_ok(), "the token itself is refused");
             // All lie in one place, since where the bytes lie tells in the time as well.
             place.clear();
             place.extend_from_slice(kind.header.as_deref().unwrap_or_default());
             let header = kind.header.is_some().then_some(&place[..]);
             let begun = Instant::now();
-            let refused = black_box(gate.check(black_box(header)).await);
+            let refused = black_box(authenticator.check(black_box(header)).await);
             let took = begun.elapsed();
             ensure!(refused.is_err(), "{} is let in", kind.name);
             if number >= WARM_UP {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sandbar_core::config::{Config, StoreConfig};
+use sandbar_core::manifest::Manifest;
 use sandbar_server::host::Host;
 use sandbar_server::http::Health;
-use sandbar_core::manifest::Manifest;
 use sandbar_tests::components::HANDLE_COUNT;
 use sandbar_tests::{Options, RedisServer};
 use serde_json::json;

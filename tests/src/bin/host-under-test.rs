@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandbar_core::config::{Config, StoreConfig};
-use sandbar_server::host::{Drained, Host};
 use sandbar_core::manifest::Manifest;
+use sandbar_server::host::{Drained, Host};
 use sandbar_store::{Store, connect};
 use sandbar_triggers::stream::Protocol;
 use tokio::signal::unix::{SignalKind, signal};

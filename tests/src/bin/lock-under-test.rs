@@ -43,8 +43,8 @@ async fn main() -> Result<(), StoreError> {
                 keep: None,
             },
         ];
-        let relied_on = [lock.relied_on()];
-        let commit = Commit::plain(&effects, &relied_on);
+        let watched = [lock.watched()];
+        let commit = Commit::plain(&effects, &watched);
         match store.commit(commit).await {
             Ok(_) => {}
             Err(CommitError::Conflict(_)) => _ = store.increment("refused", 1).await?,

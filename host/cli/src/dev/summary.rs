@@ -103,8 +103,8 @@ fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandbar_store::Backlog;
     use sandbar_runtime::telemetry::PluginMetrics;
+    use sandbar_store::Backlog;
 
     #[test]
     fn a_line_tells_the_difference_of_one_period() {

@@ -58,13 +58,13 @@ impl Limit {
             windows.clear();
         }
         let window = windows.entry(place).or_insert(Window { began: now, lines: 0 });
-        let mut left_out = 0;
+        let mut skipped = 0;
         if now.duration_since(window.began) >= PERIOD {
-            left_out = window.lines.saturating_sub(max);
+            skipped = window.lines.saturating_sub(max);
             *window = Window { began: now, lines: 0 };
         }
         window.lines += 1;
-        if window.lines <= max { Fate::Written(left_out) } else { Fate::LeftOut }
+        if window.lines <= max { Fate::Written(skipped) } else { Fate::LeftOut }
     }
 }
 
@@ -82,9 +82,9 @@ impl<S: Subscriber> Filter<S> for Limit {
         event.record(&mut place);
         match self.judge(place.0.finish(), if own { PLUGIN_LINES } else { HOST_LINES }, Instant::now()) {
             Fate::LeftOut => false,
-            Fate::Written(left_out) => {
-                if left_out > 0 {
-                    (self.tell)(left_out);
+            Fate::Written(skipped) => {
+                if skipped > 0 {
+                    (self.tell)(skipped);
                 }
                 true
             }

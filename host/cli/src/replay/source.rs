@@ -1,4 +1,4 @@
-//! The events that are replayed: those of a stream or a queue, with their tapes.
+//! The events that are replayed: those of a stream or a queue, with their recordings.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use clap::Args;
 
 use super::{Exit, Failure};
 use sandbar_core::grants::check_name;
-use sandbar_store::{Entry, EntryId, Field, Store};
-use sandbar_runtime::replay::{Tape, TapedContent, TapedEvent, fields};
+use sandbar_runtime::replay::{RecordedContent, RecordedEvent, Recording, fields};
 use sandbar_store::dead_letter;
-use sandbar_triggers::recording::{TAPE_FIELD, TAPES_MAX, tapes_key};
+use sandbar_store::{Entry, EntryId, Field, Store};
+use sandbar_triggers::recording::{RECORDING_FIELD, RECORDINGS_MAX, recordings_key};
 
 /// Entries that are read at once.
 const PAGE: u32 = 100;
-/// The most tapes that are looked at: as many as are kept, and those that a store keeps beyond that.
-const TAPES_READ_MAX: u64 = 2 * TAPES_MAX;
+/// The most recordings that are looked at: as many as are kept, and those that a store keeps beyond that.
+const TAPES_READ_MAX: u64 = 2 * RECORDINGS_MAX;
 
 /// Where the events come from.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) struct Place {
     /// The stream, without the tenant's prefix
     #[arg(long, value_name = "STREAM", required_unless_present_any = ["queue", "from_file"])]
     pub(super) stream: Option<String>,
-    /// The queue, without the tenant's prefix; of jobs that are done only those with a tape are known
+    /// The queue, without the tenant's prefix; of jobs that are done only those with a recording are known
     #[arg(long, value_name = "QUEUE")]
     pub(super) queue: Option<String>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Source<'a> {
     store: &'a Arc<dyn Store>,
     prefix: &'a str,
     name: String,
-    tapes: String,
+    recordings: String,
     is_stream: bool,
 }
 
@@ -54,41 +54,41 @@ impl<'a> Source<'a> {
         let is_stream = place.queue.is_none();
         let name = place.queue.as_ref().or(place.stream.as_ref()).cloned().unwrap_or_default();
         check_name("stream's name", &name).map_err(|error| Failure::new(Exit::Usage, error))?;
-        Ok(Self { store, prefix, tapes: tapes_key(prefix, plugin, &name), name, is_stream })
+        Ok(Self { store, prefix, recordings: recordings_key(prefix, plugin, &name), name, is_stream })
     }
 
     /// The calls that handled so many events from one on, the newest call of each, and those events that nothing was recorded of, each
     /// alone.
-    pub(super) async fn events(&self, from: (u64, u64), count: usize) -> Result<Vec<Tape>, Failure> {
-        let mut found: BTreeMap<(u64, u64), Tape> = BTreeMap::new();
+    pub(super) async fn events(&self, from: (u64, u64), count: usize) -> Result<Vec<Recording>, Failure> {
+        let mut found: BTreeMap<(u64, u64), Recording> = BTreeMap::new();
         if self.is_stream {
             let start = EntryId { ms: from.0, seq: from.1 };
             let key = format!("{}{}", self.prefix, self.name);
             for entry in self.entries(&key, start, u64::try_from(count).unwrap_or(u64::MAX)).await? {
-                found.insert((entry.id.ms, entry.id.seq), Tape::blank(&self.name, vec![event(&entry)]));
+                found.insert((entry.id.ms, entry.id.seq), Recording::blank(&self.name, vec![event(&entry)]));
             }
         }
-        let mut by_event: HashMap<(u64, u64), Arc<Tape>> = HashMap::new();
-        for tape in self.tapes().await? {
-            let tape = Arc::new(tape);
-            for at in tape.events.iter().filter_map(|event| order(&event.id)).filter(|at| *at >= from) {
-                by_event.insert(at, tape.clone());
+        let mut by_event: HashMap<(u64, u64), Arc<Recording>> = HashMap::new();
+        for recording in self.recordings().await? {
+            let recording = Arc::new(recording);
+            for at in recording.events.iter().filter_map(|event| order(&event.id)).filter(|at| *at >= from) {
+                by_event.insert(at, recording.clone());
                 found.entry(at).or_default();
             }
         }
-        let mut calls: Vec<Tape> = Vec::new();
-        let mut last: Option<Arc<Tape>> = None;
-        let mut told: Vec<Arc<Tape>> = Vec::new();
+        let mut calls: Vec<Recording> = Vec::new();
+        let mut last: Option<Arc<Recording>> = None;
+        let mut told: Vec<Arc<Recording>> = Vec::new();
         for (at, blank) in found.into_iter().take(count) {
             match by_event.remove(&at) {
                 None => calls.push(blank),
-                Some(tape) => {
-                    let is_last = last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &tape));
-                    if !is_last && !told.iter().rev().take(64).any(|other| Arc::ptr_eq(other, &tape)) {
-                        calls.push(Tape::clone(&tape));
-                        told.push(tape.clone());
+                Some(recording) => {
+                    let is_last = last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &recording));
+                    if !is_last && !told.iter().rev().take(64).any(|other| Arc::ptr_eq(other, &recording)) {
+                        calls.push(Recording::clone(&recording));
+                        told.push(recording.clone());
                     }
-                    last = Some(tape);
+                    last = Some(recording);
                 }
             }
         }
@@ -96,21 +96,21 @@ impl<'a> Source<'a> {
     }
 
     /// The calls after which events became dead letters, so many letters from one on. Who was rejected was not alone in its call.
-    pub(super) async fn dead(&self, from: (u64, u64), count: usize) -> Result<Vec<Tape>, Failure> {
+    pub(super) async fn dead(&self, from: (u64, u64), count: usize) -> Result<Vec<Recording>, Failure> {
         let key = format!("{}{}:dead", self.prefix, self.name);
         let start = EntryId { ms: from.0, seq: from.1 };
-        let letters = self.entries(&key, start, u64::try_from(count).unwrap_or(u64::MAX)).await?;
-        let mut last: HashMap<String, Arc<Tape>> = HashMap::new();
-        for tape in self.tapes().await? {
-            let tape = Arc::new(tape);
-            last.extend(tape.events.iter().map(|event| (event.id.clone(), tape.clone())));
+        let dead_letters = self.entries(&key, start, u64::try_from(count).unwrap_or(u64::MAX)).await?;
+        let mut last: HashMap<String, Arc<Recording>> = HashMap::new();
+        for recording in self.recordings().await? {
+            let recording = Arc::new(recording);
+            last.extend(recording.events.iter().map(|event| (event.id.clone(), recording.clone())));
         }
         let (mut calls, mut told) = (Vec::new(), HashSet::new());
-        for letter in &letters {
-            let event = Self::original(letter);
+        for dead_letter in &dead_letters {
+            let event = Self::original(dead_letter);
             match last.get(&event.id) {
-                None => calls.push(Tape::blank(&self.name, vec![event])),
-                Some(tape) if told.insert(Arc::as_ptr(tape)) => calls.push(Tape::clone(tape)),
+                None => calls.push(Recording::blank(&self.name, vec![event])),
+                Some(recording) if told.insert(Arc::as_ptr(recording)) => calls.push(Recording::clone(recording)),
                 Some(_) => {}
             }
         }
@@ -118,28 +118,28 @@ impl<'a> Source<'a> {
     }
 
     /// The event of a dead letter, as far as it is in the letter.
-    fn original(letter: &Entry) -> TapedEvent {
+    fn original(dead_letter: &Entry) -> RecordedEvent {
         let text = |name: &str| {
-            dead_letter::value(&letter.fields, name).map(|value| String::from_utf8_lossy(value).into_owned())
+            dead_letter::value(&dead_letter.fields, name).map(|value| String::from_utf8_lossy(value).into_owned())
         };
-        let id = text("id").unwrap_or_else(|| letter.id.to_string());
+        let id = text("id").unwrap_or_else(|| dead_letter.id.to_string());
         let attempt = text("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(1);
         let time_ms = order(&id).map_or(0, |(ms, _)| ms);
-        let content = match dead_letter::value(&letter.fields, dead_letter::PAYLOAD) {
-            Some(payload) => TapedContent::Payload(payload.clone()),
-            None => TapedContent::Fields(fields(&dead_letter::original(&letter.fields))),
+        let content = match dead_letter::value(&dead_letter.fields, dead_letter::PAYLOAD) {
+            Some(payload) => RecordedContent::Payload(payload.clone()),
+            None => RecordedContent::Fields(fields(&dead_letter::original(&dead_letter.fields))),
         };
-        TapedEvent { id, attempt, time_ms, content }
+        RecordedEvent { id, attempt, time_ms, content }
     }
 
-    /// All tapes, the oldest first.
-    async fn tapes(&self) -> Result<Vec<Tape>, Failure> {
-        let entries = self.entries(&self.tapes, EntryId::ZERO, TAPES_READ_MAX).await?;
-        let tape = |entry: &Entry| {
-            let Field { value, .. } = entry.fields.iter().find(|field| field.name == TAPE_FIELD)?;
+    /// All recordings, the oldest first.
+    async fn recordings(&self) -> Result<Vec<Recording>, Failure> {
+        let entries = self.entries(&self.recordings, EntryId::ZERO, TAPES_READ_MAX).await?;
+        let recording = |entry: &Entry| {
+            let Field { value, .. } = entry.fields.iter().find(|field| field.name == RECORDING_FIELD)?;
             serde_json::from_slice(value).ok()
         };
-        Ok(entries.iter().filter_map(tape).collect())
+        Ok(entries.iter().filter_map(recording).collect())
     }
 
     async fn entries(&self, key: &str, start: EntryId, count: u64) -> Result<Vec<Entry>, Failure> {
@@ -160,7 +160,7 @@ impl<'a> Source<'a> {
 }
 
 /// An entry as it is delivered for the first time.
-fn event(entry: &Entry) -> TapedEvent {
-    let content = TapedContent::Fields(fields(&entry.fields));
-    TapedEvent { id: entry.id.to_string(), attempt: 1, time_ms: entry.id.ms, content }
+fn event(entry: &Entry) -> RecordedEvent {
+    let content = RecordedContent::Fields(fields(&entry.fields));
+    RecordedEvent { id: entry.id.to_string(), attempt: 1, time_ms: entry.id.ms, content }
 }

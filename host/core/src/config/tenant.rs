@@ -1,4 +1,4 @@
-//! On whose behalf plugins run.
+//! On whose scope plugins run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub const TENANTS_MAX: usize = 10_000;
 /// The most bytes in a tenant's prefix.
 const PREFIX_BYTES_MAX: usize = 128;
 
-/// On whose behalf plugins run.
+/// On whose scope plugins run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TenantConfig {

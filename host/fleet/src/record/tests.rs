@@ -15,8 +15,8 @@ fn deployed(count: u64) -> Record {
     })
 }
 
-fn condemned() -> Condemned {
-    Condemned { version: String::new(), reason: "it traps".to_owned(), events: vec!["events 1-0".to_owned()] }
+fn failed_probation() -> FailedProbation {
+    FailedProbation { version: String::new(), reason: "it traps".to_owned(), events: vec!["events 1-0".to_owned()] }
 }
 
 fn active(record: &Record) -> u64 {
@@ -25,9 +25,13 @@ fn active(record: &Record) -> u64 {
 
 #[test]
 fn going_back_never_meets_what_ended_badly() {
-    let record = deployed(3).condemn(3, &condemned(), "h", 10).unwrap();
+    let record = deployed(3).fail_probation(3, &failed_probation(), "h", 10).unwrap();
     assert_eq!(active(&record), 2);
-    assert_eq!(record.clone().condemn(3, &condemned(), "other", 11), None, "another host has found it out too");
+    assert_eq!(
+        record.clone().fail_probation(3, &failed_probation(), "other", 11),
+        None,
+        "another host has found it out too"
+    );
     let candidate = Candidate { release: release(record.next_number()), trial: None };
     let record = record.begin(candidate, 20, 30).unwrap().ready(21);
     assert_eq!(active(&record), 4);
@@ -38,7 +42,7 @@ fn going_back_never_meets_what_ended_badly() {
 
 #[test]
 fn going_back_beyond_the_first_release_meets_nothing() {
-    let record = deployed(1).condemn(1, &condemned(), "h", 10).unwrap();
+    let record = deployed(1).fail_probation(1, &failed_probation(), "h", 10).unwrap();
     assert_eq!(active(&record), 0);
     let candidate = Candidate { release: release(record.next_number()), trial: None };
     let record = record.begin(candidate, 20, 30).unwrap().ready(21);
@@ -67,8 +71,8 @@ fn a_rollback_while_something_is_tried_drops_that_alone() {
     assert_eq!((record.phase, active(&record)), (Phase::Trial, 2));
     let back = record.clone().rollback(None, "bob", "", 12).unwrap();
     assert_eq!((back.phase, active(&back), back.candidate), (Phase::Settled, 2, None));
-    let condemned = record.condemn(3, &condemned(), "h", 12).unwrap();
-    assert_eq!((condemned.phase, active(&condemned)), (Phase::Settled, 2));
+    let failed_probation = record.fail_probation(3, &failed_probation(), "h", 12).unwrap();
+    assert_eq!((failed_probation.phase, active(&failed_probation)), (Phase::Settled, 2));
 }
 
 /// One thing that is done to a record.
@@ -123,7 +127,7 @@ proptest! {
                 Step::Promote => record.promote(now_ms).ok(),
                 Step::End => record.end_trial("a", "", now_ms).ok(),
                 Step::Back => record.rollback(None, "a", "", now_ms).ok(),
-                Step::Condemn(number) => record.condemn(number, &condemned(), "h", now_ms),
+                Step::Condemn(number) => record.fail_probation(number, &failed_probation(), "h", now_ms),
                 Step::Remove => record.remove("a", now_ms).ok(),
             };
             let Some(next) = next else {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
-use super::{RELIED_ON_MAX, TAKES_MAX};
+use super::{TAKES_MAX, WATCHED_KEYS_MAX};
 use sandbar_core::manifest::Limits;
 
 /// A call would use more than its plugin may.
@@ -36,8 +36,8 @@ pub enum CallLimit {
         max: u64,
     },
     /// Too many values relied on.
-    #[error("the call relies on {RELIED_ON_MAX} keys, which is all that `get-for-update` allows")]
-    ReliedOn,
+    #[error("the call relies on {WATCHED_KEYS_MAX} keys, which is all that `get-for-update` allows")]
+    WatchedKeys,
     /// Too many takes.
     #[error("the call has taken jobs {TAKES_MAX} times, which is all that `queue.take` allows")]
     Takes,
@@ -53,7 +53,7 @@ impl CallLimit {
             Self::Keys(_) => "limits.keys",
             Self::ReadBytes(_) => "limits.read-bytes",
             Self::ValueBytes { .. } => "limits.value-bytes",
-            Self::ReliedOn => "get-for-update",
+            Self::WatchedKeys => "get-for-update",
             Self::Takes => "queue.take",
         }
     }

@@ -108,8 +108,8 @@ impl Locks {
     }
 
     /// What the commit of so many writes relies on.
-    pub fn relied_on(&self, writes: usize) -> impl Iterator<Item = (String, Option<Bytes>)> {
-        self.0.iter().filter(move |held| writes > held.writes_before).map(|held| held.lock.relied_on())
+    pub fn watched(&self, writes: usize) -> impl Iterator<Item = (String, Option<Bytes>)> {
+        self.0.iter().filter(move |held| writes > held.writes_before).map(|held| held.lock.watched())
     }
 
     /// The writes were committed, or forgotten: the locks that waited for that are to be given back.
@@ -147,7 +147,7 @@ mod tests {
         let mut locks = Locks::default();
         locks.keep(lock(&store, "a").await, 1, 2);
         locks.keep(lock(&store, "b").await, 2, 3);
-        let keys = |locks: &Locks, writes| locks.relied_on(writes).map(|(key, _)| key).collect::<Vec<_>>();
+        let keys = |locks: &Locks, writes| locks.watched(writes).map(|(key, _)| key).collect::<Vec<_>>();
         assert_eq!(
             (keys(&locks, 2), keys(&locks, 3), keys(&locks, 4)),
             (vec![], vec!["a".into()], vec!["a".into(), "b".into()])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::scheduling::threads::give_way;
+use crate::scheduling::threads::lower_priority;
 
 /// How much they give way, from 0 (not at all) to 19.
 const NICENESS: i32 = 15;
@@ -19,7 +19,7 @@ impl Compiler {
     /// Starts a thread for each core. Where that is not possible, whoever asks compiles.
     pub(super) fn start() -> Self {
         let threads =
-            ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| give_way(NICENESS));
+            ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| lower_priority(NICENESS));
         match threads.build() {
             Ok(threads) => Self(Some(Arc::new(threads))),
             Err(error) => {

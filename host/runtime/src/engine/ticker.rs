@@ -36,9 +36,9 @@ impl Ticker {
         ticker
     }
 
-    /// For how many ticks code in this lane keeps its thread.
-    pub(crate) fn slice(&self, lane: Priority) -> u64 {
-        match lane {
+    /// For how many ticks code in this priority keeps its thread.
+    pub(crate) fn slice(&self, priority: Priority) -> u64 {
+        match priority {
             Priority::Foreground => u64::from(TICKS_IN_FRONT),
             Priority::Background => {
                 self.is_fine.store(true, Ordering::Relaxed);
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     /// For how long a loop keeps its thread, several times, the shortest first.
-    fn kept(engine: &Engine, ticker: &Ticker, lane: Priority) -> Vec<Duration> {
+    fn kept(engine: &Engine, ticker: &Ticker, priority: Priority) -> Vec<Duration> {
         let module = wat::parse_str(r#"(module (func (export "f") (loop (br 0))))"#).unwrap();
         let module = wasmtime::Module::new(engine, module).unwrap();
         let mut store = wasmtime::Store::new(engine, ());
@@ -78,7 +78,7 @@ mod tests {
         let looping = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
         let mut times: Vec<Duration> = (0..21)
             .map(|_| {
-                store.set_epoch_deadline(ticker.slice(lane));
+                store.set_epoch_deadline(ticker.slice(priority));
                 let begun = Instant::now();
                 assert!(looping.call(&mut store, ()).is_err());
                 begun.elapsed()
@@ -92,10 +92,11 @@ mod tests {
     fn what_runs_behind_keeps_its_thread_for_less() {
         let engine = Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
         let ticker = Ticker::start(&engine);
-        let (front, behind) = (kept(&engine, &ticker, Priority::Foreground), kept(&engine, &ticker, Priority::Background));
+        let (foreground, background) =
+            (kept(&engine, &ticker, Priority::Foreground), kept(&engine, &ticker, Priority::Background));
         // A busy machine makes them longer, and only the very first one in front may be shorter than it should be.
-        let (front, behind) = (front[10], behind[0]);
-        assert!(behind < front / 2, "{behind:?} behind, {front:?} in front");
-        assert!(front >= TICK * 3, "{front:?}: it is interrupted when its own time is over, not each tick");
+        let (foreground, background) = (foreground[10], background[0]);
+        assert!(background < foreground / 2, "{background:?} behind, {foreground:?} in front");
+        assert!(foreground >= TICK * 3, "{foreground:?}: it is interrupted when its own time is over, not each tick");
     }
 }

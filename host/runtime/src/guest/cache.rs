@@ -6,12 +6,12 @@ use super::check;
 use super::state::State;
 use crate::bindings::sandbar::plugin::cache::{Condition, Expiry, FetchPolicy, Host, Page, Remaining};
 use crate::bindings::sandbar::plugin::types::Error;
-use sandbar_store::pending_writes::{self, Held, Seen};
-use sandbar_core::pattern::escape_glob;
-use sandbar_store::{Effect, Slot, StoreError};
-use crate::replay::Reel;
+use crate::replay::Recorder;
 use crate::tiered_cache::policy::Policy;
 use crate::tiered_cache::{Fetch, FetchError};
+use sandbar_core::pattern::escape_glob;
+use sandbar_store::pending_writes::{self, Held, Seen};
+use sandbar_store::{Effect, Slot, StoreError};
 
 /// The most keys of `get-many`, and the largest hint of `scan`.
 const KEYS_MAX: u32 = 1000;
@@ -29,9 +29,10 @@ impl Host for State {
         let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(full.len());
         // No more at once than the call may still read, if each is as large as a value may be.
         while let Some(rest) = full.get(values.len()..).filter(|rest| !rest.is_empty()) {
-            let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
+            let count = self.call.budget.values_at_once(self.context.limits.value_bytes.as_u64()).min(rest.len());
             let some = rest.get(..count).unwrap_or(rest);
-            let answer = self.deck.ask(|| format!("cache.get-many {}", some.join(" ")), store.get_many(some)).await;
+            let answer =
+                self.recorder_slot.ask(|| format!("cache.get-many {}", some.join(" ")), store.get_many(some)).await;
             values.extend(self.answered(answer)?.into_iter().map(|value| value.map(Vec::from)));
         }
         for (key, value) in full.iter().zip(&mut values) {
@@ -60,8 +61,10 @@ impl Host for State {
         self.scannable(&pattern)?;
         check::count(&pattern, count, KEYS_MAX)?;
         let (store, full) = (self.store(), format!("{}{pattern}", escape_glob(self.prefix())));
-        let answer =
-            self.deck.ask(|| format!("cache.scan {full} {cursor} {count}"), store.scan(&full, cursor, count)).await;
+        let answer = self
+            .recorder_slot
+            .ask(|| format!("cache.scan {full} {cursor} {count}"), store.scan(&full, cursor, count))
+            .await;
         let page = self.answered(answer)?;
         let prefix = self.prefix();
         let granted = |key: &&str| self.allowed(|policy| policy.read(key)).is_ok();
@@ -72,9 +75,9 @@ impl Host for State {
     async fn get_for_update(&mut self, key: String) -> Result<Option<Vec<u8>>, Error> {
         let full = self.readable(&key)?;
         let store = self.store();
-        let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(&full)).await;
+        let answer = self.recorder_slot.ask(|| format!("cache.get {full}"), store.get(&full)).await;
         let value = self.answered(answer)?;
-        self.call.rely_on(&full, value.clone()).map_err(|limit| self.limited(&limit))?;
+        self.call.watch_key(&full, value.clone()).map_err(|limit| self.limited(&limit))?;
         let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: sandbar_store::Remaining::Never };
         self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
         plain(&key, seen.value).map(|value| value.map(Vec::from))
@@ -106,19 +109,19 @@ impl Host for State {
                 "`{key}` was written by this call, and the write waits for the commit: use `add` instead of `increment`"
             )));
         }
-        let (outage, store) = (self.outage().cloned(), self.identity.store.clone());
+        let (outage, store) = (self.outage().cloned(), self.context.store.clone());
         let live = async {
             match outage {
                 Some(outage) => outage.increment(&full, by).await,
                 None => store.increment(&full, by).await,
             }
         };
-        let pretended = async |reel: &Reel| {
+        let pretended = async |recorder: &Recorder| {
             let value = store.get(&full).await?;
             let number = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
-            Ok(reel.pretend(&full, number.unwrap_or(0), by))
+            Ok(recorder.pretend(&full, number.unwrap_or(0), by))
         };
-        let answer = self.deck.act(|| format!("cache.increment {full} {by}"), live, pretended).await;
+        let answer = self.recorder_slot.act(|| format!("cache.increment {full} {by}"), live, pretended).await;
         self.answered(answer)
     }
 
@@ -160,30 +163,31 @@ impl Host for State {
 }
 
 impl State {
-    /// The value of a key through all tiers.
+    /// The value of a key through all tiered_cache.
     async fn read_through(&mut self, key: &str, policy: &Policy) -> Result<Option<Bytes>, Error> {
         let (until, lineage) = (self.call.deadline, self.call.lineage.clone());
-        let identity = self.identity.clone();
-        if let Some(reel) = self.deck.playing() {
+        let context = self.context.clone();
+        if let Some(recorder) = self.recorder_slot.replaying() {
             // Nothing is loaded, and nothing kept.
             let full = self.prefixed(key);
-            let live = async { identity.store.get(&full).await.map_err(Error::from) };
-            return reel.ask(format!("cache.fetch {full}"), live).await;
+            let live = async { context.store.get(&full).await.map_err(Error::from) };
+            return recorder.ask(format!("cache.fetch {full}"), live).await;
         }
-        let fetch = Fetch { key, policy, loader: identity.loader.as_deref(), until, lineage: &lineage };
-        let found: Result<(Option<Bytes>, _), Error> = identity.tiers.fetch(fetch).await.map_err(|error| match error {
-            FetchError::Store(error) => {
-                self.call.store_failed |= error.is_transient();
-                error.into()
-            }
-            FetchError::Failed(_) => Error::Unavailable(format!("`{key}`: {error}")),
-            FetchError::TimedOut => Error::TimedOut(format!("`{key}`: {error}")),
-            FetchError::Recursive => Error::Invalid(format!("`{key}`: {error}")),
-            FetchError::TooMany => Error::Limit(format!("`{key}`: {error}")),
-        });
+        let fetch = Fetch { key, policy, loader: context.loader.as_deref(), until, lineage: &lineage };
+        let found: Result<(Option<Bytes>, _), Error> =
+            context.tiered_cache.fetch(fetch).await.map_err(|error| match error {
+                FetchError::Store(error) => {
+                    self.call.store_failed |= error.is_transient();
+                    error.into()
+                }
+                FetchError::Failed(_) => Error::Unavailable(format!("`{key}`: {error}")),
+                FetchError::TimedOut => Error::TimedOut(format!("`{key}`: {error}")),
+                FetchError::Recursive => Error::Invalid(format!("`{key}`: {error}")),
+                FetchError::TooMany => Error::Limit(format!("`{key}`: {error}")),
+            });
         let found = found.map(|(value, _)| value);
-        if let Some(reel) = self.deck.recording() {
-            reel.note(format!("cache.fetch {}", self.prefixed(key)), found.as_ref());
+        if let Some(recorder) = self.recorder_slot.recording() {
+            recorder.note(format!("cache.fetch {}", self.prefixed(key)), found.as_ref());
         }
         let value = found?;
         self.read(&value)?;
@@ -194,7 +198,7 @@ impl State {
     async fn look(&mut self, full: &str) -> Result<Option<Bytes>, Error> {
         if self.call.writes_to(full).next().is_none() {
             let store = self.store();
-            let answer = self.deck.ask(|| format!("cache.get {full}"), store.get(full)).await;
+            let answer = self.recorder_slot.ask(|| format!("cache.get {full}"), store.get(full)).await;
             return self.answered(answer);
         }
         let seen = self.see(full, false).await?;
@@ -208,12 +212,12 @@ impl State {
             let store = self.store();
             let conditional = self.call.writes_to(full).next().is_some();
             seen.ttl = if with_ttl || conditional {
-                let answer = self.deck.ask(|| format!("cache.ttl {full}"), store.ttl(full)).await;
+                let answer = self.recorder_slot.ask(|| format!("cache.ttl {full}"), store.ttl(full)).await;
                 self.answered(answer)?
             } else {
                 sandbar_store::Remaining::Never
             };
-            seen.value = match self.deck.ask(|| format!("cache.get {full}"), store.get(full)).await {
+            seen.value = match self.recorder_slot.ask(|| format!("cache.get {full}"), store.get(full)).await {
                 Err(StoreError::WrongType(_)) => Held::Other,
                 answer => self.answered(answer)?.map_or(Held::Nothing, Held::Plain),
             };

@@ -1,8 +1,8 @@
 //! What every function checks of its arguments besides their names. Pure.
 
 use crate::bindings::sandbar::plugin::types::Error;
-use sandbar_core::grants::NAME_BYTES_MAX;
 use crate::tiered_cache::policy::TTL_MS_MAX;
+use sandbar_core::grants::NAME_BYTES_MAX;
 
 /// The most parts (keys, fields, members, values) of one call.
 const PARTS_MAX: usize = 1000;

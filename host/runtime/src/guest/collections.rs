@@ -20,7 +20,7 @@ macro_rules! ask {
     ($state:ident, $what:expr, $key:expr, |$store:ident, $full:ident| $question:expr) => {{
         let full = $state.readable(&$key)?;
         let ($store, $full) = ($state.store(), full.as_str());
-        let answer = $state.deck.ask(|| format!("collections.{} {full}", $what), $question).await;
+        let answer = $state.recorder_slot.ask(|| format!("collections.{} {full}", $what), $question).await;
         $state.answered(answer)
     }};
 }
@@ -32,7 +32,7 @@ macro_rules! ask_large {
         let (large, $full) = ($state.large(), full.as_str());
         let $store = &large.store;
         let question = large.read($full, $asked, $size, $question);
-        let answer = $state.deck.ask(|| format!("collections.{} {full}", $what), question).await;
+        let answer = $state.recorder_slot.ask(|| format!("collections.{} {full}", $what), question).await;
         $state.answered(answer)
     }};
 }
@@ -48,7 +48,7 @@ impl Host for State {
         let mut values = Vec::with_capacity(names.len());
         // No more at once than the call may still read, if each is as large as a value may be.
         while let Some(rest) = names.get(values.len()..).filter(|rest| !rest.is_empty()) {
-            let count = self.call.budget.values_at_once(self.identity.limits.value_bytes.as_u64()).min(rest.len());
+            let count = self.call.budget.values_at_once(self.context.limits.value_bytes.as_u64()).min(rest.len());
             let some = rest.get(..count).unwrap_or(rest);
             let answer =
                 ask!(self, format_args!("hash-get-many {some:?}"), key, |store, full| store.hash_get_many(full, some))?;

@@ -15,10 +15,10 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostResponseOutparam as _};
 use wasmtime_wasi_http::p2::types::{HostOutgoingResponse, HostResponseOutparam};
 
-use super::state::{Identity, State};
-use crate::call::Ended;
-use sandbar_store::held_lock::release_all;
+use super::state::{PluginContext, State};
+use crate::call::FinishedCall;
 use sandbar_store::combine::combine;
+use sandbar_store::held_lock::release_all;
 use sandbar_store::{CommitError, Effect};
 
 /// The interface as wasmtime's implementation names it.
@@ -41,16 +41,16 @@ pub struct Answering {
 #[derive(Debug, Default)]
 struct Noted {
     /// The body of the request did not come whole.
-    broken: Option<Refusal>,
+    broken: Option<AnswerRefusal>,
     is_answered: bool,
     is_server_error: bool,
-    refusal: Option<Refusal>,
+    refusal: Option<AnswerRefusal>,
     committed_in: Option<Duration>,
 }
 
 /// Why an answer was withheld.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AnswerRefusal {
     /// The body of the request is larger than it may be.
     TooLarge,
     /// The body of the request ended before its time.
@@ -81,12 +81,12 @@ impl Answering {
     }
 
     /// The body of the request did not come whole: what the plugin makes of the rest counts for nothing.
-    pub fn broken(&self, how: Refusal) {
+    pub fn broken(&self, how: AnswerRefusal) {
         self.noted.lock().broken.get_or_insert(how);
     }
 
     /// Why the answer was withheld, if it was.
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn refusal(&self) -> Option<AnswerRefusal> {
         let noted = self.noted.lock();
         noted.refusal.clone().or_else(|| noted.broken.clone())
     }
@@ -143,12 +143,12 @@ impl State {
         let refusal = if broken.is_some() {
             broken
         } else if status < 200 {
-            Some(Refusal::Invalid(format!("the plugin answered with the status {status}, which is no answer")))
+            Some(AnswerRefusal::Invalid(format!("the plugin answered with the status {status}, which is no answer")))
         } else if let Some(bytes) = announced.filter(|bytes| *bytes > answering.response_bytes) {
             let max = answering.response_bytes;
-            Some(Refusal::Invalid(format!("the answer would have {bytes} bytes; `response-bytes` allows {max}")))
+            Some(AnswerRefusal::Invalid(format!("the answer would have {bytes} bytes; `response-bytes` allows {max}")))
         } else {
-            let committed = commit(&self.identity, ended).await;
+            let committed = commit(&self.context, ended).await;
             release_all(&self.call.locks.settled()).await;
             match committed {
                 Ok(took) => {
@@ -172,20 +172,20 @@ impl State {
 
 /// Commits what a call has written outside of a delivery, and tells how long that took. Without writes there is nothing to commit, and
 /// nothing that the store is needed for.
-pub async fn commit(identity: &Arc<Identity>, mut ended: Ended) -> Result<Option<Duration>, Refusal> {
+pub async fn commit(context: &Arc<PluginContext>, mut ended: FinishedCall) -> Result<Option<Duration>, AnswerRefusal> {
     if ended.writes.is_empty() && ended.taken.is_empty() {
         release_all(&ended.locks).await;
         return Ok(None);
     }
     let begun = Instant::now();
     let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-    let committed = identity.commit(&effects, &ended.relied_on, &mut ended.taken, true).await;
+    let committed = context.commit(&effects, &ended.watched, &mut ended.taken, true).await;
     release_all(&ended.locks).await;
-    match committed.map_err(Refusal::NotCommitted)?.refused.first() {
+    match committed.map_err(AnswerRefusal::NotCommitted)?.refused.first() {
         None => Ok(Some(begun.elapsed())),
         Some(refused) => {
             let name = effects.get(refused.effect).map_or("a write", Effect::name);
-            Err(Refusal::WriteRefused(format!("the store refused {name}: {}", refused.error)))
+            Err(AnswerRefusal::WriteRefused(format!("the store refused {name}: {}", refused.error)))
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Large {
 impl State {
     /// For a read of which it is not known how large it is.
     pub(super) fn large(&self) -> Large {
-        let (quota, max) = (self.identity.quota.clone(), self.identity.limits.read_bytes.as_u64());
+        let (quota, max) = (self.context.quota.clone(), self.context.limits.read_bytes.as_u64());
         Large { store: self.store(), quota, left: self.call.budget.read_left(), max }
     }
 }

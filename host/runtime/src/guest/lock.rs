@@ -40,22 +40,22 @@ impl Host for State {
             let token = self.call.locks.of_guard(number).map_or(0, HeldLock::token);
             return self.guard(Guard { number, key, token });
         }
-        let taped = self.deck.reel().map(|reel| (reel, format!("lock.acquire {full}")));
-        if let Some((reel, question)) = taped.as_ref().filter(|(reel, _)| reel.is_playing()) {
+        let recorded = self.recorder_slot.recorder().map(|recorder| (recorder, format!("lock.acquire {full}")));
+        if let Some((recorder, question)) = recorded.as_ref().filter(|(recorder, _)| recorder.is_replaying()) {
             // A guard without a lock, which nobody else sees. The same again has the number that it had.
-            let token = reel.find::<Option<u64>, StoreError>(question).unwrap_or(Ok(Some(0)));
+            let token = recorder.find::<Option<u64>, StoreError>(question).unwrap_or(Ok(Some(0)));
             return match self.answered(token)? {
                 Some(token) => self.guard(Guard { number, key, token }),
                 None => Err(not_free(&key, wait_ms)),
             };
         }
-        let (store, identity) = (self.shared_store(&key)?, &self.identity);
-        let claim = Claim::new(LockKey::new(self.prefix(), &key), &identity.host, &identity.plugin, ttl_ms);
+        let (store, context) = (self.shared_store(&key)?, &self.context);
+        let claim = Claim::new(LockKey::new(self.prefix(), &key), &context.host, &context.plugin, ttl_ms);
         let left = self.call.deadline.saturating_duration_since(Instant::now());
         let answer = HeldLock::acquire(&store, &claim, Duration::from_millis(wait_ms).min(left)).await;
-        if let Some((reel, question)) = taped {
+        if let Some((recorder, question)) = recorded {
             let token = answer.as_ref().map(|lock| lock.as_ref().map(HeldLock::token));
-            reel.note(question, token.as_ref().map_err(|error| *error));
+            recorder.note(question, token.as_ref().map_err(|error| *error));
         }
         let Some(lock) = self.answered(answer)? else {
             self.count("timed-out");
@@ -77,7 +77,7 @@ impl HostGuard for State {
         self.counted()?;
         let (number, key) = self.known(&guard)?;
         check_ttl(&key, ttl_ms)?;
-        if self.deck.playing().is_some() {
+        if self.recorder_slot.replaying().is_some() {
             return Ok(());
         }
         let answer = match self.call.locks.of_guard(number) {
@@ -89,7 +89,7 @@ impl HostGuard for State {
 
     async fn release(&mut self, guard: Resource<Guard>) -> Result<(), Error> {
         let (number, key) = self.known(&guard)?;
-        if self.deck.playing().is_some() {
+        if self.recorder_slot.replaying().is_some() {
             return Ok(());
         }
         let is_held = match self.call.give_back(number) {
@@ -125,7 +125,7 @@ impl State {
     }
 
     fn count(&self, outcome: &'static str) {
-        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+        let (tenant, plugin) = (self.context.tenant.clone(), self.context.plugin.clone());
         metrics::counter!("sandbar_locks_total", "tenant" => tenant, "plugin" => plugin, "outcome" => outcome)
             .increment(1);
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use super::state::{Identity, State};
+use super::state::{PluginContext, State};
 use crate::bindings::wasi::logging::logging::{Host, Level};
 
 /// The longest line; the rest is cut off.
@@ -46,7 +46,7 @@ pub(crate) struct Occasion<'a> {
 }
 
 struct Lines {
-    identity: Arc<Identity>,
+    context: Arc<PluginContext>,
     /// What made the plugin run, such as `stream:events`.
     trigger: String,
     events: Arc<[String]>,
@@ -54,25 +54,25 @@ struct Lines {
     last: Vec<String>,
     left: u32,
     bytes_left: u64,
-    left_out: u64,
-    /// Nothing is logged of a call that plays a tape.
+    skipped: u64,
+    /// Nothing is logged of a call that replays a recording.
     is_silent: bool,
     /// The limit that left lines out.
     limit: &'static str,
 }
 
 impl Output {
-    pub(super) fn new(identity: Arc<Identity>) -> Self {
+    pub(super) fn new(context: Arc<PluginContext>) -> Self {
         let lines = Lines {
             left: 0,
             bytes_left: 0,
             limit: "limits.log-lines",
-            identity,
+            context,
             trigger: "start".to_owned(),
             events: Arc::default(),
             partial: Vec::new(),
             last: Vec::new(),
-            left_out: 0,
+            skipped: 0,
             is_silent: false,
         };
         Self(Arc::new(Shared { current: AtomicU32::new(NONE), lines: Mutex::new(lines) }))
@@ -85,7 +85,7 @@ impl Output {
         let mut state = self.0.lines.lock();
         state.left = lines;
         state.bytes_left = bytes;
-        state.left_out = 0;
+        state.skipped = 0;
         state.is_silent = is_silent;
         state.events = events;
         state.partial.clear();
@@ -111,15 +111,15 @@ impl Output {
             self.print(b"\n");
         }
         let state = self.0.lines.lock();
-        if state.left_out > 0 {
-            state.identity.quota.hit(state.limit);
+        if state.skipped > 0 {
+            state.context.quota.hit(state.limit);
             // A flood of lines must not become a flood of these.
-            if state.limit != RATE || state.identity.quota.log_line() {
+            if state.limit != RATE || state.context.quota.log_line() {
                 tracing::warn!(
-                    tenant = state.identity.tenant,
-                    plugin = state.identity.plugin,
+                    tenant = state.context.tenant,
+                    plugin = state.context.plugin,
                     trigger = state.trigger,
-                    lines = state.left_out,
+                    lines = state.skipped,
                     "log lines were left out: a call wrote more than `{}`",
                     state.limit
                 );
@@ -143,7 +143,7 @@ impl Output {
         let limit = match state.bytes_left.checked_sub(bytes) {
             _ if state.left == 0 => Some("limits.log-lines"),
             None => Some("limits.log-bytes"),
-            Some(_) if !state.identity.quota.log_line() => Some(RATE),
+            Some(_) if !state.context.quota.log_line() => Some(RATE),
             Some(left) => {
                 state.bytes_left = left;
                 state.left -= 1;
@@ -151,11 +151,11 @@ impl Output {
             }
         };
         if let Some(limit) = limit {
-            state.left_out = state.left_out.saturating_add(1);
+            state.skipped = state.skipped.saturating_add(1);
             state.limit = limit;
             return;
         }
-        let Identity { plugin, version, tenant, .. } = &*state.identity;
+        let PluginContext { plugin, version, tenant, .. } = &*state.context;
         let version = version.get(..12).unwrap_or(version);
         let current = usize::try_from(self.0.current.load(Ordering::Relaxed)).ok();
         let event = current.and_then(|index| state.events.get(index)).map(String::as_str);

@@ -9,7 +9,7 @@ impl Host for State {
     async fn subscribers(&mut self, channel: String) -> Result<u64, Error> {
         self.may_publish(&channel)?;
         let (full, store) = (self.full(channel), self.store());
-        let answer = self.deck.ask(|| format!("pubsub.subscribers {full}"), store.subscribers(&full)).await;
+        let answer = self.recorder_slot.ask(|| format!("pubsub.subscribers {full}"), store.subscribers(&full)).await;
         self.answered(answer)
     }
 

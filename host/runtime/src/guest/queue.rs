@@ -8,9 +8,10 @@ use super::state::State;
 use crate::bindings::sandbar::plugin::queue::{Host, Job, Lengths, PushOptions};
 use crate::bindings::sandbar::plugin::types::Error;
 use crate::call::{CallLimit, TAKES_MAX};
-use sandbar_store::{Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, StoreError, TAKE_MAX, Want,
-};
 use sandbar_store::dead_letter::{self, Circumstances};
+use sandbar_store::{
+    Commit, CommitError, DeadJob, Effect, JobQueue, Lease, LeaseSettlement, Loss, StoreError, TAKE_MAX, Want,
+};
 
 /// The longest delay of a job, in milliseconds: 365 days.
 const DELAY_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
@@ -28,7 +29,7 @@ impl Host for State {
     async fn length(&mut self, name: String) -> Result<Lengths, Error> {
         self.readable(&name)?;
         let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
-        let answer = self.deck.ask(|| format!("queue.length {}", queue.list), store.lengths(&queue)).await;
+        let answer = self.recorder_slot.ask(|| format!("queue.length {}", queue.list), store.lengths(&queue)).await;
         let sandbar_store::Lengths { ready, delayed, leased, dead } = self.answered(answer)?;
         Ok(Lengths { ready, delayed, leased, dead })
     }
@@ -37,7 +38,8 @@ impl Host for State {
         self.readable(&name)?;
         let count = check::count(&name, count, TAKE_MAX)?;
         let (store, queue) = (self.shared_store(&name)?, self.queue(&name));
-        let answer = self.deck.ask(|| format!("queue.peek {} {count}", queue.list), store.peek(&queue, count)).await;
+        let answer =
+            self.recorder_slot.ask(|| format!("queue.peek {} {count}", queue.list), store.peek(&queue, count)).await;
         Ok(self.answered(answer)?.into_iter().map(shown).collect())
     }
 
@@ -47,10 +49,14 @@ impl Host for State {
         if self.call.taken.len() >= TAKES_MAX {
             return Err(self.limited(&CallLimit::Takes));
         }
-        let taped = self.deck.reel().map(|reel| (reel, format!("queue.take {} {count}", self.prefixed(&name))));
-        if let Some((reel, question)) = taped.as_ref().filter(|(reel, _)| reel.is_playing()) {
-            // What a tape does not know of is not there to be taken.
-            let jobs: Result<Vec<sandbar_store::Job>, StoreError> = reel.find_once(question).unwrap_or(Ok(Vec::new()));
+        let recorded = self
+            .recorder_slot
+            .recorder()
+            .map(|recorder| (recorder, format!("queue.take {} {count}", self.prefixed(&name))));
+        if let Some((recorder, question)) = recorded.as_ref().filter(|(recorder, _)| recorder.is_replaying()) {
+            // What a recording does not know of is not there to be taken.
+            let jobs: Result<Vec<sandbar_store::Job>, StoreError> =
+                recorder.find_once(question).unwrap_or(Ok(Vec::new()));
             return Ok(jobs?.into_iter().map(shown).collect());
         }
         let (store, lease) = (self.shared_store(&name)?, Lease::new(self.queue(&name)));
@@ -59,16 +65,16 @@ impl Host for State {
         // Noted before it is asked for, so that what it may have taken is given back also where this call ends meanwhile.
         self.call.taken.begin(&store, lease.clone(), self.call.current);
         let answer = store.take(&lease, Want { count, visibility_ms, rate: None }).await;
-        if let (Some((reel, question)), Err(error)) = (&taped, &answer) {
-            reel.note::<Vec<sandbar_store::Job>, _>(question.clone(), Err(error));
+        if let (Some((recorder, question)), Err(error)) = (&recorded, &answer) {
+            recorder.note::<Vec<sandbar_store::Job>, _>(question.clone(), Err(error));
         }
         let took = self.answered(answer)?;
         let (jobs, worn): (Vec<_>, Vec<_>) = took.jobs.into_iter().partition(|job| job.crashes <= GIVEN_BACK_MAX);
         if !worn.is_empty() {
             self.bury(&lease, &worn, jobs.is_empty()).await?;
         }
-        if let Some((reel, question)) = taped {
-            reel.note::<_, StoreError>(question, Ok(&jobs));
+        if let Some((recorder, question)) = recorded {
+            recorder.note::<_, StoreError>(question, Ok(&jobs));
         }
         self.call.taken.found(jobs.iter().map(|job| job.id).collect());
         Ok(jobs.into_iter().map(shown).collect())
@@ -91,16 +97,16 @@ impl State {
 
     /// Sends jobs to the dead letters that every call which took them has given back.
     async fn bury(&mut self, lease: &Lease, worn: &[sandbar_store::Job], is_last: bool) -> Result<(), Error> {
-        let (identity, store) = (self.identity.clone(), self.identity.store.clone());
+        let (context, store) = (self.context.clone(), self.context.store.clone());
         let dead = worn.iter().map(|job| {
             let id = job.id.to_string();
             let reason = format!("calls that took it failed {} times", job.crashes);
-            tracing::warn!(plugin = identity.plugin, event = id, reason, "a job goes to the dead letters");
+            tracing::warn!(plugin = context.plugin, event = id, reason, "a job goes to the dead letters");
             let circumstances = Circumstances {
                 reason: &reason,
                 attempt: job.attempt,
-                plugin: &identity.plugin,
-                version: &identity.version,
+                plugin: &context.plugin,
+                version: &context.version,
                 group: None,
                 time_ms: store.now_ms(),
                 id: &id,
@@ -110,7 +116,7 @@ impl State {
         let settlement =
             LeaseSettlement { dead: dead.collect(), is_last, ..LeaseSettlement::new(lease.clone(), Loss::Conflict) };
         let commit = Commit { leases: &[settlement], ..Commit::plain(&[], &[]) };
-        let _turn = identity.quota.commit(0).await;
+        let _turn = context.quota.commit(0).await;
         store.commit(commit).await.map(drop).map_err(|error| match error {
             CommitError::Fenced | CommitError::Conflict(_) => Error::Conflict(error.to_string()),
             CommitError::Unacceptable(error) => error.into(),

@@ -17,16 +17,16 @@ use super::logging::{Occasion, Output};
 use super::weight::Weight;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
-use crate::scheduling::fair::Meter;
-use sandbar_core::grants::{NameError, Policy};
-use sandbar_core::manifest::{HealthSection, Limits};
 use crate::outage::Outage;
 use crate::outgoing::Outbound;
+use crate::replay::{RecordedMonotonicClock, RecordedRandom, RecordedWallClock, Recorder, RecorderSlot};
+use crate::scheduling::fair::Meter;
 use crate::scheduling::quota::{InstancePlace, PluginQuota};
+use crate::tiered_cache::TieredCache;
+use sandbar_core::grants::{NameError, Policy};
+use sandbar_core::manifest::{HealthSection, Limits};
 use sandbar_core::secret::Secret;
 use sandbar_store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
-use crate::replay::{Chance, Deck, Monotonic, Reel, Wall};
-use crate::tiered_cache::Tiers;
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -39,7 +39,7 @@ const MEMORIES_MAX: usize = 1;
 
 /// Who a plugin is and what it may do; shared by all its instances.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct PluginContext {
     /// The tenant's name.
     pub tenant: String,
     /// What every name that the plugin uses is prefixed with.
@@ -65,7 +65,7 @@ pub struct Identity {
     /// What stands in for the store while it is away; none where the plugin's calls fail then.
     pub outage: Option<Arc<Outage>>,
     /// Where its tiered reads go.
-    pub tiers: Arc<Tiers>,
+    pub tiered_cache: Arc<TieredCache>,
     /// The plugin that loads what they miss.
     pub loader: Option<String>,
     /// What its instances order their tables by; at random where none.
@@ -76,22 +76,22 @@ pub struct Identity {
     pub quota: Arc<PluginQuota>,
 }
 
-impl Identity {
+impl PluginContext {
     /// Commits what a call has gathered outside of a delivery, with the jobs that it took. Only where it `falls_back`, and took none, what
     /// stands in for the store may make the commit.
     pub async fn commit(
         &self,
         effects: &[Effect],
-        relied_on: &[(String, Option<Bytes>)],
+        watched: &[(String, Option<Bytes>)],
         taken: &mut Takes,
         falls_back: bool,
     ) -> Result<Committed, CommitError> {
         let _turn = self.quota.commit(effects.len()).await;
         if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
-            return outage.commit(effects, relied_on).await;
+            return outage.commit(effects, watched).await;
         }
         let leases: Vec<LeaseSettlement> = taken.settlements().collect();
-        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, relied_on) }).await?;
+        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, watched) }).await?;
         taken.settled();
         Ok(committed)
     }
@@ -99,13 +99,13 @@ impl Identity {
 
 /// The state of one instance.
 pub struct State {
-    pub(super) identity: Arc<Identity>,
+    pub(super) context: Arc<PluginContext>,
     pub(super) call: Call,
     pub(super) output: Output,
     pub(super) config: WasiConfigVariables,
     pub(super) http: Outgoing,
-    /// Where the tape of the call lies, if there is one.
-    pub(super) deck: Deck,
+    /// Where the recording of the call lies, if there is one.
+    pub(super) recorder_slot: RecorderSlot,
     /// The request that the call answers; none where it is another call.
     pub(crate) answering: Option<Arc<Answering>>,
     wasi: WasiCtx,
@@ -120,7 +120,7 @@ pub struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("plugin", &self.identity.plugin).field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("State").field("plugin", &self.context.plugin).field("call", &self.call).finish_non_exhaustive()
     }
 }
 
@@ -134,19 +134,21 @@ impl types::Host for State {}
 
 impl State {
     /// The state of a new instance: no files, no environment, no arguments, no sockets.
-    pub fn new(identity: Arc<Identity>, place: InstancePlace) -> Self {
-        let growth = identity.quota.memory();
-        let output = Output::new(identity.clone());
-        let deck = Deck::default();
+    pub fn new(context: Arc<PluginContext>, place: InstancePlace) -> Self {
+        let growth = context.quota.memory();
+        let output = Output::new(context.clone());
+        let recorder_slot = RecorderSlot::default();
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.clone()).stderr(output.clone());
-        wasi.wall_clock(Wall(deck.clone())).monotonic_clock(Monotonic::new(deck.clone()));
-        wasi.secure_random(Chance(deck.clone())).insecure_random(Chance(deck.clone()));
-        if let Some(seed) = identity.seed {
+        wasi.wall_clock(RecordedWallClock(recorder_slot.clone()))
+            .monotonic_clock(RecordedMonotonicClock::new(recorder_slot.clone()));
+        wasi.secure_random(RecordedRandom(recorder_slot.clone()))
+            .insecure_random(RecordedRandom(recorder_slot.clone()));
+        if let Some(seed) = context.seed {
             wasi.insecure_random_seed(seed);
         }
         let wasi = wasi.build();
-        let memory = usize::try_from(identity.limits.memory.as_u64()).unwrap_or(usize::MAX);
+        let memory = usize::try_from(context.limits.memory.as_u64()).unwrap_or(usize::MAX);
         let limits = StoreLimitsBuilder::new()
             .memory_size(memory)
             .memories(MEMORIES_MAX)
@@ -156,12 +158,12 @@ impl State {
             .trap_on_grow_failure(true)
             .build();
         Self {
-            config: identity.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
-            http: Outgoing::new(identity.clone(), deck.clone()),
-            deck,
+            config: context.config.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
+            http: Outgoing::new(context.clone(), recorder_slot.clone()),
+            recorder_slot,
             answering: None,
             call: Call::new(Instant::now(), None, Arc::default(), Budget::none()),
-            identity,
+            context,
             output,
             wasi,
             table: ResourceTable::new(),
@@ -172,16 +174,16 @@ impl State {
         }
     }
 
-    /// Begins a call, which records what it reads, or plays what was recorded, where there is a reel.
-    pub fn begin(&mut self, mut call: Call, reel: Option<Arc<Reel>>) {
-        let playing = reel.as_ref().filter(|reel| reel.is_playing());
-        let limits = &self.identity.limits;
-        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone(), playing.is_some());
+    /// Begins a call, which records what it reads, or replays what was recorded, where there is a recorder.
+    pub fn begin(&mut self, mut call: Call, recorder: Option<Arc<Recorder>>) {
+        let replaying = recorder.as_ref().filter(|recorder| recorder.is_replaying());
+        let limits = &self.context.limits;
+        self.output.begin(limits.log_lines, limits.log_bytes.as_u64(), call.events.clone(), replaying.is_some());
         self.meter.reset();
-        if let Some(reel) = playing {
-            call.go_on_from(reel.before());
+        if let Some(recorder) = replaying {
+            call.go_on_from(recorder.before());
         }
-        self.deck.put(reel);
+        self.recorder_slot.put(recorder);
         self.http.begin(call.deadline);
         self.answering = None;
         self.call = call;
@@ -219,7 +221,7 @@ impl State {
 
     /// Whether the call is to be interrupted now, as it remembers then.
     pub(crate) fn interrupts(&mut self) -> bool {
-        let limits = &self.identity.limits;
+        let limits = &self.context.limits;
         self.call.interrupted = if Instant::now() >= self.call.deadline {
             Some(Interrupted::Deadline)
         } else if limits.cpu.is_some_and(|cpu| self.meter.used() >= cpu) {
@@ -232,7 +234,7 @@ impl State {
 
     /// What a call is told that met a limit.
     pub(super) fn limited(&self, limit: &CallLimit) -> Error {
-        self.identity.quota.hit(limit.name());
+        self.context.quota.hit(limit.name());
         Error::Limit(limit.to_string())
     }
 
@@ -283,12 +285,12 @@ impl State {
     }
 
     pub(super) fn allowed(&self, check: impl FnOnce(&Policy) -> Result<(), NameError>) -> Result<(), Error> {
-        if self.identity.names_checked { Ok(check(&self.identity.policy)?) } else { Ok(()) }
+        if self.context.names_checked { Ok(check(&self.context.policy)?) } else { Ok(()) }
     }
 
     /// What stands before the names that the plugin uses.
     pub(super) fn prefix(&self) -> &str {
-        if self.identity.names_checked { &self.identity.prefix } else { "" }
+        if self.context.names_checked { &self.context.prefix } else { "" }
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {
@@ -302,12 +304,12 @@ impl State {
 
     /// What stands in for the store while it is away, where this call may use it.
     pub(super) fn outage(&self) -> Option<&Arc<Outage>> {
-        self.identity.outage.as_ref().filter(|_| self.call.falls_back)
+        self.context.outage.as_ref().filter(|_| self.call.falls_back)
     }
 
     /// Where to read.
     pub(super) fn store(&self) -> Arc<dyn Store> {
-        self.outage().map_or_else(|| self.identity.store.clone(), |outage| outage.store())
+        self.outage().map_or_else(|| self.context.store.clone(), |outage| outage.store())
     }
 
     /// Where to do what must be seen by the whole fleet at once, and so is not done in memory while the store is away.
@@ -315,7 +317,7 @@ impl State {
         if self.outage().is_some_and(|outage| outage.is_degraded()) {
             return Err(Error::Unavailable(format!("the store of `{key}` is away, and this is not done in memory")));
         }
-        Ok(self.identity.store.clone())
+        Ok(self.context.store.clone())
     }
 
     /// Passes a store's answer on, and remembers when it was the store that failed.
@@ -346,7 +348,7 @@ impl State {
 
     /// Checks the size of a value.
     pub(super) fn value(&mut self, key: &str, value: Vec<u8>) -> Result<Bytes, Error> {
-        let max = self.identity.limits.value_bytes.as_u64();
+        let max = self.context.limits.value_bytes.as_u64();
         if u64::try_from(value.len()).unwrap_or(u64::MAX) > max {
             return Err(self.limited(&CallLimit::ValueBytes { key: key.to_owned(), bytes: value.len(), max }));
         }

@@ -21,14 +21,14 @@ impl Host for State {
     async fn length(&mut self, name: String) -> Result<u64, Error> {
         let full = self.readable(&name)?;
         let store = self.store();
-        let answer = self.deck.ask(|| format!("stream.length {full}"), store.length(&full)).await;
+        let answer = self.recorder_slot.ask(|| format!("stream.length {full}"), store.length(&full)).await;
         self.answered(answer)
     }
 
     async fn info(&mut self, name: String) -> Result<Option<StreamInfo>, Error> {
         let full = self.readable(&name)?;
         let store = self.store();
-        let answer = self.deck.ask(|| format!("stream.info {full}"), store.info(&full)).await;
+        let answer = self.recorder_slot.ask(|| format!("stream.info {full}"), store.info(&full)).await;
         let Some(info) = self.answered(answer)? else { return Ok(None) };
         let group = |group: sandbar_store::Group| Group {
             name: group.name,
@@ -51,7 +51,7 @@ impl Host for State {
         let retention = kept(retention)?;
         let store = self.shared_store(&name)?;
         let live = store.trim(&full, retention, keep_unread);
-        let answer = self.deck.act(|| format!("stream.trim {full}"), live, async |_| Ok(0)).await;
+        let answer = self.recorder_slot.act(|| format!("stream.trim {full}"), live, async |_| Ok(0)).await;
         self.answered(answer)
     }
 
@@ -80,7 +80,7 @@ impl State {
         let word = if reverse { "rev-range" } else { "range" };
         let question = || format!("stream.{word} {full} {start} {end} {count}");
         let range = store.range(&full, start, end, count, reverse);
-        let answer = self.deck.ask(question, large.read(&full, asked, store.length(&full), range)).await;
+        let answer = self.recorder_slot.ask(question, large.read(&full, asked, store.length(&full), range)).await;
         let field = |field: sandbar_store::Field| FieldResult { name: field.name, value: field.value.into() };
         let entry = |entry: sandbar_store::Entry| Entry {
             id: entry.id.to_string(),

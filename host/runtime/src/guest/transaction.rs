@@ -3,12 +3,12 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
-use crate::call::Behalf;
-use sandbar_store::held_lock::release_all;
+use crate::call::CommitScope;
 use sandbar_store::combine::combine;
+use sandbar_store::held_lock::release_all;
 use sandbar_store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
 
-/// What a commit is called on a tape.
+/// What a commit is called on a recording.
 const QUESTION: &str = "transaction.commit";
 
 impl Host for State {
@@ -32,17 +32,17 @@ impl Host for State {
 
     async fn commit(&mut self) -> Result<(), Error> {
         self.counted()?;
-        let reel = self.deck.reel();
-        if let Some(reel) = &reel {
-            if reel.is_playing() {
-                reel.commits(&self.call.take().writes);
-                return reel.find_once::<bool, Error>(QUESTION).unwrap_or(Ok(true)).map(drop);
+        let recorder = self.recorder_slot.recorder();
+        if let Some(recorder) = &recorder {
+            if recorder.is_replaying() {
+                recorder.commits(&self.call.take().writes);
+                return recorder.find_once::<bool, Error>(QUESTION).unwrap_or(Ok(true)).map(drop);
             }
-            reel.commits(self.call.writes());
+            recorder.commits(self.call.writes());
         }
         let committed = self.commit_now().await;
-        if let Some(reel) = reel {
-            reel.note(QUESTION.to_owned(), committed.as_ref().map(|()| &true));
+        if let Some(recorder) = recorder {
+            recorder.note(QUESTION.to_owned(), committed.as_ref().map(|()| &true));
         }
         committed
     }
@@ -60,18 +60,18 @@ impl State {
     async fn commit_now(&mut self) -> Result<(), Error> {
         let mut ended = self.call.take();
         let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-        let (identity, taken) = (self.identity.clone(), &mut ended.taken);
-        let answer = match self.call.behalf.clone() {
-            None => identity.commit(&effects, &ended.relied_on, taken, self.call.falls_back).await,
-            Some(behalf) => {
-                let (consumer, lease) = match &behalf {
-                    Behalf::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
-                    Behalf::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
+        let (context, taken) = (self.context.clone(), &mut ended.taken);
+        let answer = match self.call.scope.clone() {
+            None => context.commit(&effects, &ended.watched, taken, self.call.falls_back).await,
+            Some(scope) => {
+                let (consumer, lease) = match &scope {
+                    CommitScope::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
+                    CommitScope::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
                 };
                 let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
-                let plain = Commit::plain(&effects, &ended.relied_on);
-                let _turn = identity.quota.commit(effects.len()).await;
-                identity.store.commit(Commit { consumer, leases: &leases, ..plain }).await
+                let plain = Commit::plain(&effects, &ended.watched);
+                let _turn = context.quota.commit(effects.len()).await;
+                context.store.commit(Commit { consumer, leases: &leases, ..plain }).await
             }
         };
         release_all(&self.call.locks.settled()).await;

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     /// Its writes, in order.
     pub(super) effects: Vec<Effect>,
     /// Keys with the values that the writer relied on.
-    pub(super) relied_on: Vec<(String, Option<Bytes>)>,
+    pub(super) watched: Vec<(String, Option<Bytes>)>,
     bytes: usize,
 }
 
@@ -35,10 +35,10 @@ pub(super) struct Full {
 }
 
 impl Entry {
-    pub(super) fn new(effects: Vec<Effect>, relied_on: Vec<(String, Option<Bytes>)>) -> Self {
+    pub(super) fn new(effects: Vec<Effect>, watched: Vec<(String, Option<Bytes>)>) -> Self {
         let bytes = effects.iter().map(bytes_of).sum::<usize>()
-            + relied_on.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
-        Self { effects, relied_on, bytes }
+            + watched.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum::<usize>();
+        Self { effects, watched, bytes }
     }
 
     /// Without the effects that were refused.
@@ -89,7 +89,7 @@ impl Journal {
         let mut bytes = 0usize;
         for entry in self.entries.iter().take(entries_max) {
             bytes = bytes.saturating_add(entry.bytes);
-            let is_alone = !entry.relied_on.is_empty();
+            let is_alone = !entry.watched.is_empty();
             if !head.is_empty() && (is_alone || bytes > bytes_max) {
                 break;
             }
@@ -140,8 +140,8 @@ mod tests {
     use super::*;
 
     fn entry(key: usize, relies: bool) -> Entry {
-        let relied_on = if relies { vec![("r".to_owned(), None)] } else { Vec::new() };
-        Entry::new(vec![Effect::Add { key: key.to_string(), by: 1 }], relied_on)
+        let watched = if relies { vec![("r".to_owned(), None)] } else { Vec::new() };
+        Entry::new(vec![Effect::Add { key: key.to_string(), by: 1 }], watched)
     }
 
     proptest! {
@@ -157,7 +157,7 @@ mod tests {
             while journal.len() > 0 {
                 let head = journal.head(at_once, bytes);
                 prop_assert!(!head.is_empty() && head.len() <= at_once);
-                prop_assert!(head.len() == 1 || head.iter().all(|entry| entry.relied_on.is_empty()));
+                prop_assert!(head.len() == 1 || head.iter().all(|entry| entry.watched.is_empty()));
                 seen.extend(head.iter().map(|entry| entry.effects[0].key().to_owned()));
                 journal.replayed_to(journal.replayed() + head.len() as u64);
             }

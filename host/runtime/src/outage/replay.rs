@@ -69,10 +69,10 @@ async fn known(shared: &Shared, key: &str) -> Result<Option<u64>, StoreError> {
 /// Replays entries in one commit; where it cannot be made as a whole, the first alone.
 async fn replay(shared: &Shared, key: &str, entries: &[Arc<Entry>], replayed: u64) -> Result<(), StoreError> {
     let before = (replayed > 0).then(|| Bytes::from(replayed.to_string()));
-    let mut relied_on = vec![(key.to_owned(), before)];
-    relied_on.extend(entries.iter().flat_map(|entry| entry.relied_on.iter().cloned()));
-    let fence = relied_on.get(..1).unwrap_or_default().to_vec();
-    let answer = commit(shared, key, entries, replayed, &relied_on).await;
+    let mut watched = vec![(key.to_owned(), before)];
+    watched.extend(entries.iter().flat_map(|entry| entry.watched.iter().cloned()));
+    let fence = watched.get(..1).unwrap_or_default().to_vec();
+    let answer = commit(shared, key, entries, replayed, &watched).await;
     match answer {
         Err(CommitError::Conflict(changed)) if changed != key => {
             // Its caller was told that it was made, so it is made: the later write wins.
@@ -102,7 +102,7 @@ async fn commit(
     key: &str,
     entries: &[Arc<Entry>],
     replayed: u64,
-    relied_on: &[(String, Option<Bytes>)],
+    watched: &[(String, Option<Bytes>)],
 ) -> Result<(), CommitError> {
     let number = replayed.saturating_add(u64::try_from(entries.len()).unwrap_or(u64::MAX));
     let mut effects: Vec<Effect> = entries.iter().flat_map(|entry| entry.effects.iter().cloned()).collect();
@@ -112,7 +112,7 @@ async fn commit(
         expiry: Expiry::TtlMs(KEY_TTL_MS),
         condition: Condition::Always,
     });
-    let committed = shared.primary.commit(Commit::plain(&effects, relied_on)).await?;
+    let committed = shared.primary.commit(Commit::plain(&effects, watched)).await?;
     shared.metrics.replayed(entries.len());
     for refusal in committed.refused {
         shared.metrics.conflict();

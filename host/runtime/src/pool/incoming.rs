@@ -13,11 +13,11 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::{CallError, Pool, export};
-use crate::call::Ended;
+use crate::call::FinishedCall;
 use crate::guest::Answering;
 
 /// What a plugin answers: a head whose body is still being written, or that it has failed.
-pub type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+pub type IncomingAnswer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Pool {
     /// Has the plugin answer a request. The answer goes to `answer` as soon as the writes before it are committed; the call goes on while
@@ -26,9 +26,9 @@ impl Pool {
         &self,
         request: Request<B>,
         answering: Arc<Answering>,
-        answer: oneshot::Sender<Answer>,
+        answer: oneshot::Sender<IncomingAnswer>,
         deadline: Duration,
-    ) -> Result<Ended, (CallError, bool)>
+    ) -> Result<FinishedCall, (CallError, bool)>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,

@@ -7,29 +7,29 @@ use serde_json::{Map, Value, json};
 use crate::bindings::sandbar::plugin::types::Error;
 use sandbar_store::{Entry, EntryId, Field, Group, Job, Lengths, Page, Remaining, Scored, StoreError, StreamInfo};
 
-/// What stands on a tape.
-pub trait Answer: Sized {
+/// What stands on a recording.
+pub trait Recordable: Sized {
     /// As it stands there.
     fn write(&self) -> Value;
     /// What stands there; none where it is something else.
     fn read(value: &Value) -> Option<Self>;
 }
 
-/// An error as it stands on a tape.
+/// An error as it stands on a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct RecordedError {
     /// Which one.
     pub kind: String,
     /// Its text.
     pub text: String,
 }
 
-/// An error that can stand on a tape.
-pub trait Fails {
+/// An error that can stand on a recording.
+pub trait RecordableError {
     /// As it stands there.
-    fn fault(&self) -> Fault;
+    fn fault(&self) -> RecordedError;
     /// What stands there.
-    fn from_fault(fault: Fault) -> Self;
+    fn from_fault(fault: RecordedError) -> Self;
 }
 
 /// Bytes: text where they are UTF-8, else hexadecimal digits in an object.
@@ -67,7 +67,7 @@ pub(super) mod blob {
 pub(super) mod pairs {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
 
-    use super::Answer as _;
+    use super::Recordable as _;
 
     type Pairs = Vec<(String, bytes::Bytes)>;
 
@@ -81,7 +81,7 @@ pub(super) mod pairs {
     }
 }
 
-impl Answer for Bytes {
+impl Recordable for Bytes {
     fn write(&self) -> Value {
         written(self)
     }
@@ -90,7 +90,7 @@ impl Answer for Bytes {
     }
 }
 
-impl Answer for String {
+impl Recordable for String {
     fn write(&self) -> Value {
         Value::from(self.as_str())
     }
@@ -99,7 +99,7 @@ impl Answer for String {
     }
 }
 
-impl Answer for bool {
+impl Recordable for bool {
     fn write(&self) -> Value {
         Value::from(*self)
     }
@@ -108,7 +108,7 @@ impl Answer for bool {
     }
 }
 
-impl Answer for u64 {
+impl Recordable for u64 {
     fn write(&self) -> Value {
         Value::from(*self)
     }
@@ -117,7 +117,7 @@ impl Answer for u64 {
     }
 }
 
-impl Answer for i64 {
+impl Recordable for i64 {
     fn write(&self) -> Value {
         Value::from(*self)
     }
@@ -126,7 +126,7 @@ impl Answer for i64 {
     }
 }
 
-impl Answer for f64 {
+impl Recordable for f64 {
     /// Text, since JSON has no infinity.
     fn write(&self) -> Value {
         Value::from(format!("{self:?}"))
@@ -136,7 +136,7 @@ impl Answer for f64 {
     }
 }
 
-impl<T: Answer> Answer for Option<T> {
+impl<T: Recordable> Recordable for Option<T> {
     fn write(&self) -> Value {
         self.as_ref().map_or(Value::Null, T::write)
     }
@@ -145,7 +145,7 @@ impl<T: Answer> Answer for Option<T> {
     }
 }
 
-impl<T: Answer> Answer for Vec<T> {
+impl<T: Recordable> Recordable for Vec<T> {
     fn write(&self) -> Value {
         self.iter().map(T::write).collect()
     }
@@ -154,7 +154,7 @@ impl<T: Answer> Answer for Vec<T> {
     }
 }
 
-impl<A: Answer, B: Answer> Answer for (A, B) {
+impl<A: Recordable, B: Recordable> Recordable for (A, B) {
     fn write(&self) -> Value {
         json!([self.0.write(), self.1.write()])
     }
@@ -164,7 +164,7 @@ impl<A: Answer, B: Answer> Answer for (A, B) {
     }
 }
 
-impl Answer for EntryId {
+impl Recordable for EntryId {
     fn write(&self) -> Value {
         Value::from(self.to_string())
     }
@@ -173,7 +173,7 @@ impl Answer for EntryId {
     }
 }
 
-impl Answer for Field {
+impl Recordable for Field {
     fn write(&self) -> Value {
         json!([self.name, written(&self.value)])
     }
@@ -182,7 +182,7 @@ impl Answer for Field {
     }
 }
 
-impl Answer for Scored {
+impl Recordable for Scored {
     fn write(&self) -> Value {
         json!([self.member, self.score.write()])
     }
@@ -191,7 +191,7 @@ impl Answer for Scored {
     }
 }
 
-impl Answer for Remaining {
+impl Recordable for Remaining {
     fn write(&self) -> Value {
         match self {
             Self::Missing => Value::from("missing"),
@@ -211,7 +211,7 @@ impl Answer for Remaining {
 /// A record of named answers.
 macro_rules! record {
     ($type:ident: $($name:ident),*) => {
-        impl Answer for $type {
+        impl Recordable for $type {
             fn write(&self) -> Value {
                 let mut record = Map::new();
                 $(record.insert(stringify!($name).to_owned(), self.$name.write());)*
@@ -219,7 +219,7 @@ macro_rules! record {
             }
             fn read(value: &Value) -> Option<Self> {
                 value.as_object()?;
-                Some(Self { $($name: Answer::read(value.get(stringify!($name)).unwrap_or(&Value::Null))?),* })
+                Some(Self { $($name: Recordable::read(value.get(stringify!($name)).unwrap_or(&Value::Null))?),* })
             }
         }
     };
@@ -233,7 +233,7 @@ record!(Lengths: ready, delayed, leased, dead);
 
 /// The answer of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct RecordedResponse {
     /// Its status.
     pub status: u64,
     /// Its headers, in their order.
@@ -241,13 +241,13 @@ pub struct Head {
     /// As much of its body as was read.
     pub body: Bytes,
     /// Why there is no more of it, where it was to go on.
-    pub fault: Option<Fault>,
+    pub fault: Option<RecordedError>,
 }
 
-record!(Head: status, headers, body, fault);
-record!(Fault: kind, text);
+record!(RecordedResponse: status, headers, body, fault);
+record!(RecordedError: kind, text);
 
-impl Answer for Job {
+impl Recordable for Job {
     fn write(&self) -> Value {
         let Self { id, attempt, crashes, priority, time_ms, payload } = self;
         json!([id, attempt, crashes, priority, time_ms, written(payload)])
@@ -265,8 +265,8 @@ impl Answer for Job {
     }
 }
 
-impl Fails for StoreError {
-    fn fault(&self) -> Fault {
+impl RecordableError for StoreError {
+    fn fault(&self) -> RecordedError {
         let (kind, text) = match self {
             Self::WrongType(text) => ("wrong-type", text),
             Self::Invalid(text) => ("invalid", text),
@@ -277,9 +277,9 @@ impl Fails for StoreError {
             Self::Denied(text) => ("denied", text),
             Self::NoGroup(text) => ("no-group", text),
         };
-        Fault { kind: kind.to_owned(), text: text.clone() }
+        RecordedError { kind: kind.to_owned(), text: text.clone() }
     }
-    fn from_fault(fault: Fault) -> Self {
+    fn from_fault(fault: RecordedError) -> Self {
         match fault.kind.as_str() {
             "wrong-type" => Self::WrongType(fault.text),
             "invalid" => Self::Invalid(fault.text),
@@ -293,8 +293,8 @@ impl Fails for StoreError {
     }
 }
 
-impl Fails for Error {
-    fn fault(&self) -> Fault {
+impl RecordableError for Error {
+    fn fault(&self) -> RecordedError {
         let (kind, text) = match self {
             Self::WrongType(text) => ("wrong-type", text),
             Self::Invalid(text) => ("invalid", text),
@@ -305,9 +305,9 @@ impl Fails for Error {
             Self::Conflict(text) => ("conflict", text),
             Self::Internal(text) => ("internal", text),
         };
-        Fault { kind: kind.to_owned(), text: text.clone() }
+        RecordedError { kind: kind.to_owned(), text: text.clone() }
     }
-    fn from_fault(fault: Fault) -> Self {
+    fn from_fault(fault: RecordedError) -> Self {
         match fault.kind.as_str() {
             "wrong-type" => Self::WrongType(fault.text),
             "invalid" => Self::Invalid(fault.text),
@@ -327,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    fn comes_back<T: Answer + PartialEq + std::fmt::Debug>(answer: &T) {
+    fn comes_back<T: Recordable + PartialEq + std::fmt::Debug>(answer: &T) {
         let text = answer.write().to_string();
         assert_eq!(T::read(&serde_json::from_str(&text).unwrap()).as_ref(), Some(answer), "{text}");
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::replay::{self, EventOutcome};
 use sandbar_store::Effect;
-use crate::replay::{self, Outcome};
 
 /// What one version did, or would have done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Side {
     /// What became of each event.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<EventOutcome>,
     /// What it wrote, as its commit makes it.
     pub effects: Vec<Effect>,
 }
@@ -92,15 +92,15 @@ pub fn compare(active: &Side, candidate: &Side) -> Vec<Difference> {
     found
 }
 
-fn outcome(at: usize, active: &Outcome, candidate: &Outcome) -> Option<Difference> {
+fn outcome(at: usize, active: &EventOutcome, candidate: &EventOutcome) -> Option<Difference> {
     let kind = match (active, candidate) {
         // Where in its code a version fails is its own affair.
-        (Outcome::Failed(_), Outcome::Failed(_)) => return None,
+        (EventOutcome::Failed(_), EventOutcome::Failed(_)) => return None,
         (active, candidate) if active == candidate => return None,
-        (_, Outcome::Failed(_)) => Kind::Failure,
+        (_, EventOutcome::Failed(_)) => Kind::Failure,
         _ => Kind::DifferentOutcome,
     };
-    let shown = |outcome: &Outcome| serde_json::to_value(outcome).unwrap_or_default();
+    let shown = |outcome: &EventOutcome| serde_json::to_value(outcome).unwrap_or_default();
     Some(Difference { kind, event: Some(at), active: shown(active), candidate: shown(candidate) })
 }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn side(effects: &[Effect]) -> Side {
-        Side { outcomes: vec![Outcome::Done], effects: effects.to_vec() }
+        Side { outcomes: vec![EventOutcome::Done], effects: effects.to_vec() }
     }
 
     fn kinds(active: &Side, candidate: &Side) -> Vec<Kind> {
@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn outcomes_explain_the_rest() {
         let active = side(&[add("a", 1)]);
-        let of = |outcome: Outcome| Side { outcomes: vec![outcome], effects: Vec::new() };
-        assert_eq!(kinds(&active, &of(Outcome::Failed("trap".to_owned()))), [Kind::Failure]);
-        assert_eq!(kinds(&active, &of(Outcome::Retry(None))), [Kind::DifferentOutcome]);
-        let (here, there) = (of(Outcome::Failed("here".to_owned())), of(Outcome::Failed("there".to_owned())));
+        let of = |outcome: EventOutcome| Side { outcomes: vec![outcome], effects: Vec::new() };
+        assert_eq!(kinds(&active, &of(EventOutcome::Failed("trap".to_owned()))), [Kind::Failure]);
+        assert_eq!(kinds(&active, &of(EventOutcome::Retry(None))), [Kind::DifferentOutcome]);
+        let (here, there) = (of(EventOutcome::Failed("here".to_owned())), of(EventOutcome::Failed("there".to_owned())));
         assert_eq!(kinds(&here, &there), []);
         assert_eq!(kinds(&here, &active), [Kind::DifferentOutcome], "it does what the active one fails over");
     }

@@ -1,6 +1,6 @@
 //! Runs a version over events without any effect: for shadows and replays.
 //!
-//! Reads come from a tape, and live where it does not know; nothing is written, sent, taken, locked or logged. A batch over which the version
+//! Reads come from a recording, and live where it does not know; nothing is written, sent, taken, locked or logged. A batch over which the version
 //! fails is run in halves, as a trigger does, where the second half sees what the first has written.
 
 use std::ops::Range;
@@ -8,43 +8,43 @@ use std::sync::Arc;
 
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
-use crate::call::Ended;
+use crate::call::FinishedCall;
 use crate::pool::{CallError, Pool};
+use crate::replay::{EventOutcome, RecordedContent, RecordedEvent, Recorder, Recording};
 use sandbar_store::Effect;
 use sandbar_store::combine::{Gathered, combine};
-use crate::replay::{Outcome, Reel, Tape, TapedContent, TapedEvent};
 
 pub use super::difference::{Difference, Kind, Side, compare};
 
 /// What a version did without effect.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rehearsed {
+pub struct DryRun {
     /// What it would have done.
     pub side: Side,
-    /// How often it asked something that the tape does not know.
+    /// How often it asked something that the recording does not know.
     pub unknown: u64,
     /// The first of these questions.
     pub questions: Vec<String>,
 }
 
-/// Has a version handle the events of a tape. An error means that the host had no room for a call.
-pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> {
-    let mut outcomes: Vec<Outcome> = vec![Outcome::Done; tape.events.len()];
+/// Has a version handle the events of a recording. An error means that the host had no room for a call.
+pub async fn dry_run(pool: &Pool, recording: &Recording) -> Result<DryRun, CallError> {
+    let mut outcomes: Vec<EventOutcome> = vec![EventOutcome::Done; recording.events.len()];
     let (mut committed, mut writes) = (Vec::new(), Vec::<Gathered>::new());
     let (mut unknown, mut questions) = (0, Vec::new());
-    let mut parts: Vec<Range<usize>> = std::iter::once(0..tape.events.len()).collect();
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..recording.events.len()).collect();
     while let Some(part) = parts.pop() {
         let before = writes.len();
-        let reel = Reel::play(tape, writes.clone());
-        let answer = call(pool, tape, part.clone(), &reel).await;
-        let (count, first) = reel.unknown();
+        let recorder = Recorder::replay(recording, writes.clone());
+        let answer = call(pool, recording, part.clone(), &recorder).await;
+        let (count, first) = recorder.unknown();
         unknown += count;
         questions.extend(first);
         match answer {
             Ok((answered, ended)) => {
                 let done: Vec<bool> =
                     answered.iter().map(|outcome| matches!(outcome, handler::Outcome::Done)).collect();
-                let mut all = reel.committed();
+                let mut all = recorder.committed();
                 let by_itself = all.len();
                 all.extend(ended.writes);
                 for (at, write) in all.into_iter().enumerate().skip(before) {
@@ -57,7 +57,7 @@ pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> 
                         writes.push(write);
                     }
                 }
-                outcomes.splice(part, answered.into_iter().map(Outcome::from));
+                outcomes.splice(part, answered.into_iter().map(EventOutcome::from));
             }
             Err(error) if error.is_busy() => return Err(error),
             Err(_) if part.len() > 1 => {
@@ -66,12 +66,12 @@ pub async fn rehearse(pool: &Pool, tape: &Tape) -> Result<Rehearsed, CallError> 
                 parts.push(part.start..middle);
             }
             Err(error) => {
-                outcomes.splice(part, [Outcome::Failed(error.to_string())]);
+                outcomes.splice(part, [EventOutcome::Failed(error.to_string())]);
             }
         }
     }
     let effects = combined(committed).chain(combined(writes)).collect();
-    Ok(Rehearsed { side: Side { outcomes, effects }, unknown, questions })
+    Ok(DryRun { side: Side { outcomes, effects }, unknown, questions })
 }
 
 /// Writes as a commit would make them.
@@ -87,7 +87,7 @@ pub fn counts(done: &[bool], event: Option<u32>) -> bool {
     }
 }
 
-impl From<handler::Outcome> for Outcome {
+impl From<handler::Outcome> for EventOutcome {
     fn from(outcome: handler::Outcome) -> Self {
         match outcome {
             handler::Outcome::Done => Self::Done,
@@ -100,11 +100,11 @@ impl From<handler::Outcome> for Outcome {
 /// Has the version handle some of the events.
 async fn call(
     pool: &Pool,
-    tape: &Tape,
+    recording: &Recording,
     part: Range<usize>,
-    reel: &Arc<Reel>,
-) -> Result<(Vec<handler::Outcome>, Ended), CallError> {
-    let events = tape.events.get(part).unwrap_or_default();
+    recorder: &Arc<Recorder>,
+) -> Result<(Vec<handler::Outcome>, FinishedCall), CallError> {
+    let events = recording.events.get(part).unwrap_or_default();
     let ids: Arc<[String]> = events.iter().map(|event| event.id.clone()).collect();
     let fields: Vec<Vec<FieldParam<'_>>> = events.iter().map(fields).collect();
     let events: Vec<handler::Event<'_>> = events
@@ -112,21 +112,21 @@ async fn call(
         .zip(&fields)
         .map(|(event, fields)| handler::Event {
             id: &event.id,
-            source: &tape.source,
+            source: &recording.source,
             attempt: event.attempt,
             time_ms: event.time_ms,
             content: match &event.content {
-                TapedContent::Fields(_) => handler::Content::Fields(fields),
-                TapedContent::Payload(payload) => handler::Content::Payload(payload),
+                RecordedContent::Fields(_) => handler::Content::Fields(fields),
+                RecordedContent::Payload(payload) => handler::Content::Payload(payload),
             },
         })
         .collect();
-    pool.handle(None, ids, &events, Some(reel.clone())).await.map_err(|(error, _)| error)
+    pool.handle(None, ids, &events, Some(recorder.clone())).await.map_err(|(error, _)| error)
 }
 
-fn fields(event: &TapedEvent) -> Vec<FieldParam<'_>> {
+fn fields(event: &RecordedEvent) -> Vec<FieldParam<'_>> {
     match &event.content {
-        TapedContent::Fields(fields) => fields.iter().map(|(name, value)| FieldParam { name, value }).collect(),
-        TapedContent::Payload(_) => Vec::new(),
+        RecordedContent::Fields(fields) => fields.iter().map(|(name, value)| FieldParam { name, value }).collect(),
+        RecordedContent::Payload(_) => Vec::new(),
     }
 }

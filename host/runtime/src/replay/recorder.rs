@@ -1,4 +1,4 @@
-//! A tape that is being made, or played.
+//! A recording that is being made, or replayed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,38 +9,41 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use super::{Answer, Fails, Fault, Head, Read, TAPE_BYTES_MAX, Tape, Told};
+use super::{
+    RECORDING_BYTES_MAX, Recordable, RecordableError, RecordedAnswer, RecordedError, RecordedRead, RecordedResponse,
+    Recording,
+};
 use sandbar_store::combine::Gathered;
 
 /// What a reading of a clock takes, in bytes.
 const READING_BYTES: usize = 20;
-/// By how much a clock goes on from the end of a tape with each reading, in nanoseconds.
+/// By how much a clock goes on from the end of a recording with each reading, in nanoseconds.
 const STEP_NS: u64 = 1000;
-/// How many questions are kept that a tape had no answer to.
+/// How many questions are kept that a recording had no answer to.
 const UNKNOWN_MAX: usize = 16;
 
-/// A tape that is being made, or played, by one call.
+/// A recording that is being made, or replayed, by one call.
 #[derive(Debug)]
-pub struct Reel {
-    is_playing: bool,
+pub struct Recorder {
+    is_replaying: bool,
     inner: Mutex<Inner>,
 }
 
 /// The place of an answer that is still to come, or whose end is. Without any it stays empty: whoever asked did not wait for it.
 #[derive(Debug, Clone)]
-pub struct Slot {
-    reel: Arc<Reel>,
+pub struct PendingAnswer {
+    recorder: Arc<Recorder>,
     at: usize,
 }
 
 #[derive(Debug)]
 struct Inner {
     /// What was recorded.
-    reads: Vec<Read>,
+    reads: Vec<RecordedRead>,
     /// Bodies of answers whose end is still to come.
     bodies: HashMap<usize, BytesMut>,
-    /// What can be played.
-    known: HashMap<String, VecDeque<Told>>,
+    /// What can be replayed.
+    known: HashMap<String, VecDeque<RecordedAnswer>>,
     /// Numbers that calls which act at once would have made.
     pretended: HashMap<String, i64>,
     wall: Readings,
@@ -53,7 +56,7 @@ struct Inner {
     unknown_count: u64,
     /// What the call committed by itself.
     committed: Vec<Gathered>,
-    /// What a call that plays begins with.
+    /// What a call that replays begins with.
     before: Vec<Gathered>,
 }
 
@@ -93,7 +96,7 @@ impl Inner {
     /// Whether so many more bytes fit; they are counted then.
     fn fits(&mut self, bytes: usize) -> bool {
         let total = self.bytes.saturating_add(bytes);
-        if total > TAPE_BYTES_MAX {
+        if total > RECORDING_BYTES_MAX {
             self.is_truncated = true;
             return false;
         }
@@ -102,38 +105,39 @@ impl Inner {
     }
 }
 
-impl Reel {
-    /// A reel that records.
+impl Recorder {
+    /// A recorder that records.
     pub fn record() -> Arc<Self> {
-        Arc::new(Self { is_playing: false, inner: Mutex::new(Inner::new(rand::random())) })
+        Arc::new(Self { is_replaying: false, inner: Mutex::new(Inner::new(rand::random())) })
     }
 
-    /// A reel that plays a tape, for a call that has these writes behind it.
-    pub fn play(tape: &Tape, before: Vec<Gathered>) -> Arc<Self> {
-        let mut inner = Inner::new(tape.seed);
-        for Read { ask, told } in &tape.reads {
+    /// A recorder that replays a recording, for a call that has these writes behind it.
+    pub fn replay(recording: &Recording, before: Vec<Gathered>) -> Arc<Self> {
+        let mut inner = Inner::new(recording.seed);
+        for RecordedRead { ask, told } in &recording.reads {
             inner.known.entry(ask.clone()).or_default().push_back(told.clone());
         }
-        let time_ms = tape.events.first().map_or(0, |event| event.time_ms);
-        inner.wall = Readings { all: tape.wall.iter().copied().collect(), last: time_ms.saturating_mul(1_000_000) };
-        inner.monotonic.all = tape.monotonic.iter().copied().collect();
+        let time_ms = recording.events.first().map_or(0, |event| event.time_ms);
+        inner.wall =
+            Readings { all: recording.wall.iter().copied().collect(), last: time_ms.saturating_mul(1_000_000) };
+        inner.monotonic.all = recording.monotonic.iter().copied().collect();
         inner.before = before;
-        Arc::new(Self { is_playing: true, inner: Mutex::new(inner) })
+        Arc::new(Self { is_replaying: true, inner: Mutex::new(inner) })
     }
 
-    /// Whether it plays. A call that plays has no effect.
-    pub fn is_playing(&self) -> bool {
-        self.is_playing
+    /// Whether it replays. A call that replays has no effect.
+    pub fn is_replaying(&self) -> bool {
+        self.is_replaying
     }
 
-    /// Asks: from the tape where it plays and the tape knows, else live; and records the answer where it records. `live` is not
-    /// begun where the tape knows.
-    pub async fn ask<T: Answer, E: Fails>(
+    /// Asks: from the recording where it replays and the recording knows, else live; and records the answer where it records. `live` is not
+    /// begun where the recording knows.
+    pub async fn ask<T: Recordable, E: RecordableError>(
         &self,
         question: String,
         live: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        if self.is_playing {
+        if self.is_replaying {
             return match self.find(&question) {
                 Some(told) => told,
                 None => live.await,
@@ -145,39 +149,39 @@ impl Reel {
     }
 
     /// Records an answer.
-    pub fn note<T: Answer, E: Fails>(&self, ask: String, answer: Result<&T, &E>) {
+    pub fn note<T: Recordable, E: RecordableError>(&self, ask: String, answer: Result<&T, &E>) {
         let told = match answer {
-            Ok(answer) => Told::Answer(answer.write()),
-            Err(error) => Told::Error(error.fault()),
+            Ok(answer) => RecordedAnswer::Recordable(answer.write()),
+            Err(error) => RecordedAnswer::Error(error.fault()),
         };
         self.put(ask, told);
     }
 
-    fn put(&self, ask: String, told: Told) -> Option<usize> {
+    fn put(&self, ask: String, told: RecordedAnswer) -> Option<usize> {
         let size = ask.len()
             + match &told {
-                Told::Answer(value) => size(value),
-                Told::Error(fault) => fault.text.len(),
+                RecordedAnswer::Recordable(value) => size(value),
+                RecordedAnswer::Error(fault) => fault.text.len(),
             };
         let mut inner = self.inner.lock();
         if !inner.fits(size) {
             return None;
         }
-        inner.reads.push(Read { ask, told });
+        inner.reads.push(RecordedRead { ask, told });
         Some(inner.reads.len() - 1)
     }
 
-    /// What the tape has as the next answer, or the last one; none where it does not know the question, which is noted.
-    pub fn find<T: Answer, E: Fails>(&self, question: &str) -> Option<Result<T, E>> {
+    /// What the recording has as the next answer, or the last one; none where it does not know the question, which is noted.
+    pub fn find<T: Recordable, E: RecordableError>(&self, question: &str) -> Option<Result<T, E>> {
         self.look_up(question, true)
     }
 
     /// The same for what acts at once: each answer is given once.
-    pub fn find_once<T: Answer, E: Fails>(&self, question: &str) -> Option<Result<T, E>> {
+    pub fn find_once<T: Recordable, E: RecordableError>(&self, question: &str) -> Option<Result<T, E>> {
         self.look_up(question, false)
     }
 
-    fn look_up<T: Answer, E: Fails>(&self, question: &str, last_stays: bool) -> Option<Result<T, E>> {
+    fn look_up<T: Recordable, E: RecordableError>(&self, question: &str, last_stays: bool) -> Option<Result<T, E>> {
         let mut inner = self.inner.lock();
         let told = match inner.known.get_mut(question) {
             Some(answers) if last_stays && answers.len() == 1 => answers.front().cloned(),
@@ -185,8 +189,8 @@ impl Reel {
             None => None,
         };
         let found = told.and_then(|told| match told {
-            Told::Answer(value) => T::read(&value).map(Ok),
-            Told::Error(fault) => Some(Err(E::from_fault(fault))),
+            RecordedAnswer::Recordable(value) => T::read(&value).map(Ok),
+            RecordedAnswer::Error(fault) => Some(Err(E::from_fault(fault))),
         });
         if found.is_none() {
             inner.unknown_count += 1;
@@ -207,9 +211,9 @@ impl Reel {
 
     /// Records a question whose answer is still to come, so that answers stand in the order in which they were asked for; none where it
     /// does not fit.
-    pub fn reserve(self: &Arc<Self>, ask: String) -> Option<Slot> {
-        let at = self.put(ask, Told::Answer(Value::Null))?;
-        Some(Slot { reel: self.clone(), at })
+    pub fn reserve(self: &Arc<Self>, ask: String) -> Option<PendingAnswer> {
+        let at = self.put(ask, RecordedAnswer::Recordable(Value::Null))?;
+        Some(PendingAnswer { recorder: self.clone(), at })
     }
 
     /// A reading of the wall clock, which now is at `live`.
@@ -224,7 +228,7 @@ impl Reel {
 
     fn reading(&self, live: u64, which: impl Fn(&mut Inner) -> &mut Readings) -> u64 {
         let mut inner = self.inner.lock();
-        if self.is_playing {
+        if self.is_replaying {
             return which(&mut inner).next();
         }
         if inner.fits(READING_BYTES) {
@@ -233,7 +237,7 @@ impl Reel {
         live
     }
 
-    /// Something random, the same each time that a tape is played.
+    /// Something random, the same each time that a recording is replayed.
     pub fn chance(&self, bytes: &mut [u8]) {
         self.inner.lock().chance.fill_bytes(bytes);
     }
@@ -248,42 +252,48 @@ impl Reel {
         std::mem::take(&mut self.inner.lock().committed)
     }
 
-    /// What a call that plays begins with.
+    /// What a call that replays begins with.
     pub fn before(&self) -> Vec<Gathered> {
         std::mem::take(&mut self.inner.lock().before)
     }
 
-    /// Questions that the tape had no answer to: how many, and the first of them.
+    /// Questions that the recording had no answer to: how many, and the first of them.
     pub fn unknown(&self) -> (u64, Vec<String>) {
         let inner = self.inner.lock();
         (inner.unknown_count, inner.unknown.clone())
     }
 
-    /// Ends a recording: what was read goes onto the tape.
-    pub fn end(&self, tape: &mut Tape) {
+    /// Ends a recording: what was read goes onto the recording.
+    pub fn end(&self, recording: &mut Recording) {
         let mut inner = self.inner.lock();
-        tape.reads = std::mem::take(&mut inner.reads);
+        recording.reads = std::mem::take(&mut inner.reads);
         for (at, body) in std::mem::take(&mut inner.bodies) {
-            if let Some(Read { told: Told::Answer(Value::Object(head)), .. }) = tape.reads.get_mut(at) {
+            if let Some(RecordedRead { told: RecordedAnswer::Recordable(Value::Object(head)), .. }) =
+                recording.reads.get_mut(at)
+            {
                 head.insert("body".to_owned(), body.freeze().write());
             }
         }
-        tape.wall = std::mem::take(&mut inner.wall.all).into();
-        tape.monotonic = std::mem::take(&mut inner.monotonic.all).into();
-        (tape.seed, tape.is_truncated) = (inner.seed, inner.is_truncated);
+        recording.wall = std::mem::take(&mut inner.wall.all).into();
+        recording.monotonic = std::mem::take(&mut inner.monotonic.all).into();
+        (recording.seed, recording.is_truncated) = (inner.seed, inner.is_truncated);
     }
 }
 
-impl Slot {
+impl PendingAnswer {
     /// The head of the answer has come, and its body will.
-    pub fn answer(&self, head: &Head) {
-        let mut inner = self.reel.inner.lock();
+    pub fn answer(&self, head: &RecordedResponse) {
+        let mut inner = self.recorder.inner.lock();
         let head = head.write();
         let fits = inner.fits(size(&head));
         if let Some(read) = inner.reads.get_mut(self.at) {
-            let left_out =
-                || Told::Error(Fault { kind: String::new(), text: "the answer did not fit on the tape".to_owned() });
-            read.told = if fits { Told::Answer(head) } else { left_out() };
+            let skipped = || {
+                RecordedAnswer::Error(RecordedError {
+                    kind: String::new(),
+                    text: "the answer did not fit on the tape".to_owned(),
+                })
+            };
+            read.told = if fits { RecordedAnswer::Recordable(head) } else { skipped() };
         }
         if fits {
             inner.bodies.insert(self.at, BytesMut::new());
@@ -291,20 +301,20 @@ impl Slot {
     }
 
     /// There is no answer, or its body ends before its end.
-    pub fn fail(&self, fault: Fault) {
-        let mut inner = self.reel.inner.lock();
+    pub fn fail(&self, fault: RecordedError) {
+        let mut inner = self.recorder.inner.lock();
         // A fault is short, and without it the answer would be another one.
         inner.bytes = inner.bytes.saturating_add(fault.text.len());
         match inner.reads.get_mut(self.at).map(|read| &mut read.told) {
-            Some(Told::Answer(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
-            Some(told) => *told = Told::Error(fault),
+            Some(RecordedAnswer::Recordable(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
+            Some(told) => *told = RecordedAnswer::Error(fault),
             None => {}
         }
     }
 
     /// More of the body has come.
     pub fn more(&self, bytes: &[u8]) {
-        let mut inner = self.reel.inner.lock();
+        let mut inner = self.recorder.inner.lock();
         if inner.fits(bytes.len())
             && let Some(body) = inner.bodies.get_mut(&self.at)
         {
@@ -332,46 +342,46 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_recorded_is_played() {
-        let recording = Reel::record();
+        let recorder = Recorder::record();
         for answer in [1_u64, 2] {
             let live = async { Ok::<u64, StoreError>(answer) };
-            assert_eq!(recording.ask("cache.get a".to_owned(), live).await, Ok(answer));
+            assert_eq!(recorder.ask("cache.get a".to_owned(), live).await, Ok(answer));
         }
         let gone = StoreError::WrongType("`b` is a list".to_owned());
-        recording.note::<u64, _>("cache.get b".to_owned(), Err(&gone));
-        assert_eq!((recording.wall(5), recording.monotonic(7)), (5, 7));
+        recorder.note::<u64, _>("cache.get b".to_owned(), Err(&gone));
+        assert_eq!((recorder.wall(5), recorder.monotonic(7)), (5, 7));
         let mut random = [0; 8];
-        recording.chance(&mut random);
-        let mut tape = Tape::blank("events", Vec::new());
-        recording.end(&mut tape);
-        let text = serde_json::to_string(&tape).unwrap();
-        let tape: Tape = serde_json::from_str(&text).unwrap();
+        recorder.chance(&mut random);
+        let mut recording = Recording::blank("events", Vec::new());
+        recorder.end(&mut recording);
+        let text = serde_json::to_string(&recording).unwrap();
+        let recording: Recording = serde_json::from_str(&text).unwrap();
 
-        let playing = Reel::play(&tape, Vec::new());
-        let live = || async { panic!("the tape knows") };
-        assert_eq!(playing.ask::<u64, StoreError>("cache.get a".to_owned(), live()).await, Ok(1));
-        assert_eq!(playing.find("cache.get b") as Found, Some(Err(gone)));
+        let replaying = Recorder::replay(&recording, Vec::new());
+        let live = || async { panic!("the recording knows") };
+        assert_eq!(replaying.ask::<u64, StoreError>("cache.get a".to_owned(), live()).await, Ok(1));
+        assert_eq!(replaying.find("cache.get b") as Found, Some(Err(gone)));
         for _ in 0..2 {
-            assert_eq!(playing.find("cache.get a") as Found, Some(Ok(2)), "the last answer stays");
+            assert_eq!(replaying.find("cache.get a") as Found, Some(Ok(2)), "the last answer stays");
         }
-        assert_eq!((playing.wall(99), playing.wall(99), playing.monotonic(99)), (5, 5 + STEP_NS, 7));
+        assert_eq!((replaying.wall(99), replaying.wall(99), replaying.monotonic(99)), (5, 5 + STEP_NS, 7));
         let mut again = [0; 8];
-        playing.chance(&mut again);
+        replaying.chance(&mut again);
         assert_eq!(again, random);
-        assert_eq!(playing.find("cache.get c") as Found, None);
-        assert_eq!(playing.unknown(), (1, vec!["cache.get c".to_owned()]));
+        assert_eq!(replaying.find("cache.get c") as Found, None);
+        assert_eq!(replaying.unknown(), (1, vec!["cache.get c".to_owned()]));
     }
 
     #[test]
     fn a_tape_is_bounded() {
-        let recording = Reel::record();
-        let value = "x".repeat(TAPE_BYTES_MAX / 4);
-        (0..10).for_each(|_| recording.note::<_, StoreError>("cache.get a".to_owned(), Ok(&value)));
-        (0..100_000).for_each(|at| assert_eq!(recording.wall(at), at));
-        let mut tape = Tape::default();
-        recording.end(&mut tape);
-        assert!(tape.is_truncated);
-        let bytes = serde_json::to_string(&tape).unwrap().len();
-        assert!(bytes < TAPE_BYTES_MAX + 100_000, "{bytes}");
+        let recorder = Recorder::record();
+        let value = "x".repeat(RECORDING_BYTES_MAX / 4);
+        (0..10).for_each(|_| recorder.note::<_, StoreError>("cache.get a".to_owned(), Ok(&value)));
+        (0..100_000).for_each(|at| assert_eq!(recorder.wall(at), at));
+        let mut recording = Recording::default();
+        recorder.end(&mut recording);
+        assert!(recording.is_truncated);
+        let bytes = serde_json::to_string(&recording).unwrap().len();
+        assert!(bytes < RECORDING_BYTES_MAX + 100_000, "{bytes}");
     }
 }

@@ -1,8 +1,8 @@
 //! What a call of a plugin read, kept so that the call can be run again without a store.
 //!
-//! A [`Tape`] has the events of one call and the answer of everything that the plugin asked: reads, calls that act at once, requests, clocks,
-//! and the seed of what was random. While it is made it is a [`Reel`]; a reel that plays answers from a tape, and has no effect: what
-//! the tape does not know is read live where reading is all that it does, and computed or refused otherwise. Knows neither plugins nor triggers.
+//! A [`Recording`] has the events of one call and the answer of everything that the plugin asked: reads, calls that act at once, requests, clocks,
+//! and the seed of what was random. While it is made it is a [`Recorder`]; a recorder that replays answers from a recording, and has no effect: what
+//! the recording does not know is read live where reading is all that it does, and computed or refused otherwise. Knows neither plugins nor triggers.
 //!
 //! Reads are answered by what was asked, not by their order: a version that asks in another order gets the same answers. The same question
 //! asked several times is answered in the order of the recording, and from its end on as it was answered last.
@@ -10,24 +10,24 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::{RecordedError, answer, recorder};
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
-use super::{Fault, answer, recorder};
 
-/// The most bytes of one tape, as far as they are counted: what does not fit is left out, and the tape says so.
-pub const TAPE_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of one recording, as far as they are counted: what does not fit is left out, and the recording says so.
+pub const RECORDING_BYTES_MAX: usize = 1 << 20;
 
 /// One call: what it was given, and what it read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Tape {
+pub struct Recording {
     /// The stream or queue, without the tenant's prefix.
     pub source: String,
     /// The events of the call.
-    pub events: Vec<TapedEvent>,
+    pub events: Vec<RecordedEvent>,
     /// What was asked, and what the answer was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reads: Vec<Read>,
+    pub reads: Vec<RecordedRead>,
     /// Readings of the wall clock, in nanoseconds since 1970.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wall: Vec<u64>,
@@ -45,7 +45,7 @@ pub struct Tape {
 /// One event of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct TapedEvent {
+pub struct RecordedEvent {
     /// Its id, unique within its source.
     pub id: String,
     /// Which attempt to handle it that was, from 1.
@@ -53,13 +53,13 @@ pub struct TapedEvent {
     /// When it was produced, in milliseconds since 1970.
     pub time_ms: u64,
     /// What the plugin was given.
-    pub content: TapedContent,
+    pub content: RecordedContent,
 }
 
 /// What an event carries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TapedContent {
+pub enum RecordedContent {
     /// The fields of a stream's entry.
     Fields(#[serde(with = "answer::pairs")] Vec<(String, Bytes)>),
     /// The payload of a job or a message.
@@ -68,51 +68,51 @@ pub enum TapedContent {
 
 /// One question and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Read {
+pub struct RecordedRead {
     /// What was asked, such as `cache.get total:a`.
     pub ask: String,
     /// What the answer was, or why there was none.
     #[serde(flatten)]
-    pub told: Told,
+    pub told: RecordedAnswer,
 }
 
 /// What a question was answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Told {
+pub enum RecordedAnswer {
     /// This.
-    Answer(serde_json::Value),
+    Recordable(serde_json::Value),
     /// An error.
-    Error(Fault),
+    Error(RecordedError),
 }
 
-impl Tape {
-    /// A tape of events that nothing was recorded of.
-    pub fn blank(source: &str, events: Vec<TapedEvent>) -> Self {
+impl Recording {
+    /// A recording of events that nothing was recorded of.
+    pub fn blank(source: &str, events: Vec<RecordedEvent>) -> Self {
         Self { source: source.to_owned(), events, ..Self::default() }
     }
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        let content = |event: &TapedEvent| match &event.content {
-            TapedContent::Fields(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
-            TapedContent::Payload(payload) => payload.len(),
+        let content = |event: &RecordedEvent| match &event.content {
+            RecordedContent::Fields(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            RecordedContent::Payload(payload) => payload.len(),
         };
-        let told = |read: &Read| match &read.told {
-            Told::Answer(value) => recorder::size(value),
-            Told::Error(fault) => fault.text.len(),
+        let told = |read: &RecordedRead| match &read.told {
+            RecordedAnswer::Recordable(value) => recorder::size(value),
+            RecordedAnswer::Error(fault) => fault.text.len(),
         };
         let events: usize = self.events.iter().map(|event| event.id.len() + content(event)).sum();
         events + self.reads.iter().map(|read| read.ask.len() + told(read)).sum::<usize>()
     }
 }
 
-impl From<&handler::Event<'_>> for TapedEvent {
+impl From<&handler::Event<'_>> for RecordedEvent {
     fn from(event: &handler::Event<'_>) -> Self {
         let pair = |field: &FieldParam<'_>| (field.name.to_owned(), Bytes::copy_from_slice(field.value));
         let content = match event.content {
-            handler::Content::Fields(fields) => TapedContent::Fields(fields.iter().map(pair).collect()),
-            handler::Content::Payload(payload) => TapedContent::Payload(Bytes::copy_from_slice(payload)),
+            handler::Content::Fields(fields) => RecordedContent::Fields(fields.iter().map(pair).collect()),
+            handler::Content::Payload(payload) => RecordedContent::Payload(Bytes::copy_from_slice(payload)),
         };
         Self { id: event.id.to_owned(), attempt: event.attempt, time_ms: event.time_ms, content }
     }

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::Recordable;
 use sandbar_store::{Condition, Effect, End, Expiry, Field, PushOptions, Retention};
 
 /// What became of one event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum EventOutcome {
     /// The plugin is done with it.
     Done,
     /// The plugin wants it again, after so many milliseconds where it says so.

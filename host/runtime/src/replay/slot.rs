@@ -1,4 +1,4 @@
-//! What the reel of the call that runs in an instance lies in; its clocks and its randomness look there.
+//! What the recorder of the call that runs in an instance lies in; its clocks and its randomness look there.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,116 +9,116 @@ use parking_lot::Mutex;
 use rand::{Rng, TryRng};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-use super::{Answer, Fails, Reel};
+use super::{Recordable, RecordableError, Recorder};
 use sandbar_store::StoreError;
 
-/// What the reel of an instance's call lies in; cheap to clone. It is mostly empty, and nearly free then.
+/// What the recorder of an instance's call lies in; cheap to clone. It is mostly empty, and nearly free then.
 #[derive(Debug, Clone, Default)]
-pub struct Deck(Arc<Holder>);
+pub struct RecorderSlot(Arc<Holder>);
 
 #[derive(Debug, Default)]
 struct Holder {
     is_used: AtomicBool,
-    reel: Mutex<Option<Arc<Reel>>>,
+    recorder: Mutex<Option<Arc<Recorder>>>,
 }
 
-impl Deck {
-    /// Puts a reel in, or takes it out.
-    pub fn put(&self, reel: Option<Arc<Reel>>) {
-        if reel.is_some() || self.0.is_used.load(Ordering::Relaxed) {
-            self.0.is_used.store(reel.is_some(), Ordering::Relaxed);
-            *self.0.reel.lock() = reel;
+impl RecorderSlot {
+    /// Puts a recorder in, or takes it out.
+    pub fn put(&self, recorder: Option<Arc<Recorder>>) {
+        if recorder.is_some() || self.0.is_used.load(Ordering::Relaxed) {
+            self.0.is_used.store(recorder.is_some(), Ordering::Relaxed);
+            *self.0.recorder.lock() = recorder;
         }
     }
 
-    /// The reel that lies in it.
-    pub fn reel(&self) -> Option<Arc<Reel>> {
-        if self.0.is_used.load(Ordering::Relaxed) { self.0.reel.lock().clone() } else { None }
+    /// The recorder that lies in it.
+    pub fn recorder(&self) -> Option<Arc<Recorder>> {
+        if self.0.is_used.load(Ordering::Relaxed) { self.0.recorder.lock().clone() } else { None }
     }
 
-    /// Asks something that has no effect. Where the call plays a tape, the tape answers; where it records one, the answer is noted.
-    pub async fn ask<T: Answer, E: Fails>(
+    /// Asks something that has no effect. Where the call replays a recording, the recording answers; where it records one, the answer is noted.
+    pub async fn ask<T: Recordable, E: RecordableError>(
         &self,
         question: impl FnOnce() -> String,
         live: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        match self.reel() {
+        match self.recorder() {
             None => live.await,
-            Some(reel) => reel.ask(question(), live).await,
+            Some(recorder) => recorder.ask(question(), live).await,
         }
     }
 
-    /// Does something that acts at once, or pretends to where the call plays a tape.
-    pub async fn act<T: Answer>(
+    /// Does something that acts at once, or pretends to where the call replays a recording.
+    pub async fn act<T: Recordable>(
         &self,
         question: impl FnOnce() -> String,
         live: impl Future<Output = Result<T, StoreError>>,
-        pretended: impl AsyncFnOnce(&Reel) -> Result<T, StoreError>,
+        pretended: impl AsyncFnOnce(&Recorder) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let Some(reel) = self.reel() else { return live.await };
+        let Some(recorder) = self.recorder() else { return live.await };
         let question = question();
-        if reel.is_playing() {
-            return match reel.find_once(&question) {
+        if recorder.is_replaying() {
+            return match recorder.find_once(&question) {
                 Some(answer) => answer,
-                None => pretended(&reel).await,
+                None => pretended(&recorder).await,
             };
         }
         let answer = live.await;
-        reel.note(question, answer.as_ref());
+        recorder.note(question, answer.as_ref());
         answer
     }
 
-    /// The reel that lies in it, where it plays.
-    pub fn playing(&self) -> Option<Arc<Reel>> {
-        self.reel().filter(|reel| reel.is_playing())
+    /// The recorder that lies in it, where it replays.
+    pub fn replaying(&self) -> Option<Arc<Recorder>> {
+        self.recorder().filter(|recorder| recorder.is_replaying())
     }
 
-    /// The reel that lies in it, where it records.
-    pub fn recording(&self) -> Option<Arc<Reel>> {
-        self.reel().filter(|reel| !reel.is_playing())
+    /// The recorder that lies in it, where it records.
+    pub fn recording(&self) -> Option<Arc<Recorder>> {
+        self.recorder().filter(|recorder| !recorder.is_replaying())
     }
 }
 
 /// The wall clock of an instance.
 #[derive(Debug)]
-pub struct Wall(pub Deck);
+pub struct RecordedWallClock(pub RecorderSlot);
 
-impl HostWallClock for Wall {
+impl HostWallClock for RecordedWallClock {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(1)
     }
 
     fn now(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self.0.reel() {
+        match self.0.recorder() {
             None => now,
-            Some(reel) => Duration::from_nanos(reel.wall(nanos(now))),
+            Some(recorder) => Duration::from_nanos(recorder.wall(nanos(now))),
         }
     }
 }
 
 /// The monotonic clock of an instance.
 #[derive(Debug)]
-pub struct Monotonic {
-    deck: Deck,
+pub struct RecordedMonotonicClock {
+    recorder_slot: RecorderSlot,
     start: Instant,
 }
 
-impl Monotonic {
+impl RecordedMonotonicClock {
     /// A clock that begins at zero.
-    pub fn new(deck: Deck) -> Self {
-        Self { deck, start: Instant::now() }
+    pub fn new(recorder_slot: RecorderSlot) -> Self {
+        Self { recorder_slot, start: Instant::now() }
     }
 }
 
-impl HostMonotonicClock for Monotonic {
+impl HostMonotonicClock for RecordedMonotonicClock {
     fn resolution(&self) -> u64 {
         1
     }
 
     fn now(&self) -> u64 {
         let now = nanos(self.start.elapsed());
-        self.deck.reel().map_or(now, |reel| reel.monotonic(now))
+        self.recorder_slot.recorder().map_or(now, |recorder| recorder.monotonic(now))
     }
 }
 
@@ -126,11 +126,11 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The randomness of an instance: the process's own secure generator, or that of a tape.
+/// The randomness of an instance: the process's own secure generator, or that of a recording.
 #[derive(Debug)]
-pub struct Chance(pub Deck);
+pub struct RecordedRandom(pub RecorderSlot);
 
-impl TryRng for Chance {
+impl TryRng for RecordedRandom {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -146,9 +146,9 @@ impl TryRng for Chance {
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        match self.0.reel() {
+        match self.0.recorder() {
             None => rand::rng().fill_bytes(bytes),
-            Some(reel) => reel.chance(bytes),
+            Some(recorder) => recorder.chance(bytes),
         }
         Ok(())
     }
@@ -157,26 +157,30 @@ impl TryRng for Chance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::Tape;
+    use crate::replay::Recording;
 
     #[test]
     fn an_instance_meets_the_clocks_and_the_chance_of_the_tape_that_lies_in_it() {
-        let deck = Deck::default();
-        let (mut chance, wall, monotonic) = (Chance(deck.clone()), Wall(deck.clone()), Monotonic::new(deck.clone()));
+        let recorder_slot = RecorderSlot::default();
+        let (mut chance, wall, monotonic) = (
+            RecordedRandom(recorder_slot.clone()),
+            RecordedWallClock(recorder_slot.clone()),
+            RecordedMonotonicClock::new(recorder_slot.clone()),
+        );
         let mut look = || {
             let mut bytes = [0; 16];
             chance.fill_bytes(&mut bytes);
             (bytes, chance.next_u64(), chance.next_u32(), wall.now(), monotonic.now())
         };
-        let recording = Reel::record();
-        deck.put(Some(recording.clone()));
+        let recorder = Recorder::record();
+        recorder_slot.put(Some(recorder.clone()));
         let recorded = look();
-        let mut tape = Tape::default();
-        recording.end(&mut tape);
-        deck.put(None);
-        assert_ne!(look(), recorded, "without a tape they go on");
+        let mut recording = Recording::default();
+        recorder.end(&mut recording);
+        recorder_slot.put(None);
+        assert_ne!(look(), recorded, "without a recording they go on");
         for _ in 0..2 {
-            deck.put(Some(Reel::play(&tape, Vec::new())));
+            recorder_slot.put(Some(Recorder::replay(&recording, Vec::new())));
             assert_eq!(look(), recorded);
         }
     }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     proptest! {
-        /// A version is never condemned for being as the one before it, and more failures never make it better.
+        /// A version is never failed_probation for being as the one before it, and more failures never make it better.
         #[test]
         fn the_gate_is_fair(
             events in 0_u64..20_000, failed in 0.0..=1.0_f64, p99 in 0_u64..10_000,

@@ -16,7 +16,7 @@ const FAULT_BYTES_MAX: usize = 256;
 
 /// How one version does on this host.
 #[derive(Debug, Default)]
-pub(crate) struct Conduct {
+pub(crate) struct HealthStats {
     windows: Mutex<Windows>,
 }
 
@@ -35,7 +35,7 @@ struct Window {
     times: Histogram,
 }
 
-impl Conduct {
+impl HealthStats {
     /// A call with so many events was answered.
     pub(super) fn answered(&self, events: usize, took: Duration) {
         let each = took / u32::try_from(events).unwrap_or(u32::MAX).max(1);
@@ -84,22 +84,22 @@ mod tests {
 
     #[test]
     fn what_was_long_ago_is_forgotten() {
-        let conduct = Conduct::default();
+        let health_stats = HealthStats::default();
         let ids = |count: usize| (0..count).map(|id| format!("events {id}"));
-        conduct.settled(10_000, ids(10_000));
-        assert_eq!(conduct.tally().failed, 10_000);
-        (0..3).for_each(|_| conduct.settled(10_000, []));
-        assert_eq!((conduct.tally().events, conduct.tally().failed), (20_000, 0));
-        assert_eq!(conduct.faults().len(), FAULTS_MAX);
-        assert_eq!(conduct.faults().last().unwrap(), "events 9999");
+        health_stats.settled(10_000, ids(10_000));
+        assert_eq!(health_stats.tally().failed, 10_000);
+        (0..3).for_each(|_| health_stats.settled(10_000, []));
+        assert_eq!((health_stats.tally().events, health_stats.tally().failed), (20_000, 0));
+        assert_eq!(health_stats.faults().len(), FAULTS_MAX);
+        assert_eq!(health_stats.faults().last().unwrap(), "events 9999");
     }
 
     #[test]
     fn times_are_for_each_event() {
-        let conduct = Conduct::default();
-        (0..100).for_each(|_| conduct.answered(10, Duration::from_millis(50)));
-        let p99 = conduct.tally().p99.unwrap();
+        let health_stats = HealthStats::default();
+        (0..100).for_each(|_| health_stats.answered(10, Duration::from_millis(50)));
+        let p99 = health_stats.tally().p99.unwrap();
         assert!((5..=6).contains(&p99.as_millis()), "{p99:?}");
-        assert_eq!(conduct.tally().calls, 100);
+        assert_eq!(health_stats.tally().calls, 100);
     }
 }

@@ -1,6 +1,6 @@
 //! A version that gets the same batches as the active one, without effect.
 //!
-//! What the active version read is on the tape that comes with a batch, so the two see the same, whatever is committed meanwhile. The
+//! What the active version read is on the recording that comes with a batch, so the two see the same, whatever is committed meanwhile. The
 //! shadow works behind the active version, which never waits for it: what finds no room is left out, and counted.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,14 +13,14 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::guest::Identity;
+use crate::guest::PluginContext;
 use crate::pool::Pool;
-use crate::replay::dry_run::{Difference, Kind, Side, compare, rehearse};
-use crate::replay::Tape;
+use crate::replay::Recording;
+use crate::replay::dry_run::{Difference, Kind, Side, compare, dry_run};
 
 /// Batches that wait for a shadow.
 const WAITING_MAX: usize = 1024;
-/// Bytes of the events and tapes that wait.
+/// Bytes of the events and recordings that wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Differences that are kept, the newest.
 const SAMPLES_MAX: usize = 32;
@@ -37,8 +37,9 @@ pub struct ShadowReport {
     pub version: String,
     /// Events that both versions handled.
     pub compared: u64,
-    /// Events that the shadow did not get, because it was too slow or their tape was too long.
-    pub left_out: u64,
+    /// Events that the shadow did not get, because it was too slow or their recording was too long.
+    #[serde(rename = "left-out")]
+    pub skipped: u64,
     /// How often the two differed, by kind.
     pub differences: BTreeMap<Kind, u64>,
     /// The newest differences.
@@ -72,14 +73,14 @@ pub(super) struct Shadow {
 /// What the active version did with a batch.
 #[derive(Debug)]
 struct Batch {
-    tape: Tape,
+    recording: Recording,
     active: Side,
     bytes: usize,
 }
 
 #[derive(Debug)]
 struct Book {
-    identity: Arc<Identity>,
+    context: Arc<PluginContext>,
     waiting_bytes: AtomicUsize,
     pages: Mutex<Pages>,
 }
@@ -87,7 +88,7 @@ struct Book {
 #[derive(Debug, Default)]
 struct Pages {
     compared: u64,
-    left_out: u64,
+    skipped: u64,
     differences: BTreeMap<Kind, u64>,
     samples: VecDeque<Sample>,
 }
@@ -96,8 +97,8 @@ impl Shadow {
     /// Begins to compare. Needs a runtime.
     pub(super) fn begin(pool: Arc<Pool>) -> Self {
         let (queue, mut batches) = mpsc::channel::<Batch>(WAITING_MAX);
-        let identity = pool.identity().clone();
-        let book = Arc::new(Book { identity, waiting_bytes: AtomicUsize::new(0), pages: Mutex::default() });
+        let context = pool.context().clone();
+        let book = Arc::new(Book { context, waiting_bytes: AtomicUsize::new(0), pages: Mutex::default() });
         let noted = book.clone();
         let work = async move {
             while let Some(batch) = batches.recv().await {
@@ -109,11 +110,11 @@ impl Shadow {
     }
 
     /// Hands it what the active version has committed. Never waits.
-    pub(super) fn offer(&self, tape: Tape, active: Side) {
-        let (events, bytes) = (tape.events.len(), tape.bytes());
+    pub(super) fn offer(&self, recording: Recording, active: Side) {
+        let (events, bytes) = (recording.events.len(), recording.bytes());
         let waiting = self.book.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = !tape.is_truncated && waiting.saturating_add(bytes) <= WAITING_BYTES_MAX;
-        if !fits || self.queue.try_send(Batch { tape, active, bytes }).is_err() {
+        let fits = !recording.is_truncated && waiting.saturating_add(bytes) <= WAITING_BYTES_MAX;
+        if !fits || self.queue.try_send(Batch { recording, active, bytes }).is_err() {
             self.book.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.book.leave_out(events);
         }
@@ -123,9 +124,9 @@ impl Shadow {
     pub(super) fn report(&self) -> ShadowReport {
         let pages = self.book.pages.lock();
         ShadowReport {
-            version: self.book.identity.version.clone(),
+            version: self.book.context.version.clone(),
             compared: pages.compared,
-            left_out: pages.left_out,
+            skipped: pages.skipped,
             differences: pages.differences.clone(),
             samples: pages.samples.iter().cloned().collect(),
         }
@@ -134,36 +135,36 @@ impl Shadow {
 
 impl Book {
     async fn follow(&self, pool: &Pool, batch: &Batch) {
-        let rehearsed = match rehearse(pool, &batch.tape).await {
-            Ok(rehearsed) => rehearsed,
+        let dry_run = match dry_run(pool, &batch.recording).await {
+            Ok(dry_run) => dry_run,
             Err(error) => {
-                tracing::debug!(plugin = self.identity.plugin, %error, "a shadow got no instance");
-                return self.leave_out(batch.tape.events.len());
+                tracing::debug!(plugin = self.context.plugin, %error, "a shadow got no instance");
+                return self.leave_out(batch.recording.events.len());
             }
         };
-        let mut differences = compare(&batch.active, &rehearsed.side);
-        if rehearsed.unknown > 0 {
-            let candidate = Value::from(rehearsed.questions);
+        let mut differences = compare(&batch.active, &dry_run.side);
+        if dry_run.unknown > 0 {
+            let candidate = Value::from(dry_run.questions);
             differences.push(Difference { kind: Kind::OtherRead, event: None, active: Value::Null, candidate });
         }
-        self.count("sandbar_shadow_events_total", batch.tape.events.len() as u64);
-        self.pages.lock().compared += batch.tape.events.len() as u64;
+        self.count("sandbar_shadow_events_total", batch.recording.events.len() as u64);
+        self.pages.lock().compared += batch.recording.events.len() as u64;
         for difference in differences {
-            self.note(&batch.tape, &difference);
+            self.note(&batch.recording, &difference);
         }
     }
 
-    fn note(&self, tape: &Tape, difference: &Difference) {
-        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+    fn note(&self, recording: &Recording, difference: &Difference) {
+        let (tenant, plugin) = (self.context.tenant.clone(), self.context.plugin.clone());
         let kind = difference.kind;
         let labels = [("tenant", tenant), ("plugin", plugin), ("kind", kind.word().to_owned())];
         metrics::counter!("sandbar_shadow_differences_total", &labels).increment(1);
         let events = match difference.event {
-            Some(at) => tape.events.get(at..=at).unwrap_or_default(),
-            None => tape.events.get(..SAMPLE_EVENTS_MAX).unwrap_or(&tape.events),
+            Some(at) => recording.events.get(at..=at).unwrap_or_default(),
+            None => recording.events.get(..SAMPLE_EVENTS_MAX).unwrap_or(&recording.events),
         };
         let sample = Sample {
-            source: tape.source.clone(),
+            source: recording.source.clone(),
             events: events.iter().map(|event| event.id.clone()).collect(),
             kind,
             active: cut(&difference.active),
@@ -178,12 +179,12 @@ impl Book {
     }
 
     fn leave_out(&self, events: usize) {
-        self.pages.lock().left_out += events as u64;
-        self.count("sandbar_shadow_left_out_total", events as u64);
+        self.pages.lock().skipped += events as u64;
+        self.count("sandbar_shadow_skipped_total", events as u64);
     }
 
     fn count(&self, metric: &'static str, by: u64) {
-        let (tenant, plugin) = (self.identity.tenant.clone(), self.identity.plugin.clone());
+        let (tenant, plugin) = (self.context.tenant.clone(), self.context.plugin.clone());
         metrics::counter!(metric, "tenant" => tenant, "plugin" => plugin).increment(by);
     }
 }

@@ -27,11 +27,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use sandbar_core::priority::Priority;
-use crate::scheduling::threads::{Lanes, threads_behind};
-use duty_cycle::Fatigue;
+use crate::scheduling::threads::{PriorityThreads, background_threads};
+use duty_cycle::DutyCycle;
 use plan::Plan;
 use recent::Recent;
+use sandbar_core::priority::Priority;
 
 /// For how long after their last poll others count as running in front, in nanoseconds.
 const FRONT_NS: u64 = 50_000_000;
@@ -40,18 +40,18 @@ thread_local! {
     /// This thread polls a call already, whose slot serves for what that call polls within itself.
     static HOLDS: Cell<bool> = const { Cell::new(false) };
     /// Of this thread, where it is one behind.
-    static FATIGUE: Cell<Fatigue> = const { Cell::new(Fatigue::NONE) };
+    static DUTY_CYCLE: Cell<DutyCycle> = const { Cell::new(DutyCycle::NONE) };
 }
 
 /// The slots of a host.
 #[derive(Debug)]
 pub struct Threads {
     /// Of the threads in front.
-    front: Mutex<Plan<Arc<Waiter>>>,
+    foreground: Mutex<Plan<Arc<Waiter>>>,
     /// Of those behind, which compete with the others only where the system lets them.
-    behind: Mutex<Plan<Arc<Waiter>>>,
+    background: Mutex<Plan<Arc<Waiter>>>,
     /// None where all run in front.
-    lanes: Option<Lanes>,
+    threads: Option<PriorityThreads>,
     begun: Instant,
 }
 
@@ -59,9 +59,9 @@ pub struct Threads {
 #[derive(Debug)]
 pub struct Share {
     threads: Arc<Threads>,
-    /// Its place in the plan of each lane.
-    front: usize,
-    behind: usize,
+    /// Its place in the plan of each priority.
+    foreground: usize,
+    background: usize,
     weight: u32,
     recent: Mutex<Recent>,
 }
@@ -84,39 +84,44 @@ struct Waiter {
 }
 
 impl Threads {
-    /// So many slots in front, at least one, and behind as many as there are threads; without `lanes` all run in front.
-    pub fn new(slots: usize, lanes: Option<Lanes>) -> Arc<Self> {
+    /// So many slots in front, at least one, and behind as many as there are threads; without `threads` all run in front.
+    pub fn new(slots: usize, threads: Option<PriorityThreads>) -> Arc<Self> {
         let plan = |slots| Mutex::new(Plan::new(slots));
-        Arc::new(Self { front: plan(slots), behind: plan(threads_behind()), lanes, begun: Instant::now() })
+        Arc::new(Self {
+            foreground: plan(slots),
+            background: plan(background_threads()),
+            threads,
+            begun: Instant::now(),
+        })
     }
 
     /// As many slots as there are cores, but no more than the runtime has threads. Where there is only one tenant, all run in front.
     pub fn for_this_machine(is_shared: bool) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = Handle::try_current().map_or(cores, |runtime| runtime.metrics().num_workers());
-        Self::new(cores.min(workers), if is_shared { Lanes::of_this_runtime() } else { None })
+        Self::new(cores.min(workers), if is_shared { PriorityThreads::of_this_runtime() } else { None })
     }
 
     /// A part for a tenant, which weighs as much in comparison with those of the others.
     pub fn share(self: &Arc<Self>, weight: u32) -> Share {
-        let (front, behind) = (self.front.lock().join(weight), self.behind.lock().join(weight));
-        Share { threads: self.clone(), front, behind, weight, recent: Mutex::default() }
+        let (foreground, background) = (self.foreground.lock().join(weight), self.background.lock().join(weight));
+        Share { threads: self.clone(), foreground, background, weight, recent: Mutex::default() }
     }
 
-    fn plan(&self, lane: Priority) -> &Mutex<Plan<Arc<Waiter>>> {
-        match lane {
-            Priority::Foreground => &self.front,
-            Priority::Background => &self.behind,
+    fn plan(&self, priority: Priority) -> &Mutex<Plan<Arc<Waiter>>> {
+        match priority {
+            Priority::Foreground => &self.foreground,
+            Priority::Background => &self.background,
         }
     }
 
     /// Lets this thread behind rest where it has run for long and others run in front, and answers for how long. It sleeps as a whole: if other
     /// calls went on meanwhile, its core would have no rest.
     fn rest(&self, used: Duration) -> Duration {
-        let mut fatigue = FATIGUE.get();
-        let due = fatigue.add(used);
-        FATIGUE.set(fatigue);
-        let is_disturbing = || self.front.lock().served_within(FRONT_NS, self.now());
+        let mut duty_cycle = DUTY_CYCLE.get();
+        let due = duty_cycle.add(used);
+        DUTY_CYCLE.set(duty_cycle);
+        let is_disturbing = || self.foreground.lock().served_within(FRONT_NS, self.now());
         let Some(rest) = due.filter(|_| is_disturbing()) else { return Duration::ZERO };
         let begun = Instant::now();
         std::thread::sleep(rest);
@@ -131,8 +136,8 @@ impl Threads {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.threads.front.lock().leave(self.front);
-        self.threads.behind.lock().leave(self.behind);
+        self.threads.foreground.lock().leave(self.foreground);
+        self.threads.background.lock().leave(self.background);
     }
 }
 
@@ -144,7 +149,7 @@ impl Share {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let Some(lanes) = &self.threads.lanes else { return Ok(work.await) };
+        let Some(threads) = &self.threads.threads else { return Ok(work.await) };
         let mut work = Box::pin(work);
         let in_front = std::future::poll_fn(|context| {
             if self.is_much() {
@@ -154,7 +159,7 @@ impl Share {
         });
         match in_front.await {
             Some(ended) => Ok(ended),
-            None => AbortOnDropHandle::new(lanes.handle(Priority::Background).spawn(work)).await,
+            None => AbortOnDropHandle::new(threads.handle(Priority::Background).spawn(work)).await,
         }
     }
 
@@ -162,7 +167,7 @@ impl Share {
         self.recent.lock().is_much(self.threads.now())
     }
 
-    /// What it would have used without a rest counts as used lately, else resting would bring it back in front.
+    /// What it would have used without a rest counts as used lately, else idle_lru would bring it back in front.
     fn rested(&self, time: Duration) {
         if !time.is_zero() {
             self.recent.lock().add(nanos(time), self.weight, self.threads.now());
@@ -172,25 +177,25 @@ impl Share {
     /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
     pub async fn run<F: Future>(&self, meter: &Meter, total_ns: &AtomicU64, call: F) -> F::Output {
         let mut call = pin!(call);
-        let mut turn = Turn { share: self, lane: Priority::current(), meter, total_ns, waiter: None };
+        let mut turn = Turn { share: self, priority: Priority::current(), meter, total_ns, waiter: None };
         std::future::poll_fn(|context| turn.poll(context, call.as_mut())).await
     }
 
-    /// Its place in the plan of a lane.
-    fn tenant(&self, lane: Priority) -> usize {
-        match lane {
-            Priority::Foreground => self.front,
-            Priority::Background => self.behind,
+    /// Its place in the plan of a priority.
+    fn tenant(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Foreground => self.foreground,
+            Priority::Background => self.background,
         }
     }
 
     /// Gives a slot back, and wakes those who have one now.
-    fn end(&self, lane: Priority, used_ns: u64) {
+    fn end(&self, priority: Priority, used_ns: u64) {
         let now = self.threads.now();
         self.recent.lock().add(used_ns, self.weight, now);
         let served = {
-            let mut plan = self.threads.plan(lane).lock();
-            let served = plan.end(self.tenant(lane), used_ns, now);
+            let mut plan = self.threads.plan(priority).lock();
+            let served = plan.end(self.tenant(priority), used_ns, now);
             // Within the lock: who is dropped meanwhile has to know that the slot is its own to give back.
             served.iter().for_each(|waiter| waiter.granted.store(true, Ordering::Release));
             served
@@ -203,7 +208,7 @@ impl Share {
 struct Turn<'a> {
     share: &'a Share,
     /// Where it waits, or has waited last.
-    lane: Priority,
+    priority: Priority,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     waiter: Option<Arc<Waiter>>,
@@ -214,10 +219,10 @@ impl Turn<'_> {
         if HOLDS.get() {
             return call.poll(context);
         }
-        let lane = Priority::current();
-        if lane != self.lane {
+        let priority = Priority::current();
+        if priority != self.priority {
             self.withdraw();
-            self.lane = lane;
+            self.priority = priority;
         }
         if !self.has_slot(context) {
             return Poll::Pending;
@@ -226,7 +231,7 @@ impl Turn<'_> {
         let polled = call.poll(context);
         let used = slot.begun.elapsed();
         drop(slot);
-        if lane == Priority::Background {
+        if priority == Priority::Background {
             self.share.rested(self.share.threads.rest(used));
         }
         polled
@@ -247,9 +252,9 @@ impl Turn<'_> {
             self.waiter = None;
             return true;
         }
-        let (threads, tenant) = (&self.share.threads, self.share.tenant(self.lane));
+        let (threads, tenant) = (&self.share.threads, self.share.tenant(self.priority));
         let now = threads.now();
-        let mut plan = threads.plan(self.lane).lock();
+        let mut plan = threads.plan(self.priority).lock();
         if plan.begin(tenant, now) {
             return true;
         }
@@ -265,12 +270,12 @@ impl Turn<'_> {
     fn withdraw(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
         {
-            let mut plan = self.share.threads.plan(self.lane).lock();
+            let mut plan = self.share.threads.plan(self.priority).lock();
             if !waiter.granted.load(Ordering::Acquire) {
-                return plan.withdraw(self.share.tenant(self.lane), |other| Arc::ptr_eq(other, &waiter));
+                return plan.withdraw(self.share.tenant(self.priority), |other| Arc::ptr_eq(other, &waiter));
             }
         }
-        self.share.end(self.lane, 0);
+        self.share.end(self.priority, 0);
     }
 }
 
@@ -283,7 +288,7 @@ impl Drop for Turn<'_> {
 /// A slot while its call is polled.
 struct Slot<'a> {
     share: &'a Share,
-    lane: Priority,
+    priority: Priority,
     meter: &'a Meter,
     total_ns: &'a AtomicU64,
     begun: Instant,
@@ -291,9 +296,9 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn hold(turn: &Turn<'a>) -> Self {
-        let Turn { share, lane, meter, total_ns, .. } = turn;
+        let Turn { share, priority, meter, total_ns, .. } = turn;
         HOLDS.set(true);
-        Self { share, lane: *lane, meter, total_ns, begun: meter.begin() }
+        Self { share, priority: *priority, meter, total_ns, begun: meter.begin() }
     }
 }
 
@@ -303,7 +308,7 @@ impl Drop for Slot<'_> {
         let used_ns = nanos(self.begun.elapsed());
         self.meter.end(used_ns);
         self.total_ns.fetch_add(used_ns, Ordering::Relaxed);
-        self.share.end(self.lane, used_ns);
+        self.share.end(self.priority, used_ns);
     }
 }
 

@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use sandbar_core::config::QuotaConfig;
 use crate::scheduling::fair::{Share, Threads};
-use sandbar_core::manifest::Limits;
 use crate::telemetry::CpuTime;
-use rate::Rate;
 pub use idle_lru::Displaced;
-use idle_lru::Resting;
+use idle_lru::IdleLru;
+use rate::Rate;
+use sandbar_core::config::QuotaConfig;
+use sandbar_core::manifest::Limits;
 use usage::Total;
 pub use usage::{InstancePlace, MemoryCharge};
 
@@ -36,7 +36,7 @@ const RATE_SLEEP_MAX: Duration = Duration::from_millis(500);
 pub struct HostTotals {
     threads: Arc<Threads>,
     /// Instances that are kept although they are idle.
-    resting: Resting,
+    idle_lru: IdleLru,
     /// See [`QuotaConfig::instances`].
     instances: u32,
 }
@@ -88,7 +88,7 @@ pub struct PluginQuota {
     events: Option<(u32, Mutex<Rate>)>,
 }
 
-/// A call in flight, until it is dropped.
+/// A call in load, until it is dropped.
 #[derive(Debug)]
 pub struct CallTurn<'a> {
     _plugin: SemaphorePermit<'a>,
@@ -107,19 +107,19 @@ struct Rates {
 impl HostTotals {
     /// Totals of a host with so many instances, which several tenants share or not.
     pub fn new(instances: u32, is_shared: bool) -> Arc<Self> {
-        let resting = Resting::new(usize::try_from(instances / 2).unwrap_or(usize::MAX));
-        Arc::new(Self { threads: Threads::for_this_machine(is_shared), resting, instances })
+        let idle_lru = IdleLru::new(usize::try_from(instances / 2).unwrap_or(usize::MAX));
+        Arc::new(Self { threads: Threads::for_this_machine(is_shared), idle_lru, instances })
     }
 
     /// Gives one more idle instance a number by which it rests until [`HostTotals::wake`], and answers which one has to go for it. None
     /// where it is not to be kept itself. `is_first` says that its owner has no other one.
     pub fn rest(&self, owner: Weak<dyn Spare>, is_first: bool) -> Option<(u64, Option<Displaced>)> {
-        self.resting.rest(owner, is_first)
+        self.idle_lru.rest(owner, is_first)
     }
 
     /// The instances of these numbers are no longer idle.
     pub fn wake(&self, numbers: impl IntoIterator<Item = u64>) {
-        self.resting.wake(numbers);
+        self.idle_lru.wake(numbers);
     }
 }
 
@@ -237,7 +237,7 @@ impl PluginQuota {
             .increment(1);
     }
 
-    /// Counts a call in flight, and waits a little where there are as many as may be.
+    /// Counts a call in load, and waits a little where there are as many as may be.
     pub async fn call(&self) -> Result<CallTurn<'_>, Exhausted> {
         let mine = self.turn("limits.calls", self.calls_max, &self.calls).await?;
         let all = match (&self.tenant.calls, self.tenant.config.calls) {

@@ -1,4 +1,4 @@
-//! The two lanes of threads of a host: those of its runtime in front, and those behind, which give way to all others of the machine.
+//! The two threads of threads of a host: those of its runtime in front, and those behind, which give way to all others of the machine.
 //!
 //! Which tenant runs where is decided in [`crate::scheduling::fair`]. What runs behind takes what is left of the machine: whoever is woken in front, or in
 //! the store's own process beside the host, goes before it at once. Without priorities of the system a thread that loops would make each of
@@ -11,40 +11,40 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The threads of both.
 #[derive(Debug)]
-pub struct Lanes {
-    front: Handle,
+pub struct PriorityThreads {
+    foreground: Handle,
     /// Made when the first call runs behind; none where the system has no threads to give.
-    behind: OnceLock<Option<Behind>>,
+    background: OnceLock<Option<Background>>,
 }
 
 /// Ends its threads when it is dropped, without waiting for them.
 #[derive(Debug)]
-struct Behind(Option<Runtime>);
+struct Background(Option<Runtime>);
 
-impl Lanes {
+impl PriorityThreads {
     /// Those of the runtime that the caller runs in; none outside of one.
     pub fn of_this_runtime() -> Option<Self> {
-        Some(Self { front: Handle::try_current().ok()?, behind: OnceLock::new() })
+        Some(Self { foreground: Handle::try_current().ok()?, background: OnceLock::new() })
     }
 
     /// Where to run something.
-    pub fn handle(&self, lane: Priority) -> &Handle {
-        let behind = || self.behind.get_or_init(Behind::start).as_ref()?.0.as_ref().map(Runtime::handle);
-        match lane {
-            Priority::Foreground => &self.front,
-            Priority::Background => behind().unwrap_or(&self.front),
+    pub fn handle(&self, priority: Priority) -> &Handle {
+        let background = || self.background.get_or_init(Background::start).as_ref()?.0.as_ref().map(Runtime::handle);
+        match priority {
+            Priority::Foreground => &self.foreground,
+            Priority::Background => background().unwrap_or(&self.foreground),
         }
     }
 }
 
-impl Behind {
+impl Background {
     fn start() -> Option<Self> {
         let begin = || {
             Priority::Background.set_current();
             run_when_idle();
         };
         match Builder::new_multi_thread()
-            .worker_threads(threads_behind())
+            .worker_threads(background_threads())
             .thread_name("behind")
             .on_thread_start(begin)
             .enable_all()
@@ -59,7 +59,7 @@ impl Behind {
     }
 }
 
-impl Drop for Behind {
+impl Drop for Background {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -69,7 +69,7 @@ impl Drop for Behind {
 
 /// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, so one core
 /// stays free of them.
-pub fn threads_behind() -> usize {
+pub fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
@@ -90,7 +90,7 @@ fn run_when_idle() {
 
 /// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.
 #[cfg(target_os = "linux")]
-pub fn give_way(niceness: i32) {
+pub fn lower_priority(niceness: i32) {
     // Linux knows a priority of each thread. Where it is not allowed, the thread is only less polite.
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
         tracing::debug!(%error, "a thread that is to give way runs like all others");
@@ -103,7 +103,7 @@ fn run_when_idle() {}
 
 /// Other systems know priorities of processes alone.
 #[cfg(not(target_os = "linux"))]
-pub fn give_way(_niceness: i32) {}
+pub fn lower_priority(_niceness: i32) {}
 
 #[cfg(test)]
 mod tests {
@@ -111,10 +111,16 @@ mod tests {
 
     #[tokio::test]
     async fn each_lane_has_threads_of_its_own() {
-        let lanes = Lanes::of_this_runtime().unwrap();
+        let threads = PriorityThreads::of_this_runtime().unwrap();
         assert_eq!(Priority::current(), Priority::Foreground);
-        assert_eq!(lanes.handle(Priority::Foreground).spawn(async { Priority::current() }).await.unwrap(), Priority::Foreground);
-        assert_eq!(lanes.handle(Priority::Background).spawn(async { Priority::current() }).await.unwrap(), Priority::Background);
+        assert_eq!(
+            threads.handle(Priority::Foreground).spawn(async { Priority::current() }).await.unwrap(),
+            Priority::Foreground
+        );
+        assert_eq!(
+            threads.handle(Priority::Background).spawn(async { Priority::current() }).await.unwrap(),
+            Priority::Background
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -123,9 +129,10 @@ mod tests {
         use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
 
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let lanes = Lanes::of_this_runtime().unwrap();
-        let behind = lanes.handle(Priority::Background).spawn(async { thread_schedule_policy().unwrap() }).await.unwrap();
-        assert_eq!(behind, idle);
+        let threads = PriorityThreads::of_this_runtime().unwrap();
+        let background =
+            threads.handle(Priority::Background).spawn(async { thread_schedule_policy().unwrap() }).await.unwrap();
+        assert_eq!(background, idle);
         assert_ne!(thread_schedule_policy().unwrap(), idle, "the caller's own thread does not");
     }
 }

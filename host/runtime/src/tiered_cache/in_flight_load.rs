@@ -1,4 +1,4 @@
-//! One flight: a key that is looked at, and loaded where it is missing, by a task of its own.
+//! One load: a key that is looked at, and loaded where it is missing, by a task of its own.
 //!
 //! It asks the store for the grant of the load, waits while another host has it, asks the source, and keeps what that said. Whatever
 //! happens it ends within its bound of time, and tells everybody who waits.
@@ -14,7 +14,7 @@ use super::in_flight_loads::{Ended, Over, Progress, Ticket};
 use super::loaders::Source;
 use super::memory::Reading;
 use super::policy::Policy;
-use super::{Tier, Tiers};
+use super::{Tier, TieredCache};
 use crate::call::Lineage;
 use sandbar_store::{Fill, Filled, Kept, LoadClaim, LoadClaimed, Slot, StoreError};
 
@@ -26,17 +26,17 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_MIN: Duration = Duration::from_millis(50);
 /// See [`LOOK_MIN`].
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// How many times its loader's deadline a flight may take, beside [`FLIGHT_SLACK`]: waiting for another host, for a turn, and
+/// How many times its loader's deadline a load may take, beside [`LOAD_SLACK`]: waiting for another host, for a turn, and
 /// loading.
-const FLIGHT_DEADLINES: u32 = 3;
-/// See [`FLIGHT_DEADLINES`].
-const FLIGHT_SLACK: Duration = Duration::from_secs(10);
+const LOAD_DEADLINES: u32 = 3;
+/// See [`LOAD_DEADLINES`].
+const LOAD_SLACK: Duration = Duration::from_secs(10);
 /// How often a load is repeated whose grant was taken away.
 const RELOADS_MAX: u32 = 3;
 
 /// A key that is looked at, and loaded where it is missing.
-pub(super) struct Flight {
-    pub(super) tiers: Arc<Tiers>,
+pub(super) struct InFlightLoad {
+    pub(super) tiered_cache: Arc<TieredCache>,
     pub(super) slot: Slot,
     /// The key as plugins name it.
     pub(super) name: String,
@@ -50,28 +50,28 @@ pub(super) struct Flight {
     pub(super) ticket: Option<Ticket>,
 }
 
-impl Flight {
+impl InFlightLoad {
     /// Flies to the end, and tells everybody who waits.
     pub(super) async fn run(mut self) {
-        if !self.tiers.follows.swap(true, Ordering::SeqCst) {
-            self.tiers.store.follow(&self.tiers.notes);
+        if !self.tiered_cache.follows.swap(true, Ordering::SeqCst) {
+            self.tiered_cache.store.follow(&self.tiered_cache.notes);
         }
         let token = format!("{:016x}", rand::random::<u64>());
-        let limit = self.tiers.loaders.deadline(self.loader.as_deref()) * FLIGHT_DEADLINES + FLIGHT_SLACK;
-        let stop = self.tiers.stop.clone();
-        let flown = tokio::select! {
-            flown = tokio::time::timeout(limit, self.fly(&token)) => {
-                flown.map_err(|_| format!("it took longer than {limit:?}"))
+        let limit = self.tiered_cache.loaders.deadline(self.loader.as_deref()) * LOAD_DEADLINES + LOAD_SLACK;
+        let stop = self.tiered_cache.stop.clone();
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(limit, self.look_and_load(&token)) => {
+                ended.map_err(|_| format!("it took longer than {limit:?}"))
             }
             () = stop.cancelled() => Err("the host is shutting down".to_owned()),
         };
-        let cut_off = match flown {
+        let cut_off = match ended {
             Ok(ended) => return self.end(ended.unwrap_or_else(Ended::Store)),
             Err(reason) => reason,
         };
         self.end(Ended::Failed(cut_off.clone(), None));
         // So that no other host waits for a load that was given up.
-        if let Err(error) = self.tiers.store.fail(&self.slot, &token, &cut_off).await {
+        if let Err(error) = self.tiered_cache.store.fail(&self.slot, &token, &cut_off).await {
             tracing::debug!(key = self.slot.key, %error, "could not give up a load");
         }
     }
@@ -79,13 +79,13 @@ impl Flight {
     fn end(&mut self, ended: Ended) {
         self.ticket = None;
         self.progress.send_replace(Progress::Ended(ended));
-        self.tiers.metrics.memory_bytes(self.tiers.memory.bytes());
+        self.tiered_cache.metrics.memory_bytes(self.tiered_cache.memory.bytes());
     }
 
-    async fn fly(&self, token: &str) -> Result<Ended, StoreError> {
-        let Self { tiers, slot, policy, .. } = self;
-        let reading = tiers.begin(slot, policy);
-        if let Some(kept) = tiers.store.kept(slot, policy.stale_ms()).await? {
+    async fn look_and_load(&self, token: &str) -> Result<Ended, StoreError> {
+        let Self { tiered_cache, slot, policy, .. } = self;
+        let reading = tiered_cache.begin(slot, policy);
+        if let Some(kept) = tiered_cache.store.kept(slot, policy.stale_ms()).await? {
             self.keep(reading, &kept);
             return Ok(Ended::Value(kept.value, Tier::Store));
         }
@@ -93,10 +93,10 @@ impl Flight {
         let (mut waited, mut wake, mut pause, mut over) = (String::new(), None, LOOK_MIN, None);
         let mut reloads = 0;
         loop {
-            let reading = tiers.begin(slot, policy);
+            let reading = tiered_cache.begin(slot, policy);
             let lease_ms = millis(LEASE);
             let claim = LoadClaim { token, lease_ms, waited: &waited, wants_stale: over.is_none() };
-            match tiers.store.claim(slot, claim).await? {
+            match tiered_cache.store.claim(slot, claim).await? {
                 LoadClaimed::Value(kept) => {
                     self.keep(reading, &kept);
                     return Ok(Ended::Value(kept.value, if waited.is_empty() { Tier::Store } else { Tier::Loaded }));
@@ -106,7 +106,7 @@ impl Flight {
                     if let Some(reading) = reading
                         && !ttl.is_zero()
                     {
-                        tiers.memory.insert(&self.full, reading, None, ttl);
+                        tiered_cache.memory.insert(&self.full, reading, None, ttl);
                     }
                     return Ok(Ended::Missing(Tier::Negative));
                 }
@@ -118,7 +118,7 @@ impl Flight {
                     self.progress.send_replace(Progress::Loading(over.clone()));
                     waited = other;
                     // It is woken once at the start, so a load that ends before it is watched is not missed.
-                    let wake = wake.get_or_insert_with(|| tiers.store.watch(&slot.note));
+                    let wake = wake.get_or_insert_with(|| tiered_cache.store.watch(&slot.note));
                     let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
                     tokio::select! {
                         () = wake.wait() => {}
@@ -141,13 +141,13 @@ impl Flight {
     /// Keeps what was read from the store in memory, for no longer than the store does.
     fn keep(&self, reading: Option<Reading>, kept: &Kept) {
         if let (Some(reading), Some(ttl)) = (reading, self.policy.memory_ttl(kept.remaining)) {
-            self.tiers.memory.insert(&self.full, reading, Some(kept.value.clone()), ttl);
+            self.tiered_cache.memory.insert(&self.full, reading, Some(kept.value.clone()), ttl);
         }
     }
 
     /// Asks the source, and keeps the grant meanwhile.
     async fn load(&self, loader: &str, token: &str) -> Source {
-        let mut answer = self.tiers.loaders.submit(loader, &self.name, &self.lineage);
+        let mut answer = self.tiered_cache.loaders.submit(loader, &self.name, &self.lineage);
         loop {
             tokio::select! {
                 source = &mut answer => {
@@ -155,7 +155,7 @@ impl Flight {
                 }
                 () = tokio::time::sleep(RENEW_INTERVAL) => {
                     // Whether it was taken away is found out at the end.
-                    if let Err(error) = self.tiers.store.renew_load(&self.slot, token, millis(LEASE)).await {
+                    if let Err(error) = self.tiered_cache.store.renew_load(&self.slot, token, millis(LEASE)).await {
                         tracing::debug!(key = self.slot.key, %error, "could not keep the grant of a load");
                     }
                 }
@@ -165,7 +165,7 @@ impl Flight {
 
     /// Keeps what the source said in the store. None where it has to be asked again, because the key was deleted meanwhile.
     async fn fill(&self, token: &str, source: Source, over: Option<Over>, reloads: u32) -> Option<Ended> {
-        let Self { tiers, slot, policy, .. } = self;
+        let Self { tiered_cache, slot, policy, .. } = self;
         let (fill, ended) = match &source {
             Source::Value(value) => {
                 let ttl_ms = policy.jittered_ttl_ms(rand::random());
@@ -174,13 +174,13 @@ impl Flight {
             }
             Source::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, Ended::Missing(Tier::Loaded)),
             Source::Failed(reason) => {
-                if let Err(error) = tiers.store.fail(slot, token, reason).await {
+                if let Err(error) = tiered_cache.store.fail(slot, token, reason).await {
                     tracing::debug!(key = slot.key, %error, "could not give up a load");
                 }
                 return Some(Ended::Failed(reason.clone(), over));
             }
         };
-        match tiers.store.fill(slot, token, fill).await {
+        match tiered_cache.store.fill(slot, token, fill).await {
             Ok(Filled::Kept) => Some(ended),
             Ok(Filled::Overtaken(kept)) => Some(Ended::Value(kept.value, Tier::Store)),
             Ok(Filled::Revoked) if reloads < RELOADS_MAX => None,

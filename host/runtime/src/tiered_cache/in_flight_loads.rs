@@ -14,9 +14,9 @@ use super::{FetchError, Tier};
 use sandbar_store::{Stale, StoreError, TRUST};
 
 /// The most keys that are looked at or loaded at the same time.
-pub const FLIGHTS_MAX: usize = 10_000;
+pub const IN_FLIGHT_LOADS_MAX: usize = 10_000;
 
-/// How far a flight has come.
+/// How far a load has come.
 #[derive(Debug, Clone)]
 pub(super) enum Progress {
     /// The store is asked.
@@ -34,7 +34,7 @@ pub(super) struct Over {
     read_at: Instant,
 }
 
-/// How a flight ended.
+/// How a load ended.
 #[derive(Debug, Clone)]
 pub(super) enum Ended {
     /// With a value.
@@ -47,28 +47,28 @@ pub(super) enum Ended {
     Store(StoreError),
 }
 
-/// All flights of a process.
+/// All in_flight of a process.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
-    by_key: Mutex<HashMap<Arc<str>, Vec<Flight>>>,
-    /// How many keys have flights, so that nobody takes the lock for nothing.
+pub(super) struct InFlightLoads {
+    by_key: Mutex<HashMap<Arc<str>, Vec<InFlightLoad>>>,
+    /// How many keys have in_flight, so that nobody takes the lock for nothing.
     keys: AtomicUsize,
-    /// The number of the newest flight.
+    /// The number of the newest load.
     newest: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct Flight {
+struct InFlightLoad {
     number: usize,
     begun: Instant,
     loader: Option<String>,
     progress: watch::Receiver<Progress>,
 }
 
-/// Takes its flight off the list when it is dropped.
+/// Takes its load off the list when it is dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    flights: Arc<Flights>,
+    in_flight: Arc<InFlightLoads>,
     key: Arc<str>,
     number: usize,
 }
@@ -119,15 +119,15 @@ impl Progress {
     }
 }
 
-impl Flight {
+impl InFlightLoad {
     /// What is being read may be older than whoever comes much later may be answered.
     fn may_be_joined(&self) -> bool {
         self.begun.elapsed() < TRUST || !matches!(*self.progress.borrow(), Progress::Looking)
     }
 }
 
-impl Flights {
-    /// The flight of a key with this loader, and, where it is a new one, what is needed to fly. None where there are too many.
+impl InFlightLoads {
+    /// The load of a key with this loader, and, where it is a new one, what is needed to look_and_load. None where there are too many.
     #[expect(clippy::type_complexity, reason = "the two halves of a flight, as they come")]
     pub(super) fn join(
         self: &Arc<Self>,
@@ -135,24 +135,28 @@ impl Flights {
         loader: Option<&str>,
     ) -> Option<(watch::Receiver<Progress>, Option<(watch::Sender<Progress>, Ticket)>)> {
         let mut by_key = self.by_key.lock();
-        let joins = |flight: &&Flight| flight.loader.as_deref() == loader && flight.may_be_joined();
+        let joins = |load: &&InFlightLoad| load.loader.as_deref() == loader && load.may_be_joined();
         let known = by_key.get(key).into_iter().flatten().find(joins);
-        if let Some(flight) = known {
-            return Some((flight.progress.clone(), None));
+        if let Some(load) = known {
+            return Some((load.progress.clone(), None));
         }
-        if by_key.len() >= FLIGHTS_MAX {
+        if by_key.len() >= IN_FLIGHT_LOADS_MAX {
             return None;
         }
         let number = self.newest.fetch_add(1, Ordering::Relaxed);
         let (sender, progress) = watch::channel(Progress::Looking);
-        let flight =
-            Flight { number, begun: Instant::now(), loader: loader.map(str::to_owned), progress: progress.clone() };
-        by_key.entry(key.clone()).or_default().push(flight);
+        let load = InFlightLoad {
+            number,
+            begun: Instant::now(),
+            loader: loader.map(str::to_owned),
+            progress: progress.clone(),
+        };
+        by_key.entry(key.clone()).or_default().push(load);
         self.keys.store(by_key.len(), Ordering::SeqCst);
-        Some((progress, Some((sender, Ticket { flights: self.clone(), key: key.clone(), number }))))
+        Some((progress, Some((sender, Ticket { in_flight: self.clone(), key: key.clone(), number }))))
     }
 
-    /// Lets nobody else join the flights of a key: what they have read may be old.
+    /// Lets nobody else join the in_flight of a key: what they have read may be old.
     pub(super) fn detach(&self, key: &str) {
         if self.keys.load(Ordering::SeqCst) > 0 {
             let mut by_key = self.by_key.lock();
@@ -171,14 +175,14 @@ impl Flights {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut by_key = self.flights.by_key.lock();
-        if let Some(flights) = by_key.get_mut(&self.key) {
-            flights.retain(|flight| flight.number != self.number);
-            if flights.is_empty() {
+        let mut by_key = self.in_flight.by_key.lock();
+        if let Some(in_flight) = by_key.get_mut(&self.key) {
+            in_flight.retain(|load| load.number != self.number);
+            if in_flight.is_empty() {
                 by_key.remove(&self.key);
             }
         }
-        self.flights.keys.store(by_key.len(), Ordering::SeqCst);
+        self.in_flight.keys.store(by_key.len(), Ordering::SeqCst);
     }
 }
 
@@ -196,28 +200,28 @@ mod tests {
 
     #[test]
     fn callers_join_and_a_dropped_flight_leaves_nothing() {
-        let flights = Arc::new(Flights::default());
+        let in_flight = Arc::new(InFlightLoads::default());
         let key: Arc<str> = Arc::from("k");
-        let (_, first) = flights.join(&key, Some("l")).unwrap();
-        let (mut progress, second) = flights.join(&key, Some("l")).unwrap();
+        let (_, first) = in_flight.join(&key, Some("l")).unwrap();
+        let (mut progress, second) = in_flight.join(&key, Some("l")).unwrap();
         assert!(first.is_some() && second.is_none());
-        assert!(flights.join(&key, None).unwrap().1.is_some(), "another loader is another flight");
+        assert!(in_flight.join(&key, None).unwrap().1.is_some(), "another loader is another flight");
         drop(first);
         assert!(progress.has_changed().is_err(), "whoever waits is told");
         assert!(matches!(*progress.borrow_and_update(), Progress::Looking));
-        assert!(flights.join(&key, Some("l")).unwrap().1.is_some());
+        assert!(in_flight.join(&key, Some("l")).unwrap().1.is_some());
     }
 
     #[test]
     fn nobody_joins_what_was_detached() {
-        let flights = Arc::new(Flights::default());
+        let in_flight = Arc::new(InFlightLoads::default());
         let key: Arc<str> = Arc::from("k");
-        let (_, old) = flights.join(&key, None).unwrap();
-        flights.detach("k");
-        let (_, new) = flights.join(&key, None).unwrap();
+        let (_, old) = in_flight.join(&key, None).unwrap();
+        in_flight.detach("k");
+        let (_, new) = in_flight.join(&key, None).unwrap();
         assert!(new.is_some());
         drop(old);
-        assert!(flights.join(&key, None).unwrap().1.is_none(), "the end of the old one leaves the new one alone");
+        assert!(in_flight.join(&key, None).unwrap().1.is_none(), "the end of the old one leaves the new one alone");
     }
 
     #[test]

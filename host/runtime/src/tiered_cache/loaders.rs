@@ -1,7 +1,7 @@
 //! The plugins that load what is missing, and their queues.
 //!
 //! Each loads up to [`LOADS_MAX`] batches at the same time; keys that come meanwhile wait, and become one batch of up to [`BATCH_MAX`].
-//! A load that needs other loads has a lane of its own for them, so that it never waits behind itself.
+//! A load that needs other loads has a queue of its own for them, so that it never waits behind itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -12,21 +12,21 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
-use crate::call::{Ended, Lineage};
-use crate::rollout::Lineup;
-use sandbar_store::held_lock::release_all;
+use crate::call::{FinishedCall, Lineage};
 use crate::pool::{CallError, Pool};
-use sandbar_store::combine::combine;
-use sandbar_store::{Commit, CommitError, Effect, LeaseSettlement};
+use crate::rollout::Rollout;
 use crate::telemetry::CacheMetrics;
+use sandbar_store::combine::combine;
+use sandbar_store::held_lock::release_all;
+use sandbar_store::{Commit, CommitError, Effect, LeaseSettlement};
 
 /// The most keys that a loader is given at once.
 pub const BATCH_MAX: usize = 100;
-/// How many batches a loader loads at the same time, in each lane.
+/// How many batches a loader loads at the same time, in each queue.
 pub const LOADS_MAX: usize = 8;
 /// How deep loads may nest: a load that fetches what has to be loaded, and so on.
 pub const DEPTH_MAX: usize = 4;
-/// The most keys that wait for a loader, in each lane.
+/// The most keys that wait for a loader, in each queue.
 pub const WAITING_MAX: usize = 10_000;
 /// How often a load is run again because a value that it relied on had changed.
 const CONFLICTS_MAX: u32 = 5;
@@ -55,15 +55,15 @@ pub(super) struct Loaders {
 #[derive(Debug)]
 struct Loader {
     name: String,
-    /// Its instances. Weak: they know the tiers, which know the loaders.
-    active: Weak<Lineup>,
-    lanes: Vec<Mutex<Lane>>,
+    /// Its instances. Weak: they know the tiered_cache, which know the loaders.
+    active: Weak<Rollout>,
+    by_depth: Vec<Mutex<DepthQueue>>,
     metrics: CacheMetrics,
 }
 
 /// Keys that wait.
 #[derive(Debug, Default)]
-struct Lane {
+struct DepthQueue {
     jobs: VecDeque<Job>,
     running: usize,
 }
@@ -85,13 +85,13 @@ impl Loaders {
     }
 
     /// A plugin that may be asked to load from now on, as long as its instances are there.
-    pub(super) fn register(&self, name: &str, active: &Arc<Lineup>) {
+    pub(super) fn register(&self, name: &str, active: &Arc<Rollout>) {
         let mut by_name = self.by_name.lock();
         by_name.retain(|_, loader| loader.active.strong_count() > 0);
         let loader = Loader {
             name: name.to_owned(),
             active: Arc::downgrade(active),
-            lanes: (0..DEPTH_MAX).map(|_| Mutex::default()).collect(),
+            by_depth: (0..DEPTH_MAX).map(|_| Mutex::default()).collect(),
             metrics: self.metrics.clone(),
         };
         by_name.insert(name.to_owned(), Arc::new(loader));
@@ -101,7 +101,7 @@ impl Loaders {
     pub(super) fn deadline(&self, name: Option<&str>) -> Duration {
         let loader = name.and_then(|name| self.by_name.lock().get(name).cloned());
         let pool = loader.and_then(|loader| loader.active.upgrade());
-        pool.map_or(DEADLINE_UNKNOWN, |pool| pool.active().identity().limits.deadline)
+        pool.map_or(DEADLINE_UNKNOWN, |pool| pool.active().context().limits.deadline)
     }
 
     /// Has a key loaded. `lineage` is that of whoever fetches it.
@@ -137,18 +137,18 @@ impl Job {
 
 impl Loader {
     fn queue(self: &Arc<Self>, depth: usize, job: Job) -> Result<(), (String, Job)> {
-        let Some(lane) = self.lanes.get(depth) else {
+        let Some(queue) = self.by_depth.get(depth) else {
             return Err((format!("loads nest deeper than {DEPTH_MAX}"), job));
         };
-        let mut lane = lane.lock();
-        if lane.jobs.len() >= WAITING_MAX {
+        let mut queue = queue.lock();
+        if queue.jobs.len() >= WAITING_MAX {
             return Err((format!("{WAITING_MAX} keys wait for the plugin `{}` already", self.name), job));
         }
-        lane.jobs.push_back(job);
-        if lane.running < LOADS_MAX {
-            lane.running += 1;
-            let active = self.active.upgrade().map(|lineup| lineup.active());
-            let share = active.map(|pool| pool.identity().quota.share().clone());
+        queue.jobs.push_back(job);
+        if queue.running < LOADS_MAX {
+            queue.running += 1;
+            let active = self.active.upgrade().map(|rollout| rollout.active());
+            let share = active.map(|pool| pool.context().quota.share().clone());
             let work = self.clone().work(depth);
             tokio::spawn(async move {
                 match share {
@@ -176,8 +176,8 @@ impl Loader {
         };
         let pool = active.choose();
         drop(active);
-        // The value is written on behalf of the loader, so it needs the grant.
-        let policy = &pool.identity().policy;
+        // The value is written on scope of the loader, so it needs the grant.
+        let policy = &pool.context().policy;
         let (jobs, denied): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| policy.write(&job.key).is_ok());
         for job in denied {
             let reason = policy.write(&job.key).err().map(|denied| denied.to_string()).unwrap_or_default();
@@ -199,8 +199,8 @@ impl Loader {
                     keys = jobs.len(),
                     "a batch of loads failed: each is run alone"
                 );
-                if let Some(lane) = self.lanes.get(depth) {
-                    lane.lock().jobs.extend(jobs.into_iter().map(|job| Job { alone: true, ..job }));
+                if let Some(queue) = self.by_depth.get(depth) {
+                    queue.lock().jobs.extend(jobs.into_iter().map(|job| Job { alone: true, ..job }));
                 }
             }
             Err(error) => {
@@ -221,14 +221,14 @@ struct Running<'a> {
 impl Running<'_> {
     /// The next batch. None ends the task, in the same step in which it is seen that nothing waits.
     fn next(&mut self) -> Option<Vec<Job>> {
-        let mut lane = self.loader.lanes.get(self.depth)?.lock();
+        let mut queue = self.loader.by_depth.get(self.depth)?.lock();
         let mut jobs = Vec::new();
-        while let Some(job) = lane.jobs.pop_front() {
+        while let Some(job) = queue.jobs.pop_front() {
             if job.done.is_closed() {
                 continue;
             }
             if job.alone && !jobs.is_empty() {
-                lane.jobs.push_front(job);
+                queue.jobs.push_front(job);
                 break;
             }
             let alone = job.alone;
@@ -238,7 +238,7 @@ impl Running<'_> {
             }
         }
         if jobs.is_empty() {
-            lane.running = lane.running.saturating_sub(1);
+            queue.running = queue.running.saturating_sub(1);
             self.counted = false;
             return None;
         }
@@ -249,22 +249,22 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if self.counted
-            && let Some(lane) = self.loader.lanes.get(self.depth)
+            && let Some(queue) = self.loader.by_depth.get(self.depth)
         {
-            let mut lane = lane.lock();
-            lane.running = lane.running.saturating_sub(1);
+            let mut queue = queue.lock();
+            queue.running = queue.running.saturating_sub(1);
         }
     }
 }
 
 /// Calls the plugin, and commits what it writes.
 async fn call(pool: &Pool, jobs: &[Job]) -> Result<Vec<Source>, String> {
-    let identity = pool.identity();
+    let context = pool.context();
     if !pool.has_loader() {
-        return Err(format!("the plugin `{}` does not export a loader", identity.plugin));
+        return Err(format!("the plugin `{}` does not export a loader", context.plugin));
     }
     let keys: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();
-    let full = keys.iter().map(|key| format!("{}{key}", identity.prefix));
+    let full = keys.iter().map(|key| format!("{}{key}", context.prefix));
     let waiting = jobs.iter().flat_map(|job| job.lineage.keys.iter().cloned());
     let depth = jobs.iter().map(|job| job.lineage.depth).max().unwrap_or_default();
     let lineage = Lineage { keys: full.chain(waiting).collect(), depth: depth.saturating_add(1) };
@@ -289,7 +289,7 @@ fn failure(error: &CallError) -> String {
 }
 
 fn source(pool: &Pool, key: &str, loaded: Loaded) -> Source {
-    let max = pool.identity().limits.value_bytes.as_u64();
+    let max = pool.context().limits.value_bytes.as_u64();
     match loaded {
         Loaded::Value(value) if u64::try_from(value.len()).unwrap_or(u64::MAX) > max => Source::Failed(format!(
             "the value for `{key}` has {} bytes; the loader's `limits.value-bytes` allows {max}",
@@ -302,22 +302,22 @@ fn source(pool: &Pool, key: &str, loaded: Loaded) -> Source {
 }
 
 /// Commits what a load has written beside its answer.
-async fn commit(pool: &Pool, ended: Ended) -> Result<(), CommitError> {
-    if ended.writes.is_empty() && ended.relied_on.is_empty() && ended.taken.is_empty() {
+async fn commit(pool: &Pool, ended: FinishedCall) -> Result<(), CommitError> {
+    if ended.writes.is_empty() && ended.watched.is_empty() && ended.taken.is_empty() {
         return Ok(());
     }
     let mut taken = ended.taken;
     let leases: Vec<LeaseSettlement> = taken.settlements().collect();
     let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-    let commit = Commit { leases: &leases, ..Commit::plain(&effects, &ended.relied_on) };
-    let turn = pool.identity().quota.commit(effects.len()).await;
-    let committed = pool.identity().store.commit(commit).await;
+    let commit = Commit { leases: &leases, ..Commit::plain(&effects, &ended.watched) };
+    let turn = pool.context().quota.commit(effects.len()).await;
+    let committed = pool.context().store.commit(commit).await;
     drop(turn);
     release_all(&ended.locks).await;
     let committed = committed?;
     taken.settled();
     for refusal in committed.refused {
-        let (plugin, name) = (&pool.identity().plugin, effects.get(refusal.effect).map_or("a write", Effect::name));
+        let (plugin, name) = (&pool.context().plugin, effects.get(refusal.effect).map_or("a write", Effect::name));
         tracing::warn!(plugin, error = refusal.error, "{name} of a load was refused; its other writes stand");
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::DeskError;
-use super::dead_letter::Letter;
+use super::AdminError;
+use super::dead_letter::ListedDeadLetter;
 use sandbar_core::grants::check_foreign;
 use sandbar_store::{
     Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Source, Store,
@@ -48,7 +48,8 @@ pub enum Fate {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Letters that were sent back or removed.
-    pub letters: u64,
+    #[serde(rename = "letters")]
+    pub dead_letters: u64,
     /// Letters that were left because they have no event in them.
     pub left: Vec<String>,
 }
@@ -67,7 +68,7 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// Those of a place of a tenant.
-    pub fn of(store: Arc<dyn Store>, prefix: &str, place: Place<'_>) -> Result<Self, DeskError> {
+    pub fn of(store: Arc<dyn Store>, prefix: &str, place: Place<'_>) -> Result<Self, AdminError> {
         let (Place::Stream(name) | Place::Queue(name)) = place;
         check_foreign("stream's name", name)?;
         // Only the keys matter here, not the group or the bounds.
@@ -86,45 +87,45 @@ impl DeadLetters {
     }
 
     /// The letters before an id, the newest first, up to [`BATCH_MAX`] of them and up to `count`.
-    pub async fn before(&self, id: EntryId, count: u32) -> Result<Vec<Letter>, DeskError> {
+    pub async fn before(&self, id: EntryId, count: u32) -> Result<Vec<ListedDeadLetter>, AdminError> {
         self.range(EntryId::ZERO, id, count.min(BATCH_MAX), true).await
     }
 
     /// The letters with these ids. All of them must be there.
-    pub async fn find(&self, ids: &[EntryId]) -> Result<Vec<Letter>, DeskError> {
-        let mut letters = Vec::new();
+    pub async fn find(&self, ids: &[EntryId]) -> Result<Vec<ListedDeadLetter>, AdminError> {
+        let mut dead_letters = Vec::new();
         for id in ids {
             let found = self.range(*id, *id, 1, false).await?.into_iter().next();
-            letters.push(found.ok_or_else(|| DeskError::NoLetter { id: *id, dead: self.dead.clone() })?);
+            dead_letters.push(found.ok_or_else(|| AdminError::NoDeadLetter { id: *id, dead: self.dead.clone() })?);
         }
-        Ok(letters)
+        Ok(dead_letters)
     }
 
     /// Sends letters back or removes them.
-    pub async fn settle(&self, which: Which, fate: Fate) -> Result<Report, DeskError> {
+    pub async fn settle(&self, which: Which, fate: Fate) -> Result<Report, AdminError> {
         let mut report = Report::default();
         match which {
             Which::Oldest(max) => {
                 // Those that die again meanwhile come behind this one, so this ends.
                 let newest = self.range(EntryId::ZERO, EntryId::MAX, 1, true).await?;
-                let last = newest.first().map_or(EntryId::ZERO, |letter| letter.id);
+                let last = newest.first().map_or(EntryId::ZERO, |dead_letter| dead_letter.id);
                 let (mut start, mut looked_at) = (Some(EntryId::ZERO), 0u64);
                 while let Some(from) = start.filter(|from| *from <= last && looked_at < max) {
                     let count = u32::try_from(max - looked_at).unwrap_or(u32::MAX).min(BATCH_MAX);
-                    let letters = self.range(from, last, count, false).await?;
-                    start = letters.last().and_then(|letter| letter.id.next());
-                    looked_at += letters.len() as u64;
-                    self.settle_batch(letters, fate, &mut report).await?;
+                    let dead_letters = self.range(from, last, count, false).await?;
+                    start = dead_letters.last().and_then(|dead_letter| dead_letter.id.next());
+                    looked_at += dead_letters.len() as u64;
+                    self.settle_batch(dead_letters, fate, &mut report).await?;
                 }
             }
             Which::Ids(mut ids) => {
                 ids.sort_unstable();
                 ids.dedup();
-                let mut letters = self.find(&ids).await?;
-                while !letters.is_empty() {
-                    let rest = letters.split_off(letters.len().min(BATCH_MAX as usize));
-                    self.settle_batch(letters, fate, &mut report).await?;
-                    letters = rest;
+                let mut dead_letters = self.find(&ids).await?;
+                while !dead_letters.is_empty() {
+                    let rest = dead_letters.split_off(dead_letters.len().min(BATCH_MAX as usize));
+                    self.settle_batch(dead_letters, fate, &mut report).await?;
+                    dead_letters = rest;
                 }
             }
         }
@@ -132,47 +133,52 @@ impl DeadLetters {
     }
 
     /// Settles letters in one commit.
-    async fn settle_batch(&self, letters: Vec<Letter>, fate: Fate, report: &mut Report) -> Result<(), DeskError> {
-        let (letters, empty): (Vec<_>, Vec<_>) =
-            letters.into_iter().partition(|letter| fate == Fate::Drop || letter.has_event());
-        report.left.extend(empty.iter().map(|letter| letter.id.to_string()));
-        if letters.is_empty() {
+    async fn settle_batch(
+        &self,
+        dead_letters: Vec<ListedDeadLetter>,
+        fate: Fate,
+        report: &mut Report,
+    ) -> Result<(), AdminError> {
+        let (dead_letters, empty): (Vec<_>, Vec<_>) =
+            dead_letters.into_iter().partition(|dead_letter| fate == Fate::Drop || dead_letter.has_event());
+        report.left.extend(empty.iter().map(|dead_letter| dead_letter.id.to_string()));
+        if dead_letters.is_empty() {
             return Ok(());
         }
-        let ids: Vec<EntryId> = letters.iter().map(|letter| letter.id).collect();
+        let ids: Vec<EntryId> = dead_letters.iter().map(|dead_letter| dead_letter.id).collect();
         let count = ids.len() as u64;
         let mut effects = Vec::new();
         if fate == Fate::Retry {
             // Where the key holds something else the events would be refused, but their letters removed.
-            let (jobs, entries) = letters.iter().fold((false, false), |(jobs, entries), letter| {
-                (jobs || letter.payload.is_some(), entries || letter.payload.is_none())
+            let (jobs, entries) = dead_letters.iter().fold((false, false), |(jobs, entries), dead_letter| {
+                (jobs || dead_letter.payload.is_some(), entries || dead_letter.payload.is_none())
             });
-            let refused = |error| DeskError::store("send letters back", error);
+            let refused = |error| AdminError::store("send letters back", error);
             if entries {
                 self.store.length(&self.stream).await.map_err(refused)?;
             }
             if jobs {
                 self.store.lengths(&self.queue).await.map_err(refused)?;
             }
-            effects.extend(letters.iter().map(|letter| self.send_back(letter)));
+            effects.extend(dead_letters.iter().map(|dead_letter| self.send_back(dead_letter)));
         }
         effects.push(Effect::Remove { stream: self.dead.clone(), ids });
-        let stopped = |error, report: &Report| DeskError::Stopped { letters: report.letters, error };
+        let stopped = |error, report: &Report| AdminError::Stopped { dead_letters: report.dead_letters, error };
         let refused = self.commit(&effects).await.map_err(|error| stopped(error, report))?;
         let Some(refusal) = refused.first() else {
-            report.letters += count;
+            report.dead_letters += count;
             return Ok(());
         };
         // The key has become something else since it was looked at: the events were refused, but the removal stands.
-        let lost = refused.iter().filter_map(|refusal| letters.get(refusal.effect));
-        let back: Vec<Effect> = lost.map(|letter| append(&self.dead, letter.fields())).collect();
+        let lost = refused.iter().filter_map(|refusal| dead_letters.get(refusal.effect));
+        let back: Vec<Effect> = lost.map(|dead_letter| append(&self.dead, dead_letter.fields())).collect();
         self.commit(&back).await.map_err(|error| stopped(error, report))?;
-        Err(DeskError::Refused { key: self.stream.clone(), events: back.len(), reason: refusal.error.clone() })
+        Err(AdminError::Refused { key: self.stream.clone(), events: back.len(), reason: refusal.error.clone() })
     }
 
-    fn send_back(&self, letter: &Letter) -> Effect {
-        match &letter.payload {
-            None => append(&self.stream, letter.original.clone()),
+    fn send_back(&self, dead_letter: &ListedDeadLetter) -> Effect {
+        match &dead_letter.payload {
+            None => append(&self.stream, dead_letter.original.clone()),
             Some(payload) => Effect::Push {
                 queue: self.queue.clone(),
                 payloads: vec![payload.clone()],
@@ -186,11 +192,17 @@ impl DeadLetters {
         Ok(self.store.commit(commit).await?.refused)
     }
 
-    async fn range(&self, start: EntryId, end: EntryId, count: u32, reverse: bool) -> Result<Vec<Letter>, DeskError> {
+    async fn range(
+        &self,
+        start: EntryId,
+        end: EntryId,
+        count: u32,
+        reverse: bool,
+    ) -> Result<Vec<ListedDeadLetter>, AdminError> {
         let entries = self.store.range(&self.dead, start, end, count, reverse).await;
         let entries =
-            entries.map_err(|error| DeskError::store(format!("read the dead letters in `{}`", self.dead), error))?;
-        Ok(entries.into_iter().map(Letter::from).collect())
+            entries.map_err(|error| AdminError::store(format!("read the dead letters in `{}`", self.dead), error))?;
+        Ok(entries.into_iter().map(ListedDeadLetter::from).collect())
     }
 }
 

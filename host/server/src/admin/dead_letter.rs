@@ -9,15 +9,15 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use bytes::Bytes;
 
-use sandbar_store::{Entry, EntryId, Field};
 use sandbar_store::dead_letter::{FIELD_PREFIX, PAYLOAD};
+use sandbar_store::{Entry, EntryId, Field};
 
 /// How much of a reason a list shows, in characters.
 const REASON_SHOWN: usize = 100;
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct ListedDeadLetter {
     /// Its id in the dead-letter stream.
     pub id: EntryId,
     /// The circumstances, as they were written: `reason`, `attempt`, `plugin`, `version`, `group`, `time`, `id`.
@@ -28,21 +28,21 @@ pub struct Letter {
     pub payload: Option<Bytes>,
 }
 
-impl From<Entry> for Letter {
+impl From<Entry> for ListedDeadLetter {
     fn from(entry: Entry) -> Self {
-        let mut letter = Self { id: entry.id, about: Vec::new(), original: Vec::new(), payload: None };
+        let mut dead_letter = Self { id: entry.id, about: Vec::new(), original: Vec::new(), payload: None };
         for field in entry.fields {
             match field.name.strip_prefix(FIELD_PREFIX) {
-                None if field.name == PAYLOAD => letter.payload = Some(field.value),
-                Some(name) => letter.original.push(Field::new(name, field.value)),
-                None => letter.about.push(field),
+                None if field.name == PAYLOAD => dead_letter.payload = Some(field.value),
+                Some(name) => dead_letter.original.push(Field::new(name, field.value)),
+                None => dead_letter.about.push(field),
             }
         }
-        letter
+        dead_letter
     }
 }
 
-impl Letter {
+impl ListedDeadLetter {
     /// The fields of its entry.
     pub fn fields(&self) -> Vec<Field> {
         let original =
@@ -98,7 +98,7 @@ impl Letter {
     }
 }
 
-impl Serialize for Letter {
+impl Serialize for ListedDeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("dead_id", &self.id.to_string())?;
@@ -162,7 +162,7 @@ fn printable(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn letter() -> Letter {
+    fn dead_letter() -> ListedDeadLetter {
         let field = |name: &str, value: &[u8]| Field::new(name, value.to_vec());
         let fields = vec![
             field("reason", b"`maxRiskLevel` is missing\x1b[31m"),
@@ -176,21 +176,21 @@ mod tests {
             field("field:image", b"\xff\x00"),
             field("field:field:odd", b"x"),
         ];
-        Letter::from(Entry { id: EntryId { ms: 1_795_000_000_001, seq: 2 }, fields })
+        ListedDeadLetter::from(Entry { id: EntryId { ms: 1_795_000_000_001, seq: 2 }, fields })
     }
 
     #[test]
     fn the_event_gets_its_own_names_back() {
-        let names: Vec<_> = letter().original.into_iter().map(|field| field.name).collect();
+        let names: Vec<_> = dead_letter().original.into_iter().map(|field| field.name).collect();
         assert_eq!(names, ["cameraId", "image", "field:odd"]);
-        let again = Letter::from(Entry { id: letter().id, fields: letter().fields() });
-        assert_eq!(again, letter());
+        let again = ListedDeadLetter::from(Entry { id: dead_letter().id, fields: dead_letter().fields() });
+        assert_eq!(again, dead_letter());
     }
 
     #[test]
     fn a_line_a_page_and_an_object() {
-        insta::assert_snapshot!(letter().line(), @r#"1795000000001-2  2026-11-18T11:06:40.000Z  result-aggregator  attempt 1  `maxRiskLevel` is missing\u{1b}[31m"#);
-        insta::assert_snapshot!(letter().page(), @r#"
+        insta::assert_snapshot!(dead_letter().line(), @r#"1795000000001-2  2026-11-18T11:06:40.000Z  result-aggregator  attempt 1  `maxRiskLevel` is missing\u{1b}[31m"#);
+        insta::assert_snapshot!(dead_letter().page(), @r#"
         1795000000001-2
           reason   `maxRiskLevel` is missing\u{1b}[31m
           attempt  1
@@ -204,29 +204,30 @@ mod tests {
             image = \xff\x00
             field:odd = x
         "#);
-        insta::assert_snapshot!(serde_json::to_string(&letter()).unwrap(), @r#"{"dead_id":"1795000000001-2","reason":"`maxRiskLevel` is missing\u001b[31m","attempt":1,"plugin":"result-aggregator","version":"0f3a","group":"result-aggregator","time":1795000000000,"id":"1794999999000-0","fields":{"cameraId":"7 é","image":{"hex":"ff00"},"field:odd":"x"}}"#);
+        insta::assert_snapshot!(serde_json::to_string(&dead_letter()).unwrap(), @r#"{"dead_id":"1795000000001-2","reason":"`maxRiskLevel` is missing\u001b[31m","attempt":1,"plugin":"result-aggregator","version":"0f3a","group":"result-aggregator","time":1795000000000,"id":"1794999999000-0","fields":{"cameraId":"7 é","image":{"hex":"ff00"},"field:odd":"x"}}"#);
     }
 
     #[test]
     fn a_job_has_a_payload_in_place_of_fields() {
         let fields = vec![Field::new("id", "7"), Field::new("payload", &b"a\nb"[..])];
-        let letter = Letter::from(Entry { id: EntryId::ZERO, fields: fields.clone() });
-        assert!(letter.has_event());
-        assert_eq!(letter.fields(), fields);
-        insta::assert_snapshot!(letter.page(), @r#"
+        let dead_letter = ListedDeadLetter::from(Entry { id: EntryId::ZERO, fields: fields.clone() });
+        assert!(dead_letter.has_event());
+        assert_eq!(dead_letter.fields(), fields);
+        insta::assert_snapshot!(dead_letter.page(), @r#"
         0-0
           id       7
           the job: a\nb
         "#);
-        insta::assert_snapshot!(serde_json::to_string(&letter).unwrap(), @r#"{"dead_id":"0-0","id":"7","payload":"a\nb"}"#);
+        insta::assert_snapshot!(serde_json::to_string(&dead_letter).unwrap(), @r#"{"dead_id":"0-0","id":"7","payload":"a\nb"}"#);
     }
 
     #[test]
     fn what_is_missing_or_odd_is_shown_as_it_is() {
         let time = Field::new("time", &b"soon"[..]);
-        let odd = Letter::from(Entry { id: EntryId::ZERO, fields: vec![time] });
+        let odd = ListedDeadLetter::from(Entry { id: EntryId::ZERO, fields: vec![time] });
         insta::assert_snapshot!(odd.line(), @"0-0  soon  ?  attempt ?  ?");
-        let far = Letter::from(Entry { id: EntryId::ZERO, fields: vec![Field::new("time", u64::MAX.to_string())] });
+        let far =
+            ListedDeadLetter::from(Entry { id: EntryId::ZERO, fields: vec![Field::new("time", u64::MAX.to_string())] });
         assert!(far.line().contains("18446744073709551615"));
     }
 }

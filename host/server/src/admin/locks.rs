@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::DeskError;
+use super::AdminError;
 use sandbar_core::grants::{RESERVED_PREFIX, check_foreign, check_name};
 use sandbar_core::pattern::escape_glob;
 use sandbar_store::{Holder, LockKey, Locked, Remaining, Store, StoreError};
@@ -67,8 +67,8 @@ impl Locks {
     }
 
     /// Those that plugins hold, and where there is a glob pattern, keys that match it, whoever set them.
-    pub async fn list(&self, pattern: Option<&str>) -> Result<Vec<Held>, DeskError> {
-        let failed = |error| DeskError::store("look for locks", error);
+    pub async fn list(&self, pattern: Option<&str>) -> Result<Vec<Held>, AdminError> {
+        let failed = |error| AdminError::store("look for locks", error);
         if let Some(pattern) = pattern {
             check_name("pattern", pattern)?;
         }
@@ -97,14 +97,14 @@ impl Locks {
     }
 
     /// Takes a lock from whoever holds it, and answers what it was. The first who waits for it gets it.
-    pub async fn break_open(&self, key: &str) -> Result<Held, DeskError> {
+    pub async fn break_open(&self, key: &str) -> Result<Held, AdminError> {
         check_foreign("lock's key", key)?;
         let lock = LockKey::new(&self.prefix, key);
         let full = || format!("{}{key}", self.prefix);
-        let failed = |error| DeskError::store(format!("break the lock `{}`", full()), error);
+        let failed = |error| AdminError::store(format!("break the lock `{}`", full()), error);
         let before = self.store.look(&lock).await.map_err(failed)?;
         let broken = self.store.break_open(&lock).await.map_err(failed)?;
-        let value = broken.ok_or_else(|| DeskError::NotHeld(full()))?;
+        let value = broken.ok_or_else(|| AdminError::NotHeld(full()))?;
         let before = before.filter(|before| before.value == value);
         let (remaining, waiters) = before.map_or((Remaining::Missing, 0), |before| (before.remaining, before.waiters));
         Ok(Held::new(key.to_owned(), &Locked { value, remaining, waiters }, self.store.now_ms()))

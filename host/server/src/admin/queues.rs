@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::DeskError;
+use super::AdminError;
 use sandbar_core::grants::check_foreign;
 use sandbar_core::pattern::escape_glob;
 use sandbar_store::{JobQueue, Lengths, Store};
@@ -57,11 +57,11 @@ impl Queues {
     }
 
     /// The queues that something was ever taken from, and those that are paused.
-    pub async fn names(&self) -> Result<BTreeSet<String>, DeskError> {
+    pub async fn names(&self) -> Result<BTreeSet<String>, AdminError> {
         let (begin, mut names, mut cursor) = (format!("{}{}", self.prefix, JobQueue::INFIX), BTreeSet::new(), Some(0));
         while let Some(from) = cursor {
             let page = self.store.scan(&format!("{}*", escape_glob(&begin)), from, SCAN_COUNT).await;
-            let page = page.map_err(|error| DeskError::store("look for queues", error))?;
+            let page = page.map_err(|error| AdminError::store("look for queues", error))?;
             let name = |key: &String| {
                 let rest = key.strip_prefix(&begin)?;
                 MARKS.iter().find_map(|mark| rest.strip_suffix(mark)).map(str::to_owned)
@@ -73,22 +73,22 @@ impl Queues {
     }
 
     /// How many jobs a queue has, by state.
-    pub async fn state(&self, name: &str) -> Result<State, DeskError> {
+    pub async fn state(&self, name: &str) -> Result<State, AdminError> {
         let queue = self.queue(name)?;
-        let failed = |error| DeskError::store(format!("look at the queue `{}`", queue.list), error);
+        let failed = |error| AdminError::store(format!("look at the queue `{}`", queue.list), error);
         let Lengths { ready, delayed, leased, dead } = self.store.lengths(&queue).await.map_err(failed)?;
         let paused = self.store.is_paused(&queue).await.map_err(failed)?;
         Ok(State { queue: name.to_owned(), paused, ready, delayed, leased, dead })
     }
 
     /// Lets nobody take jobs from a queue, or lets it go on.
-    pub async fn switch(&self, name: &str, paused: bool) -> Result<Switched, DeskError> {
+    pub async fn switch(&self, name: &str, paused: bool) -> Result<Switched, AdminError> {
         let changed = self.store.set_paused(&self.queue(name)?, paused).await;
-        let changed = changed.map_err(|error| DeskError::store("write to the queue", error))?;
+        let changed = changed.map_err(|error| AdminError::store("write to the queue", error))?;
         Ok(Switched { queue: name.to_owned(), paused, changed })
     }
 
-    fn queue(&self, name: &str) -> Result<JobQueue, DeskError> {
+    fn queue(&self, name: &str) -> Result<JobQueue, AdminError> {
         check_foreign("queue's name", name)?;
         Ok(JobQueue::new(&self.prefix, name))
     }

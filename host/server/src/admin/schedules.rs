@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::DeskError;
+use super::AdminError;
 use sandbar_core::manifest::{Manifest, ScheduleTrigger, Trigger};
 use sandbar_store::{Holder, Store, StoreError};
 use sandbar_triggers::schedule::{Keys, Run, parse_last};
@@ -25,13 +25,13 @@ pub struct Due {
 }
 
 /// The schedules of a plugin, each with so many of its last runs.
-pub async fn of(store: &dyn Store, prefix: &str, manifest: &Manifest, runs: u32) -> Result<Vec<Due>, DeskError> {
+pub async fn of(store: &dyn Store, prefix: &str, manifest: &Manifest, runs: u32) -> Result<Vec<Due>, AdminError> {
     let mut found = Vec::new();
     for trigger in &manifest.triggers {
         if let Trigger::Schedule(trigger) = trigger {
             let keys = Keys::new(prefix, &manifest.name, &trigger.name);
             let due = look(store, &manifest.name, trigger, &keys, runs).await;
-            found.push(due.map_err(|error| DeskError::store("look at a schedule", error))?);
+            found.push(due.map_err(|error| AdminError::store("look at a schedule", error))?);
         }
     }
     Ok(found)

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::DeskError;
+use crate::admin::AdminError;
 use sandbar_fleet::FleetError;
 use sandbar_store::StoreError;
 
@@ -71,14 +71,14 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<DeskError> for ApiError {
-    fn from(error: DeskError) -> Self {
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
         match &error {
-            DeskError::Name(_) => Self::bad(error),
-            DeskError::Store { error: cause, .. } if cause.is_transient() => Self::busy(error),
-            DeskError::Store { .. } | DeskError::Refused { .. } => Self::new(StatusCode::CONFLICT, error),
-            DeskError::Stopped { .. } => Self::busy(error),
-            DeskError::NoLetter { .. } | DeskError::NotHeld(_) => Self::missing(error),
+            AdminError::Name(_) => Self::bad(error),
+            AdminError::Store { error: cause, .. } if cause.is_transient() => Self::busy(error),
+            AdminError::Store { .. } | AdminError::Refused { .. } => Self::new(StatusCode::CONFLICT, error),
+            AdminError::Stopped { .. } => Self::busy(error),
+            AdminError::NoDeadLetter { .. } | AdminError::NotHeld(_) => Self::missing(error),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::Api;
 use super::answer::{ApiError, Asked, Told};
 use super::guard::Visit;
 use crate::admin::dead::{BATCH_MAX, DeadLetters, Fate, Place, Report, Which};
-use crate::admin::dead_letter::Letter;
+use crate::admin::dead_letter::ListedDeadLetter;
 use sandbar_store::EntryId;
 
 /// How many letters one request settles at most where it names them.
@@ -29,7 +29,8 @@ pub(super) struct Page {
 /// Some letters.
 #[derive(Debug, Serialize)]
 pub(super) struct Letters {
-    letters: Vec<Letter>,
+    #[serde(rename = "letters")]
+    dead_letters: Vec<ListedDeadLetter>,
     /// What `before` is for the next page; none where there are no more.
     next: Option<String>,
 }
@@ -39,7 +40,7 @@ pub(super) async fn list(
     Extension(visit): Extension<Visit>,
     Asked(page): Asked<Page>,
 ) -> Result<Json<Letters>, ApiError> {
-    let letters = desk(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
+    let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
     let limit = page.limit.unwrap_or(BATCH_MAX);
     if !(1..=BATCH_MAX).contains(&limit) {
         return Err(ApiError::bad(format_args!("`limit` is {limit}; 1 to {BATCH_MAX} are allowed")));
@@ -48,21 +49,21 @@ pub(super) async fn list(
         None => Some(EntryId::MAX),
         Some(before) => before.previous(),
     };
-    let Some(end) = end else { return Ok(Json(Letters { letters: Vec::new(), next: None })) };
-    let letters = letters.before(end, limit).await?;
-    let is_full = letters.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = letters.last().filter(|_| is_full).map(|letter| letter.id.to_string());
-    Ok(Json(Letters { letters, next }))
+    let Some(end) = end else { return Ok(Json(Letters { dead_letters: Vec::new(), next: None })) };
+    let dead_letters = dead_letters.before(end, limit).await?;
+    let is_full = dead_letters.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = dead_letters.last().filter(|_| is_full).map(|dead_letter| dead_letter.id.to_string());
+    Ok(Json(Letters { dead_letters, next }))
 }
 
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-    Path(letter): Path<String>,
+    Path(dead_letter): Path<String>,
     Asked(page): Asked<Page>,
-) -> Result<Json<Letter>, ApiError> {
-    let letters = desk(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
-    let found = letters.find(&[id(&letter)?]).await?.into_iter().next();
+) -> Result<Json<ListedDeadLetter>, ApiError> {
+    let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
+    let found = dead_letters.find(&[id(&dead_letter)?]).await?.into_iter().next();
     found.map(Json).ok_or_else(|| ApiError::missing("there is no such letter"))
 }
 
@@ -95,7 +96,7 @@ pub(super) async fn drop(
 }
 
 async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Json<Report>, ApiError> {
-    let letters = desk(api, visit, told.stream.as_deref(), told.queue.as_deref())?;
+    let dead_letters = admin(api, visit, told.stream.as_deref(), told.queue.as_deref())?;
     let which = match (told.ids.is_empty(), told.all) {
         (false, false) if told.ids.len() > IDS_MAX => {
             return Err(ApiError::bad(format_args!(
@@ -107,10 +108,10 @@ async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Js
         (true, true) => Which::Oldest(ALL_MAX),
         _ => return Err(ApiError::bad("either `ids` or `\"all\": true` is needed")),
     };
-    Ok(Json(letters.settle(which, fate).await?))
+    Ok(Json(dead_letters.settle(which, fate).await?))
 }
 
-fn desk(api: &Api, visit: &Visit, stream: Option<&str>, queue: Option<&str>) -> Result<DeadLetters, ApiError> {
+fn admin(api: &Api, visit: &Visit, stream: Option<&str>, queue: Option<&str>) -> Result<DeadLetters, ApiError> {
     let place = match (stream, queue) {
         (Some(stream), None) => Place::Stream(stream),
         (None, Some(queue)) => Place::Queue(queue),

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::answer::{ApiError, Asked, with_headers};
 use super::{Api, BASE, refusals};
 use crate::http::Peer;
-use sandbar_fleet::authenticator::{Caller, Refused};
 use sandbar_core::token::{Role, Scope};
+use sandbar_fleet::authenticator::{Caller, Refused};
 
 /// The tenant that a request is about.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub(super) struct About {
 /// Lets only those through who have a token, whatever it is that they ask for.
 pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
-    match api.gate.check(header.as_deref()).await {
+    match api.authenticator.check(header.as_deref()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             with_headers(next.run(request).await)

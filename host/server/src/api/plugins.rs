@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use super::Api;
 use super::answer::{ApiError, Asked, Told};
 use super::guard::Visit;
-use sandbar_fleet::{Deploy, Deployed, MANIFEST_BYTES_MAX, Record, Release, WAIT_DEFAULT, WAIT_MAX};
 use crate::host::PluginStatus;
+use sandbar_fleet::{Deploy, Deployed, MANIFEST_BYTES_MAX, Record, Release, WAIT_DEFAULT, WAIT_MAX};
 use sandbar_runtime::rollout::Trial;
 
 /// The most bytes in the name of a plugin that are looked at.
@@ -111,7 +111,7 @@ fn here(status: &PluginStatus) -> Value {
         "digest": status.version,
         "number": status.release.number,
         "fault": status.fault,
-        "probation": status.lineup.probation(),
+        "probation": status.rollout.probation(),
         "done": numbers.done,
         "retries": numbers.retries,
         "dead": numbers.dead,
@@ -123,12 +123,12 @@ fn here(status: &PluginStatus) -> Value {
 
 /// What the host that answers has found of the version that is tried beside the active one.
 fn trial(status: &PluginStatus) -> Value {
-    let Some((pool, trial, standing)) = status.lineup.trial() else { return Value::Null };
+    let Some((pool, trial, standing)) = status.rollout.trial() else { return Value::Null };
     json!({
-        "digest": pool.identity().version,
+        "digest": pool.context().version,
         "trial": trial,
         "standing": standing,
-        "shadow": status.lineup.shadow_report(),
+        "shadow": status.rollout.shadow_report(),
     })
 }
 

@@ -9,9 +9,9 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::guard::{self, Needs};
 use super::{Api, dead, openapi, operate, plugins};
+use sandbar_core::token::Role;
 use sandbar_fleet::{MANIFEST_BYTES_MAX, WAIT_MAX};
 use sandbar_runtime::plugin::COMPONENT_BYTES_MAX;
-use sandbar_core::token::Role;
 
 /// The most bytes in a body of JSON.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::HostError;
 use sandbar_core::config::{Config, TenantConfig};
-use sandbar_runtime::engine::Engine;
-use sandbar_fleet::Fleet;
 use sandbar_core::manifest::Manifest;
+use sandbar_fleet::Fleet;
+use sandbar_runtime::engine::Engine;
 use sandbar_runtime::outgoing::Outbound;
 use sandbar_runtime::scheduling::quota::{HostTotals, TenantQuota};
 use sandbar_store::Store;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, Tenant};
-use sandbar_fleet::{Fleet, FleetError, Phase, Record, Release};
 use sandbar_core::manifest::Manifest;
+use sandbar_fleet::{Fleet, FleetError, Phase, Record, Release};
 
 impl Tenant {
     /// Makes of a plugin what the fleet's record says, and tells the fleet what came of it. Whatever fails is a fault of the slot, and the
@@ -94,7 +94,7 @@ impl Tenant {
                 (state.tried.take_if(|tried| !tried.is_own()), state.prepared.take())
             };
             if let (Some(running), Some(_)) = (running, tried) {
-                running.lineup().end_trial();
+                running.rollout().end_trial();
             }
             return;
         };
@@ -131,7 +131,7 @@ impl Tenant {
         if let (true, Some(running), Some(trial)) = (begins, running, candidate.trial) {
             let mut state = slot.state.lock();
             if let Some((loaded, pool)) = state.prepared.take_if(|(loaded, _)| loaded.is(release)) {
-                running.lineup().begin_trial(pool, trial);
+                running.rollout().begin_trial(pool, trial);
                 state.tried = Some(loaded);
             }
         }

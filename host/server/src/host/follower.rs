@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::Tenant;
 use super::base::Base;
-use sandbar_fleet::{FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, Listed, Node, Phase, Record, Report, Stand, Standing};
+use sandbar_fleet::{
+    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, Listed, Node, Phase, Record, Report, Stand, Standing,
+};
 use sandbar_store::{Subscriber, Subscription};
 
 /// How often a host tells that it is alive, and looks without an announcement.

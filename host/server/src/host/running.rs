@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 use super::{HostError, Tenant, settings};
 use sandbar_core::config::TenantConfig;
 use sandbar_core::grants::Policy;
-use sandbar_runtime::guest::Identity;
-use sandbar_runtime::rollout::Lineup;
 use sandbar_core::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
+use sandbar_runtime::guest::PluginContext;
 use sandbar_runtime::plugin::Version;
 use sandbar_runtime::pool::Pool;
-use sandbar_store::{Consumer, Source};
+use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
+use sandbar_store::{Consumer, Source};
 use sandbar_triggers::channel;
 use sandbar_triggers::http::Service;
-use sandbar_triggers::stream::{Context, Ended, Worker};
+use sandbar_triggers::stream::{StreamContext, Worker, WorkerEnd};
 use sandbar_triggers::{queue, schedule};
 
 /// A plugin that runs. Changed by one task at a time, which has the turn of its [`super::slot::Slot`].
 #[derive(Debug)]
 pub(super) struct Running {
-    lineup: Arc<Lineup>,
+    rollout: Arc<Rollout>,
     metrics: PluginMetrics,
     workers: Mutex<Vec<Task>>,
     /// Some triggers are being restarted.
@@ -52,7 +52,7 @@ struct Task {
     trigger: Trigger,
     stop: CancellationToken,
     ready: Arc<AtomicBool>,
-    worker: JoinHandle<Ended>,
+    worker: JoinHandle<WorkerEnd>,
 }
 
 /// The instances of a version, one of them warm.
@@ -60,7 +60,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
     let Tenant { base, config, .. } = tenant;
     let limits = config.quota.bound(&manifest.limits);
     let settings = settings::read(base, config, manifest).await?;
-    let identity = Identity {
+    let context = PluginContext {
         tenant: config.name.clone(),
         prefix: config.prefix.clone(),
         host: base.name.clone(),
@@ -76,11 +76,11 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         store: tenant.store.clone(),
         outbound: tenant.outbound.clone(),
         outage: (manifest.on_outage == OnOutage::Fallback).then(|| tenant.outage()),
-        tiers: tenant.tiers.clone(),
+        tiered_cache: tenant.tiered_cache.clone(),
         loader: manifest.cache.loader.clone().or(version.has_loader().then(|| manifest.name.clone())),
         seed: None,
     };
-    let pool = Pool::new(Arc::new(identity), version);
+    let pool = Pool::new(Arc::new(context), version);
     let plugin = || manifest.name.clone();
     pool.warm().await.map_err(|source| HostError::Start { plugin: plugin(), source })?;
     Ok(pool)
@@ -89,16 +89,16 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
 impl Running {
     /// Starts the triggers of a plugin.
     pub(super) fn start(tenant: &Tenant, manifest: &Manifest, metrics: PluginMetrics, pool: Pool) -> Self {
-        let lineup = Arc::new(Lineup::new(pool));
-        tenant.tiers.register(&manifest.name, &lineup);
-        let workers = Mutex::new(work(tenant, &manifest.name, &manifest.triggers, &lineup, &metrics));
+        let rollout = Arc::new(Rollout::new(pool));
+        tenant.tiered_cache.register(&manifest.name, &rollout);
+        let workers = Mutex::new(work(tenant, &manifest.name, &manifest.triggers, &rollout, &metrics));
         let (restarting, dropped) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { lineup, metrics, workers, restarting, dropped, gone: tenant.base.stop.child_token() }
+        Self { rollout, metrics, workers, restarting, dropped, gone: tenant.base.stop.child_token() }
     }
 
     /// The versions that take calls.
-    pub(super) fn lineup(&self) -> &Arc<Lineup> {
-        &self.lineup
+    pub(super) fn rollout(&self) -> &Arc<Rollout> {
+        &self.rollout
     }
 
     /// Its numbers.
@@ -117,12 +117,12 @@ impl Running {
         !restarting && self.workers.lock().iter().all(|task| task.ready.load(Ordering::Relaxed))
     }
 
-    /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are restarted, when their
+    /// Puts another version in place. Batches in load finish on the old one. Triggers that have changed are restarted, when their
     /// batches are done; the others go on reading.
     pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, merit: Merit) {
         match merit {
-            Merit::New => self.lineup.replace(pool),
-            Merit::Known => self.lineup.put_back(pool),
+            Merit::New => self.rollout.replace(pool),
+            Merit::Known => self.rollout.put_back(pool),
         };
         let (mut wanted, mut kept, mut changed) = (manifest.triggers.clone(), Vec::new(), Vec::new());
         for task in std::mem::take(&mut *self.workers.lock()) {
@@ -137,7 +137,7 @@ impl Running {
         if !changed.is_empty() {
             self.restarting.store(true, Ordering::Relaxed);
         }
-        let begin = |triggers: &[Trigger]| work(tenant, &manifest.name, triggers, &self.lineup, &self.metrics);
+        let begin = |triggers: &[Trigger]| work(tenant, &manifest.name, triggers, &self.rollout, &self.metrics);
         // Requests cannot wait until the old ones are answered: they go to the new triggers from now on.
         let (http, others): (Vec<Trigger>, Vec<Trigger>) =
             wanted.into_iter().partition(|trigger| matches!(trigger, Trigger::Http(_)));
@@ -161,8 +161,8 @@ async fn stop(workers: Vec<Task>) -> usize {
     let mut dropped = 0;
     for task in workers {
         match task.worker.await {
-            Ok(Ended::Drained) => {}
-            Ok(Ended::Dropped(batches)) => dropped += batches,
+            Ok(WorkerEnd::Drained) => {}
+            Ok(WorkerEnd::Dropped(batches)) => dropped += batches,
             Err(error) => tracing::error!(%error, "a trigger's task failed"),
         }
     }
@@ -173,7 +173,7 @@ fn work(
     tenant: &Tenant,
     plugin: &str,
     triggers: &[Trigger],
-    lineup: &Arc<Lineup>,
+    rollout: &Arc<Rollout>,
     metrics: &PluginMetrics,
 ) -> Vec<Task> {
     let (base, prefix) = (&tenant.base, &tenant.config.prefix);
@@ -183,37 +183,38 @@ fn work(
             Trigger::Stream(trigger) => {
                 let source = source(&tenant.config, plugin, trigger);
                 let consumer = Consumer::new(Arc::new(source), base.consumer_name());
-                let (store, lineup) = (tenant.store.clone(), lineup.clone());
-                let context = Context::new(store, consumer, trigger.clone(), lineup, metrics.clone(), base.protocol);
+                let (store, rollout) = (tenant.store.clone(), rollout.clone());
+                let context =
+                    StreamContext::new(store, consumer, trigger.clone(), rollout, metrics.clone(), base.protocol);
                 tokio::spawn(Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Queue(trigger) => {
-                let (store, lineup) = (tenant.store.clone(), lineup.clone());
+                let (store, rollout) = (tenant.store.clone(), rollout.clone());
                 let context =
-                    queue::Context::new(store, prefix, trigger.clone(), lineup, metrics.clone(), base.protocol);
+                    queue::QueueContext::new(store, prefix, trigger.clone(), rollout, metrics.clone(), base.protocol);
                 tokio::spawn(queue::Worker::new(Arc::new(context), ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Schedule(trigger) => {
-                let context = schedule::Context {
+                let context = schedule::ScheduleContext {
                     store: tenant.store.clone(),
                     keys: schedule::Keys::new(prefix, plugin, &trigger.name),
                     host: base.name.clone(),
                     trigger: trigger.clone(),
-                    lineup: lineup.clone(),
+                    rollout: rollout.clone(),
                     metrics: metrics.clone(),
                 };
                 tokio::spawn(schedule::Worker::new(context, ready.clone()).run(stop.clone(), give_up))
             }
             Trigger::Http(trigger) => {
-                let service = Arc::new(Service::new(trigger.clone(), lineup.clone(), metrics.clone()));
+                let service = Arc::new(Service::new(trigger.clone(), rollout.clone(), metrics.clone()));
                 // It has its route from this instant on, so that no request falls between it and the one that it replaces.
                 let registration = base.routes.take(service.clone());
                 tokio::spawn(service.run(registration, ready.clone(), stop.clone(), give_up))
             }
             Trigger::Channel(trigger) => {
                 let (store, prefix) = (tenant.store.clone(), prefix.clone());
-                let (lineup, metrics) = (lineup.clone(), metrics.clone());
-                let worker = channel::Worker { store, prefix, trigger: trigger.clone(), lineup, metrics };
+                let (rollout, metrics) = (rollout.clone(), metrics.clone());
+                let worker = channel::Worker { store, prefix, trigger: trigger.clone(), rollout, metrics };
                 tokio::spawn(worker.run(ready.clone(), stop.clone(), give_up))
             }
         };

@@ -2,10 +2,10 @@
 
 use super::HostError;
 use super::base::Base;
+use crate::machine::Machine;
 use sandbar_core::config::TenantConfig;
 use sandbar_core::manifest::Manifest;
 use sandbar_core::secret::{Allowed, Secret, SecretError};
-use crate::machine::Machine;
 
 /// Reads the configuration of a plugin, as far as its tenant grants what it refers to.
 pub(super) async fn read(

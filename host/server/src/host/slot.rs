@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::running::Running;
 use super::{PluginStatus, Tenant};
-use sandbar_fleet::{Candidate, HISTORY_MAX, Past, Phase, Record, Release, Report, Stand, Standing, Why};
 use crate::http::PluginHealth;
 use sandbar_core::manifest::Manifest;
+use sandbar_fleet::{Candidate, HISTORY_MAX, Past, Phase, Record, Release, Report, Stand, Standing, Why};
 use sandbar_runtime::plugin::Version;
 use sandbar_runtime::pool::Pool;
 use sandbar_runtime::telemetry::PluginMetrics;
@@ -86,7 +86,7 @@ impl Slot {
             tenant: tenant.name().to_owned(),
             version: active.release.digest.clone(),
             metrics: running.metrics().clone(),
-            lineup: running.lineup().clone(),
+            rollout: running.rollout().clone(),
             release: active.release.clone(),
             tried: state.tried.as_ref().map(|tried| tried.release.clone()),
             fault: state.fault.clone(),

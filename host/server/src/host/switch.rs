@@ -9,8 +9,8 @@ use super::running::{self, Merit, Running};
 use super::slot::{Loaded, Slot};
 use super::{HostError, Tenant};
 use sandbar_fleet::Why;
-use sandbar_runtime::rollout::Condemned;
 use sandbar_runtime::pool::Pool;
+use sandbar_runtime::rollout::FailedProbation;
 use sandbar_runtime::telemetry::PluginMetrics;
 
 /// How often it is tried to take a version back.
@@ -84,8 +84,8 @@ impl Tenant {
     }
 
     /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else on this host.
-    async fn take_back(self: &Arc<Self>, slot: &Arc<Slot>, condemned: &Condemned) -> Result<(), String> {
-        let version = &condemned.version;
+    async fn take_back(self: &Arc<Self>, slot: &Arc<Slot>, failed_probation: &FailedProbation) -> Result<(), String> {
+        let version = &failed_probation.version;
         let (tenant, plugin) = (&self.config.name, &slot.name);
         let found = {
             let state = slot.state.lock();
@@ -96,9 +96,9 @@ impl Tenant {
         let Some((number, is_tried)) = found else { return Ok(()) };
         match (number, self.base.fleet.get()) {
             (0, _) if is_tried => self.end_trial(plugin).await.map_err(|error| error.to_string()),
-            (0, _) => self.take_own_back(slot, condemned).await,
+            (0, _) => self.take_own_back(slot, failed_probation).await,
             (_, Some(fleet)) => {
-                let taken = fleet.condemn(tenant, plugin, number, condemned, &self.base.name).await;
+                let taken = fleet.fail_probation(tenant, plugin, number, failed_probation, &self.base.name).await;
                 taken.map(|_| ()).map_err(|error| error.to_string())
             }
             (_, None) => Err("the host is in no fleet".to_owned()),
@@ -106,14 +106,18 @@ impl Tenant {
     }
 
     /// Goes back to the host's own version before.
-    async fn take_own_back(self: &Arc<Self>, slot: &Arc<Slot>, condemned: &Condemned) -> Result<(), String> {
+    async fn take_own_back(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        failed_probation: &FailedProbation,
+    ) -> Result<(), String> {
         let _turn = slot.turn.lock().await;
         let before = slot.state.lock().before.clone().filter(Loaded::is_own);
         let Some(before) = before else { return Err("there is no version before it on this host".to_owned()) };
         let pool = self.warm(&before).await.map_err(|error| error.to_string())?;
         self.put(slot, before.clone(), pool, Merit::Known).await.map_err(|error| error.to_string())?;
-        let Condemned { reason, events, .. } = condemned.clone();
-        let why = Why::Condemned { host: self.base.name.clone(), reason, events };
+        let FailedProbation { reason, events, .. } = failed_probation.clone();
+        let why = Why::FailedProbation { host: self.base.name.clone(), reason, events };
         let mut state = slot.state.lock();
         state.before = None;
         if let Some(ended) = state.own.replace(before) {
@@ -129,11 +133,11 @@ fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFutu
     Box::pin(async move {
         let gone = running.gone().clone();
         loop {
-            let condemned = tokio::select! {
-                condemned = running.lineup().condemned() => condemned,
+            let failed_probation = tokio::select! {
+                failed_probation = running.rollout().failed_probation() => failed_probation,
                 () = gone.cancelled() => return,
             };
-            let Condemned { version, reason, events } = &condemned;
+            let FailedProbation { version, reason, events } = &failed_probation;
             tracing::warn!(
                 tenant = tenant.name(),
                 plugin = slot.name,
@@ -144,11 +148,11 @@ fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFutu
             );
             for attempt in 0..TAKE_BACK_ATTEMPTS {
                 // The store may be away.
-                let taken = tenant.take_back(&slot, &condemned).await;
+                let taken = tenant.take_back(&slot, &failed_probation).await;
                 if let Err(reason) = &taken
                     && attempt == 0
                 {
-                    let Condemned { version, .. } = &condemned;
+                    let FailedProbation { version, .. } = &failed_probation;
                     let (tenant, plugin) = (tenant.name(), &slot.name);
                     tracing::error!(
                         tenant,

@@ -10,16 +10,16 @@ use super::base::Base;
 use super::running::Merit;
 use super::slot::{Loaded, Slot};
 use super::{HostError, MANIFEST_NAME, PluginStatus};
-use sandbar_core::config::TenantConfig;
-use sandbar_fleet::{Release, Why};
 use crate::http::PluginHealth;
+use sandbar_core::config::TenantConfig;
 use sandbar_core::manifest::Manifest;
+use sandbar_fleet::{Release, Why};
 use sandbar_runtime::outage::Outage;
 use sandbar_runtime::outgoing::Outbound;
 use sandbar_runtime::plugin::{self, LoadError, Version};
 use sandbar_runtime::scheduling::quota::TenantQuota;
+use sandbar_runtime::tiered_cache::TieredCache;
 use sandbar_store::Store;
-use sandbar_runtime::tiered_cache::Tiers;
 
 /// Who a version of a host's own is from.
 const FILE: &str = "file";
@@ -31,7 +31,7 @@ pub struct Tenant {
     pub(super) config: TenantConfig,
     /// Where its primitives live.
     pub(super) store: Arc<dyn Store>,
-    pub(super) tiers: Arc<Tiers>,
+    pub(super) tiered_cache: Arc<TieredCache>,
     pub(super) outbound: Outbound,
     /// What its plugins have used of this host.
     pub(super) quota: Arc<TenantQuota>,
@@ -52,7 +52,12 @@ impl Tenant {
             false => base.store.clone(),
         };
         Ok(Self {
-            tiers: Tiers::new(store.clone(), &config.name, &config.prefix, base.config.cache.memory.as_u64()),
+            tiered_cache: TieredCache::new(
+                store.clone(),
+                &config.name,
+                &config.prefix,
+                base.config.cache.memory.as_u64(),
+            ),
             outbound: base.outbound(config)?,
             quota: base.quota(config),
             config: config.clone(),
@@ -68,9 +73,9 @@ impl Tenant {
         &self.config.name
     }
 
-    /// The tiers of its cache.
-    pub fn tiers(&self) -> &Arc<Tiers> {
-        &self.tiers
+    /// The tiered_cache of its cache.
+    pub fn tiered_cache(&self) -> &Arc<TieredCache> {
+        &self.tiered_cache
     }
 
     /// What stands in for its store; made when the first plugin asks for it.
@@ -272,7 +277,7 @@ impl Tenant {
 
     /// Ends what is still being loaded into its cache.
     pub(super) fn stop(&self) {
-        self.tiers.stop();
+        self.tiered_cache.stop();
     }
 }
 

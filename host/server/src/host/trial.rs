@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::tenant::own_release;
 use super::{HostError, Tenant};
-use sandbar_runtime::rollout::Trial;
 use sandbar_core::manifest::Manifest;
 use sandbar_runtime::pool::Pool;
+use sandbar_runtime::rollout::Trial;
 
 impl Tenant {
     /// Tries a version of a plugin that runs, in place of one that is tried already. It is compiled and started first. It gets the
@@ -24,7 +24,7 @@ impl Tenant {
         let release = own_release(String::new(), bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
         let candidate = self.warm(&loaded).await?;
-        let version = candidate.identity().version.clone();
+        let version = candidate.context().version.clone();
         tracing::info!(
             tenant = self.config.name,
             plugin = slot.name,
@@ -32,12 +32,12 @@ impl Tenant {
             ?trial,
             "tried beside the active version"
         );
-        running.lineup().begin_trial(candidate, trial);
+        running.rollout().begin_trial(candidate, trial);
         slot.state.lock().tried = Some(loaded);
         Ok(())
     }
 
-    /// Instances of a version that no trigger knows of, one of them warm: for trials and rehearsals.
+    /// Instances of a version that no trigger knows of, one of them warm: for trials and dry runs.
     pub async fn instances(&self, manifest: Manifest, bytes: Vec<u8>) -> Result<Pool, HostError> {
         let release = own_release(String::new(), bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
@@ -50,7 +50,7 @@ impl Tenant {
         let _turn = slot.turn.lock().await;
         let mut state = slot.state.lock();
         let running = state.running.as_ref().ok_or_else(|| HostError::NotLoaded { plugin: plugin.to_owned() })?;
-        running.lineup().end_trial();
+        running.rollout().end_trial();
         state.tried = None;
         Ok(())
     }

@@ -162,14 +162,8 @@ fn effects() -> impl Strategy<Value = Vec<Effect>> {
 }
 
 fn commit(store: &Embedded, effects: &[Effect]) -> Vec<Refusal> {
-    let commit = Commit {
-        consumer: None,
-        relied_on: &[],
-        effects,
-        settlement: Settlement::default(),
-        leases: &[],
-        atomic: true,
-    };
+    let commit =
+        Commit { consumer: None, watched: &[], effects, settlement: Settlement::default(), leases: &[], atomic: true };
     store.commit(commit).now_or_never().expect("an embedded store answers at once").unwrap().refused
 }
 

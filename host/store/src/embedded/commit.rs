@@ -44,9 +44,8 @@ impl State {
                 self.keys.get::<Log>(&consumer.source.dead_key).map_err(CommitError::Refused)?;
             }
         }
-        let relied_on = if commit.atomic { commit.relied_on } else { &[] };
-        if let Some((key, _)) = relied_on.iter().find(|(key, value)| self.keys.get::<Plain>(key) != Ok(value.as_ref()))
-        {
+        let watched = if commit.atomic { commit.watched } else { &[] };
+        if let Some((key, _)) = watched.iter().find(|(key, value)| self.keys.get::<Plain>(key) != Ok(value.as_ref())) {
             return Err(CommitError::Conflict(key.clone()));
         }
         let leases = if commit.atomic { commit.leases } else { &[] };
@@ -90,12 +89,12 @@ impl State {
     fn settle<'a>(&mut self, consumer: &'a Consumer, settlement: &Settlement, grown: &mut Vec<&'a str>) {
         let source = consumer.source.as_ref();
         let mut acknowledged = settlement.done.clone();
-        for letter in &settlement.dead {
+        for dead_letter in &settlement.dead {
             // Only where an effect of this very commit has put something else under its key can it not be kept; the
             // event stays pending then.
             let bounds = (source.dead_max_len, source.dead_max_age_ms);
-            if self.bury(&source.dead_key, bounds, &letter.fields).is_ok() {
-                acknowledged.push(letter.id);
+            if self.bury(&source.dead_key, bounds, &dead_letter.fields).is_ok() {
+                acknowledged.push(dead_letter.id);
                 grown.push(&source.dead_key);
             }
         }

@@ -73,7 +73,7 @@ impl Fixture {
         settlement: Settlement,
     ) -> Result<Committed, CommitError> {
         let consumer = by.map(|(consumer, batch)| (consumer, batch.epoch.unwrap()));
-        now(self.store.commit(Commit { consumer, relied_on: &[], effects, settlement, leases: &[], atomic: true }))
+        now(self.store.commit(Commit { consumer, watched: &[], effects, settlement, leases: &[], atomic: true }))
     }
 
     fn pending(&self) -> u64 {

@@ -10,8 +10,8 @@ use ::redis::{Cmd, cmd};
 
 use super::connector::Connector;
 use super::reply;
-use sandbar_core::pattern::escape_glob;
 use crate::StoreError;
+use sandbar_core::pattern::escape_glob;
 
 /// What the names of users begin with; the tenant's follows.
 const USER_PREFIX: &str = "sandbar:";

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Redis, reply};
-use sandbar_core::pattern::literal_beginning;
 use crate::{Cache, Page, Remaining, StoreError};
+use sandbar_core::pattern::literal_beginning;
 
 /// What PTTL answers for a key that is not there.
 const PTTL_MISSING: i64 = -2;

@@ -82,14 +82,14 @@ impl Redis {
             }
         }
         unwatch(private).await;
-        let changed = commit.relied_on.first().map(|(key, _)| key.clone());
+        let changed = commit.watched.first().map(|(key, _)| key.clone());
         Err(changed.map_or(CommitError::Fenced, CommitError::Conflict))
     }
 }
 
 /// Whether the commit depends on anything beside its fence.
 fn depends_on_others(commit: &Commit<'_>) -> bool {
-    commit.atomic && (!commit.relied_on.is_empty() || lease::watched(commit.leases).next().is_some())
+    commit.atomic && (!commit.watched.is_empty() || lease::watched(commit.leases).next().is_some())
 }
 
 /// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none, or was not
@@ -104,12 +104,12 @@ fn watched_again(fence: &str, answers: &mut Vec<Value>) -> Epoch {
 /// transaction dropped, which is sent again then.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
     let fence = fence(commit);
-    let mut pipeline = Pipeline::with_capacity(2 + commit.relied_on.len() + commit.leases.len());
+    let mut pipeline = Pipeline::with_capacity(2 + commit.watched.len() + commit.leases.len());
     pipeline.cmd("WATCH");
     fence.iter().for_each(|(key, _)| {
         pipeline.arg(*key);
     });
-    commit.relied_on.iter().for_each(|(key, _)| {
+    commit.watched.iter().for_each(|(key, _)| {
         pipeline.arg(key);
     });
     lease::watched(commit.leases).for_each(|settlement| {
@@ -118,7 +118,7 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
     fence.iter().for_each(|(key, _)| {
         pipeline.cmd("GET").arg(*key);
     });
-    commit.relied_on.iter().for_each(|(key, _)| {
+    commit.watched.iter().for_each(|(key, _)| {
         pipeline.cmd("GET").arg(key);
     });
     lease::watched(commit.leases).for_each(|settlement| lease::ask(settlement, &mut pipeline));
@@ -148,7 +148,7 @@ async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<
             return Ok(Some(CommitError::Fenced));
         }
     }
-    for (key, before) in commit.relied_on {
+    for (key, before) in commit.watched {
         match reply::bytes(answers.next().unwrap_or_default(), key) {
             Ok(now) if now == *before => {}
             Ok(_) | Err(StoreError::WrongType(_)) => return Ok(Some(CommitError::Conflict(key.clone()))),
@@ -217,11 +217,11 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
         pipeline.cmd("ZADD").arg(&source.retry_key).arg(now_ms.saturating_add(*delay_ms)).arg(Ids::one(id));
     }
     let bounds = (source.dead_max_len, source.dead_max_age_ms);
-    bury(&source.dead_key, bounds, settlement.dead.iter().map(|letter| &letter.fields), now_ms, pipeline);
+    bury(&source.dead_key, bounds, settlement.dead.iter().map(|dead_letter| &dead_letter.fields), now_ms, pipeline);
     if !(settlement.done.is_empty() && settlement.dead.is_empty()) {
         pipeline.cmd("XACK").arg(&source.stream).arg(&source.group).arg(Ids(&settlement.done));
-        settlement.dead.iter().for_each(|letter| {
-            pipeline.arg(Ids::one(&letter.id));
+        settlement.dead.iter().for_each(|dead_letter| {
+            pipeline.arg(Ids::one(&dead_letter.id));
         });
     }
     if !settlement.forget.is_empty() {
@@ -233,14 +233,14 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
 pub(super) fn bury<'a>(
     dead_key: &str,
     (max_len, max_age_ms): (u64, u64),
-    letters: impl ExactSizeIterator<Item = &'a Vec<Field>>,
+    dead_letters: impl ExactSizeIterator<Item = &'a Vec<Field>>,
     now_ms: u64,
     pipeline: &mut Pipeline,
 ) {
-    if letters.len() == 0 {
+    if dead_letters.len() == 0 {
         return;
     }
-    for fields in letters {
+    for fields in dead_letters {
         pipeline.cmd("XADD").arg(dead_key).arg("MAXLEN").arg("~").arg(max_len).arg("*");
         for field in fields {
             pipeline.arg(&field.name).arg(&field.value[..]);

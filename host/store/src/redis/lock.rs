@@ -22,10 +22,10 @@ use super::scripts::{Script, Scripts};
 use super::shared::SharedPool;
 use super::tracking::Tracking;
 use super::{Redis, reply};
-use sandbar_core::pattern::escape_glob;
 use crate::lock::{Claim, LOCKS_MAX, Lock, LockKey, LockLease, Locked, TOKEN_SUFFIX, WAITERS_MAX};
 use crate::{Cache, StoreError};
 use line::{Line, Place};
+use sandbar_core::pattern::escape_glob;
 
 /// The shortest time between two looks at a lock that somebody waits for.
 const LOOK_MIN: Duration = Duration::from_millis(1500);

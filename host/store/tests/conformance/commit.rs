@@ -20,15 +20,13 @@ conformance! {
 
 async fn rely(
     t: &Fixture,
-    relied_on: &[(&str, Option<&str>)],
+    watched: &[(&str, Option<&str>)],
     effects: &[sandbar_store::Effect],
 ) -> Result<Committed, CommitError> {
-    let relied_on: Vec<(String, Option<Bytes>)> =
-        relied_on.iter().map(|(key, value)| (t.key(key), value.map(bytes))).collect();
+    let watched: Vec<(String, Option<Bytes>)> =
+        watched.iter().map(|(key, value)| (t.key(key), value.map(bytes))).collect();
     let settlement = Settlement::default();
-    t.store
-        .commit(Commit { consumer: None, relied_on: &relied_on, effects, settlement, leases: &[], atomic: true })
-        .await
+    t.store.commit(Commit { consumer: None, watched: &watched, effects, settlement, leases: &[], atomic: true }).await
 }
 
 async fn acknowledge(
@@ -51,8 +49,8 @@ async fn effects_see_those_before_them(t: &Fixture) {
 
 async fn a_value_relied_on_that_has_not_changed(t: &Fixture) {
     t.write(&[set(&t.key("a"), "1"), set(&t.key("empty"), "")]).await;
-    let relied_on = [("a", Some("1")), ("missing", None), ("empty", Some(""))];
-    assert_eq!(rely(t, &relied_on, &[add(&t.key("a"), 1)]).await, Ok(Committed::default()));
+    let watched = [("a", Some("1")), ("missing", None), ("empty", Some(""))];
+    assert_eq!(rely(t, &watched, &[add(&t.key("a"), 1)]).await, Ok(Committed::default()));
     assert_eq!(t.store.get(&t.key("a")).await, Ok(Some(bytes("2"))));
     // Written by the commit itself, and relied on by the next.
     assert_eq!(rely(t, &[("a", Some("2"))], &[set(&t.key("missing"), "x")]).await, Ok(Committed::default()));
@@ -82,11 +80,11 @@ async fn a_conflict_leaves_events_pending(t: &Fixture) {
     let ids = t.feed(&source.stream, 1).await;
     let consumer = t.consumer(&source, "c").await;
     let (epoch, _) = t.read(&consumer, 1).await;
-    let relied_on = [(t.key("a"), Some(bytes("1")))];
+    let watched = [(t.key("a"), Some(bytes("1")))];
     let settlement = Settlement { done: ids.clone(), ..Settlement::default() };
     let commit = |settlement| Commit {
         consumer: Some((&consumer, epoch)),
-        relied_on: &relied_on,
+        watched: &watched,
         effects: &[],
         settlement,
         leases: &[],
@@ -138,10 +136,10 @@ async fn a_fence_goes_before_a_conflict(t: &Fixture) {
     let consumer = t.consumer(&source, "c").await;
     let (epoch, _) = t.read(&consumer, 1).await;
     t.store.fence(&consumer).await.unwrap();
-    let relied_on = [(t.key("a"), Some(bytes("1")))];
+    let watched = [(t.key("a"), Some(bytes("1")))];
     let commit = Commit {
         consumer: Some((&consumer, epoch)),
-        relied_on: &relied_on,
+        watched: &watched,
         effects: &[],
         settlement: Settlement::default(),
         leases: &[],
@@ -159,7 +157,7 @@ async fn a_commit_that_is_not_atomic_checks_nothing(t: &Fixture) {
     t.write(&[set(&t.key("text"), "x")]).await;
     let commit = Commit {
         consumer: Some((&consumer, epoch)),
-        relied_on: &[(t.key("a"), Some(bytes("1")))],
+        watched: &[(t.key("a"), Some(bytes("1")))],
         effects: &[add(&t.key("n"), 1), add(&t.key("text"), 1)],
         settlement: Settlement { done: ids, ..Settlement::default() },
         leases: &[],

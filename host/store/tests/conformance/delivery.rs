@@ -161,7 +161,7 @@ async fn consumers_leave(t: &Fixture) {
     assert_eq!(consumers().await, 1);
 }
 
-fn letter(id: EntryId, reason: &str) -> DeadLetter {
+fn dead_letter(id: EntryId, reason: &str) -> DeadLetter {
     DeadLetter { id, fields: fields(&[("reason", reason)]) }
 }
 
@@ -172,13 +172,13 @@ async fn dead_letters_are_kept(t: &Fixture) {
     let (epoch, _) = t.read(&consumer, 10).await;
     let settlement = Settlement {
         done: vec![fed[0]],
-        dead: vec![letter(fed[1], "first"), letter(fed[2], "second")],
+        dead: vec![dead_letter(fed[1], "first"), dead_letter(fed[2], "second")],
         ..Settlement::default()
     };
     t.settle(&consumer, epoch, &[], settlement).await.expect("a commit");
     assert_eq!(t.pending_count(&source).await, 0, "dead letters are acknowledged");
-    let letters = t.store.range(&source.dead_key, EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
-    let reasons: Vec<_> = letters.into_iter().map(|entry| entry.fields).collect();
+    let dead_letters = t.store.range(&source.dead_key, EntryId::ZERO, EntryId::MAX, 10, false).await.unwrap();
+    let reasons: Vec<_> = dead_letters.into_iter().map(|entry| entry.fields).collect();
     assert_eq!(reasons, [fields(&[("reason", "first")]), fields(&[("reason", "second")])]);
     assert_eq!(t.store.backlog(&source).await.unwrap().dead, 2);
     assert_eq!(t.store.length(&source.stream).await, Ok(3), "the stream keeps its entries");
@@ -190,7 +190,7 @@ async fn dead_letters_are_bounded(t: &Fixture) {
     let fed = t.feed(&source.stream, 600).await;
     let (epoch, _) = t.read(&consumer, 1000).await;
     for part in fed.chunks(50) {
-        let dead = part.iter().map(|id| letter(*id, &id.to_string())).collect();
+        let dead = part.iter().map(|id| dead_letter(*id, &id.to_string())).collect();
         t.settle(&consumer, epoch, &[], Settlement { dead, ..Settlement::default() }).await.expect("a commit");
     }
     let dead = t.store.backlog(&source).await.unwrap().dead;
@@ -206,7 +206,7 @@ async fn nothing_is_given_up_that_cannot_be_kept(t: &Fixture) {
     let fed = t.feed(&source.stream, 1).await;
     let (epoch, _) = t.read(&consumer, 1).await;
     t.write(&[set(&source.dead_key, "no stream")]).await;
-    let dead = vec![letter(fed[0], "x")];
+    let dead = vec![dead_letter(fed[0], "x")];
     let settlement = Settlement { dead, ..Settlement::default() };
     let answer = t.settle(&consumer, epoch, &[add(&t.key("n"), 1)], settlement).await;
     match answer {
@@ -228,7 +228,7 @@ async fn how_far_a_group_is_behind(t: &Fixture) {
     let consumer = t.consumer(&source, "c").await;
     let (epoch, _) = t.read(&consumer, 4).await;
     assert_eq!(t.store.backlog(&source).await, behind(4, 6, 0));
-    let dead = vec![letter(fed[0], "x")];
+    let dead = vec![dead_letter(fed[0], "x")];
     t.settle(&consumer, epoch, &[], Settlement { done: vec![fed[1]], dead, ..Settlement::default() }).await.unwrap();
     assert_eq!(t.store.backlog(&source).await, behind(2, 6, 1));
 }

@@ -143,9 +143,7 @@ impl Fixture {
     /// Makes a commit outside of a delivery.
     pub(crate) async fn try_write(&self, effects: &[Effect]) -> Result<Committed, CommitError> {
         let settlement = Settlement::default();
-        self.store
-            .commit(Commit { consumer: None, relied_on: &[], effects, settlement, leases: &[], atomic: true })
-            .await
+        self.store.commit(Commit { consumer: None, watched: &[], effects, settlement, leases: &[], atomic: true }).await
     }
 
     /// Makes a commit outside of a delivery, none of which is refused.
@@ -200,7 +198,7 @@ impl Fixture {
         settlement: Settlement,
     ) -> Result<Committed, CommitError> {
         let consumer = Some((consumer, epoch));
-        self.store.commit(Commit { consumer, relied_on: &[], effects, settlement, leases: &[], atomic: true }).await
+        self.store.commit(Commit { consumer, watched: &[], effects, settlement, leases: &[], atomic: true }).await
     }
 
     /// Acknowledges events, which must succeed.

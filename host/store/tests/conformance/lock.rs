@@ -228,10 +228,9 @@ async fn who_waits_for_a_plain_client_is_served(t: &Fixture) {
 }
 
 async fn under(t: &Fixture, lease: &LockLease) -> Result<(), CommitError> {
-    let relied_on = [(lease.lock.key.clone(), Some(lease.value.clone()))];
+    let watched = [(lease.lock.key.clone(), Some(lease.value.clone()))];
     let (effects, settlement) = ([add(&t.key("n"), 1)], Settlement::default());
-    let commit =
-        Commit { consumer: None, relied_on: &relied_on, effects: &effects, settlement, leases: &[], atomic: true };
+    let commit = Commit { consumer: None, watched: &watched, effects: &effects, settlement, leases: &[], atomic: true };
     t.store.commit(commit).await.map(drop)
 }
 

@@ -74,7 +74,7 @@ fn payloads(jobs: &[Job]) -> Vec<&str> {
 async fn settle(t: &Fixture, settlement: LeaseSettlement, effects: &[Effect]) -> Result<Committed, CommitError> {
     let leases = [settlement];
     let settlement = Settlement::default();
-    t.store.commit(Commit { consumer: None, relied_on: &[], effects, settlement, leases: &leases, atomic: true }).await
+    t.store.commit(Commit { consumer: None, watched: &[], effects, settlement, leases: &leases, atomic: true }).await
 }
 
 fn done(lease: &Lease, jobs: &[Job], is_last: bool) -> LeaseSettlement {
@@ -445,8 +445,7 @@ async fn a_server_out_of_memory_refuses_commits_that_push_with_options_as_a_whol
         let effects = [delete("gone"), push_all(&queue, &[&value], delayed(HOUR_MS)), delete("gone too")];
         let settlement = Settlement::default();
         server.ask(&["DEL", "gone"]);
-        let commit =
-            Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+        let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
         match store.commit(commit).await {
             Ok(committed) => assert_eq!(committed, Committed::default()),
             Err(error) => {

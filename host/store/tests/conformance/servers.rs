@@ -111,8 +111,7 @@ async fn a_server_out_of_memory_refuses_whole_commits() {
         // The deletion alone would be allowed.
         let effects = [set("first", "1"), delete("gone"), push("list", End::Back, &[&value], None)];
         let settlement = Settlement::default();
-        let commit =
-            Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+        let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
         if let Err(error) = store.commit(commit).await {
             refused = Some((n, error));
             break;
@@ -153,7 +152,7 @@ async fn a_server_that_does_not_answer_in_time() {
     assert!(matches!(answer, Err(StoreError::TimedOut(_) | StoreError::Unavailable(_))), "{answer:?}");
     let effects = [add("n", 1)];
     let settlement = Settlement::default();
-    let commit = Commit { consumer: None, relied_on: &[], effects: &effects, settlement, leases: &[], atomic: true };
+    let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
     let answer = store.commit(commit).await;
     assert!(matches!(answer, Err(CommitError::Unknown(_) | CommitError::Refused(_))), "{answer:?}");
     server.resume();
@@ -187,7 +186,7 @@ async fn commits_of_unknown_fate_are_made_once() {
             let consumer_and_epoch = Some((&consumer, epoch));
             let commit = Commit {
                 consumer: consumer_and_epoch,
-                relied_on: &[],
+                watched: &[],
                 effects: &effects,
                 settlement,
                 leases: &[],

@@ -1,6 +1,6 @@
 //! A part of a batch, and its halves.
 
-use super::taping::Taped;
+use super::recorded::Recorded;
 use super::verdict::Verdict;
 
 /// A part of a batch that is still to be handled.
@@ -10,18 +10,18 @@ pub(crate) struct Part<E> {
     /// What has become of them, where the plugin is not to handle them (again) in this delivery.
     pub(super) verdict: Option<Verdict>,
     /// What the plugin read when it handled them last, where somebody wants to know.
-    pub(super) taped: Option<Taped>,
+    pub(super) recorded: Option<Recorded>,
 }
 
 impl<E> Part<E> {
     /// Events that are to be handled together.
     pub(crate) fn new(events: Vec<E>) -> Self {
-        Self { events, verdict: None, taped: None }
+        Self { events, verdict: None, recorded: None }
     }
 
     /// An event that is given up without being handled.
     pub(crate) fn doomed(event: E, reason: String) -> Self {
-        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)), taped: None }
+        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)), recorded: None }
     }
 
     /// Its events.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Common, Decision, Effect, Origin, Settled};
-use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
-use sandbar_runtime::call::{Ended, Takes};
-use sandbar_store::held_lock::HeldLock;
 use sandbar_core::manifest::DAY_MS;
+use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
+use sandbar_runtime::call::{FinishedCall, Takes};
 use sandbar_runtime::pool::Pool;
-use sandbar_store::combine::{Owners, combine};
-use sandbar_store::{Committed, Loss};
 use sandbar_runtime::replay;
+use sandbar_store::combine::{Owners, combine};
 use sandbar_store::dead_letter::{self, Circumstances};
+use sandbar_store::held_lock::HeldLock;
+use sandbar_store::{Committed, Loss};
 
 /// What has become of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl From<handler::Outcome> for Verdict {
     }
 }
 
-impl From<Verdict> for replay::Outcome {
+impl From<Verdict> for replay::EventOutcome {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Done => Self::Done,
@@ -64,7 +64,7 @@ pub(super) struct Judgement {
     /// For each of them, the events that it belongs to.
     pub(super) owners: Vec<Owners>,
     /// Keys with the values that the plugin relied on.
-    pub(super) relied_on: Vec<(String, Option<Bytes>)>,
+    pub(super) watched: Vec<(String, Option<Bytes>)>,
     /// What becomes of the events.
     pub(super) settled: Settled,
     /// Jobs that the plugin took on its way.
@@ -89,7 +89,7 @@ pub(super) fn judge<O: Origin>(
     pool: &Pool,
     part: &[O::Event],
     verdicts: Vec<Verdict>,
-    ended: Ended,
+    ended: FinishedCall,
 ) -> Judgement {
     let any_done = verdicts.contains(&Verdict::Done);
     let counts = |event: Option<u32>| match event {
@@ -119,8 +119,8 @@ pub(super) fn judge<O: Origin>(
         (event, decision)
     });
     let settled = origin.settle(decided);
-    let (relied_on, locks) = (ended.relied_on, ended.locks);
-    Judgement { effects, owners, relied_on, settled, taken, verdicts, done, retried, dead, retry_in, locks }
+    let (watched, locks) = (ended.watched, ended.locks);
+    Judgement { effects, owners, watched, settled, taken, verdicts, done, retried, dead, retry_in, locks }
 }
 
 fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {
@@ -135,7 +135,7 @@ fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Ve
         Verdict::Retry(asked) if !is_last => return Decision::Retry(delay_ms(asked)),
         Verdict::Failed(reason) if !is_last => {
             tracing::warn!(
-                plugin = pool.identity().plugin,
+                plugin = pool.context().plugin,
                 event = O::id(event),
                 attempt,
                 reason,
@@ -151,13 +151,13 @@ fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Ve
 }
 
 fn bury<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, reason: &str) -> Decision {
-    let (identity, id) = (pool.identity(), O::id(event));
-    tracing::warn!(plugin = identity.plugin, event = id, reason, "an event goes to the dead letters");
+    let (context, id) = (pool.context(), O::id(event));
+    tracing::warn!(plugin = context.plugin, event = id, reason, "an event goes to the dead letters");
     let circumstances = Circumstances {
         reason,
         attempt: O::attempt(event),
-        plugin: &identity.plugin,
-        version: &identity.version,
+        plugin: &context.plugin,
+        version: &context.version,
         group: common.group.as_deref(),
         time_ms: common.store.now_ms(),
         id: &id,
@@ -186,7 +186,7 @@ pub(super) fn refused<O: Origin>(
             }
         }
     }
-    let letters = reasons.iter().flatten().count();
+    let dead_letters = reasons.iter().flatten().count();
     let decided = part.iter().zip(&reasons).filter_map(|(event, reason)| {
         let reason = reason.as_deref()?;
         Some((event, bury::<O>(origin.common(), pool, event, reason)))
@@ -197,5 +197,5 @@ pub(super) fn refused<O: Origin>(
         // The jobs are settled already; others of the lease may not be.
         lease.is_last = false;
     }
-    (settled, letters)
+    (settled, dead_letters)
 }

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::refused::Refused;
-use sandbar_runtime::guest::{Answering, Refusal};
+use sandbar_runtime::guest::{AnswerRefusal, Answering};
 
 /// The body of a request as the plugin reads it.
 #[derive(Debug)]
@@ -61,13 +61,13 @@ impl Body for RequestBody {
             match this.left.checked_sub(data.remaining() as u64) {
                 Some(left) => this.left = left,
                 None => {
-                    this.answering.broken(Refusal::TooLarge);
+                    this.answering.broken(AnswerRefusal::TooLarge);
                     return Poll::Ready(Some(Err(Error::HttpRequestBodySize(None))));
                 }
             }
         }
         if let Some(Err(_)) = &frame {
-            this.answering.broken(Refusal::Incomplete);
+            this.answering.broken(AnswerRefusal::Incomplete);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|_| Error::ConnectionTerminated)))
     }

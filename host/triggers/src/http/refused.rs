@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONNECTION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-use sandbar_runtime::guest::Refusal;
+use sandbar_runtime::guest::AnswerRefusal;
 use sandbar_runtime::pool::CallError;
 use sandbar_runtime::scheduling::quota::Exhausted;
 use sandbar_store::CommitError;
@@ -24,7 +24,7 @@ pub(super) enum Refused {
     /// The request names no host, which HTTP/1.1 asks for.
     NoHost,
     /// The answer was withheld.
-    Withheld(Refusal),
+    Withheld(AnswerRefusal),
     /// The call failed.
     Failed(CallError),
     /// The plugin answered that it has failed, or ended without an answer.
@@ -38,14 +38,16 @@ impl Refused {
             Self::Draining | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(error) if error.is_busy() => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoHost | Self::Withheld(Refusal::Incomplete) => StatusCode::BAD_REQUEST,
-            Self::Withheld(Refusal::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Withheld(Refusal::NotCommitted(CommitError::Unacceptable(_))) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Withheld(Refusal::NotCommitted(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed(CallError::Deadline(_) | CallError::Cpu(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Withheld(Refusal::Invalid(_) | Refusal::WriteRefused(_)) | Self::Failed(_) | Self::Unanswered(_) => {
+            Self::NoHost | Self::Withheld(AnswerRefusal::Incomplete) => StatusCode::BAD_REQUEST,
+            Self::Withheld(AnswerRefusal::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Unacceptable(_))) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
+            Self::Withheld(AnswerRefusal::NotCommitted(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed(CallError::Deadline(_) | CallError::Cpu(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Withheld(AnswerRefusal::Invalid(_) | AnswerRefusal::WriteRefused(_))
+            | Self::Failed(_)
+            | Self::Unanswered(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -54,7 +56,7 @@ impl Refused {
         match self {
             Self::TooMany(exhausted) => Some(exhausted.retry_in.as_secs().saturating_add(1)),
             // Nothing was written, and the value that it relied on is there to be read anew.
-            Self::Withheld(Refusal::NotCommitted(CommitError::Conflict(_))) => Some(0),
+            Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => Some(0),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }
@@ -67,12 +69,14 @@ impl Refused {
             Self::Busy => "too many requests at a time",
             Self::TooMany(_) => "too many requests",
             Self::NoHost => "the header `host` is missing",
-            Self::Withheld(Refusal::TooLarge) => "the body is too large",
-            Self::Withheld(Refusal::NotCommitted(CommitError::Conflict(_))) => {
+            Self::Withheld(AnswerRefusal::TooLarge) => "the body is too large",
+            Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => {
                 "somebody else has changed this: try again"
             }
-            Self::Withheld(Refusal::NotCommitted(CommitError::Unknown(_))) => "it is not known whether this was done",
-            Self::Withheld(Refusal::NotCommitted(error)) if !matches!(error, CommitError::Unacceptable(_)) => {
+            Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Unknown(_))) => {
+                "it is not known whether this was done"
+            }
+            Self::Withheld(AnswerRefusal::NotCommitted(error)) if !matches!(error, CommitError::Unacceptable(_)) => {
                 "this could not be stored"
             }
             Self::Failed(error) if error.is_busy() => "not available at the moment",
@@ -84,15 +88,15 @@ impl Refused {
     /// What went wrong, for the log.
     pub(super) fn reason(&self) -> String {
         match self {
-            Self::Withheld(Refusal::Invalid(text) | Refusal::WriteRefused(text)) | Self::Unanswered(text) => {
-                text.clone()
-            }
-            Self::Withheld(Refusal::NotCommitted(error)) => error.to_string(),
+            Self::Withheld(AnswerRefusal::Invalid(text) | AnswerRefusal::WriteRefused(text))
+            | Self::Unanswered(text) => text.clone(),
+            Self::Withheld(AnswerRefusal::NotCommitted(error)) => error.to_string(),
             Self::Failed(error) => error.to_string(),
             Self::TooMany(exhausted) => exhausted.to_string(),
-            Self::Draining | Self::Busy | Self::NoHost | Self::Withheld(Refusal::TooLarge | Refusal::Incomplete) => {
-                self.text().to_owned()
-            }
+            Self::Draining
+            | Self::Busy
+            | Self::NoHost
+            | Self::Withheld(AnswerRefusal::TooLarge | AnswerRefusal::Incomplete) => self.text().to_owned(),
         }
     }
 }

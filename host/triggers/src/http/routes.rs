@@ -22,7 +22,7 @@ struct Table {
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum RouteMatch {
     /// To this plugin.
     Service(Arc<Service>),
     /// Nowhere: there is no such route.
@@ -40,13 +40,13 @@ pub struct Registration {
 
 impl Routes {
     /// The service with the longest route above a path.
-    pub fn find(&self, path: &str) -> Found {
+    pub fn find(&self, path: &str) -> RouteMatch {
         let table = self.0.read();
         if table.is_closed {
-            return Found::Closed;
+            return RouteMatch::Closed;
         }
         let found = above(path).find_map(|route| table.services.get(route));
-        found.map_or(Found::Nothing, |service| Found::Service(service.clone()))
+        found.map_or(RouteMatch::Nothing, |service| RouteMatch::Service(service.clone()))
     }
 
     /// From now on every request is told that the host is shutting down.

@@ -2,8 +2,8 @@
 
 use rand::seq::SliceRandom;
 
-use sandbar_store::Job;
 use crate::batch::Part;
+use sandbar_store::Job;
 
 /// From so many crashes on a job is handled alone: one of those that were together in a lease may be what ends hosts.
 const SUSPECT_CRASHES: u32 = 2;

@@ -45,19 +45,20 @@ pub struct Run {
     /// The digest of the version that ran it.
     pub version: String,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: TickOutcome,
     /// Why it failed, cut to 4,096 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// How many ticks before it were left out, counted up to 10,000.
     #[serde(default)]
-    pub left_out: u64,
+    #[serde(rename = "left_out")]
+    pub skipped: u64,
 }
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum TickOutcome {
     /// Its writes are committed.
     Done,
     /// Its writes are left out.
@@ -66,7 +67,7 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl TickOutcome {
     /// One word for metrics and lists.
     pub fn word(self) -> &'static str {
         match self {
@@ -109,7 +110,7 @@ mod tests {
         let (host, version) = ("0f".to_owned(), "ab".to_owned());
         let error = Some("é".repeat(4096));
         let run =
-            Run { tick: 1, started: 2, duration_ms: 3, host, version, outcome: Outcome::Failed, error, left_out: 4 };
+            Run { tick: 1, started: 2, duration_ms: 3, host, version, outcome: TickOutcome::Failed, error, skipped: 4 };
         let read = Run::parse(&run.line()).unwrap();
         assert_eq!(read.error.as_ref().map(String::len), Some(4096));
         assert_eq!(Run { error: None, ..read }, Run { error: None, ..run });

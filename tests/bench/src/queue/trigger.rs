@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use redis::cmd;
 use sandbar_core::config::{Config, StoreConfig};
-use sandbar_server::host::Host;
 use sandbar_core::manifest::Manifest;
 use sandbar_runtime::telemetry::Exporter;
+use sandbar_server::host::Host;
 use sandbar_tests::components::HANDLE_NOTHING;
 
 use super::{LIMIT, Process, Run, server};

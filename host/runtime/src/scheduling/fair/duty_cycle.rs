@@ -9,14 +9,14 @@ use std::time::Duration;
 const REST_AFTER: Duration = Duration::from_micros(250);
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(5);
-/// What a poll counts for at least: the store and its connection, which do not give way, work on behalf of whoever waits for them.
+/// What a poll counts for at least: the store and its connection, which do not give way, work on scope of whoever waits for them.
 const POLL_MIN: Duration = Duration::from_micros(50);
 
 /// For how long a thread has run since its last rest.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Fatigue(Duration);
+pub(super) struct DutyCycle(Duration);
 
-impl Fatigue {
+impl DutyCycle {
     pub(super) const NONE: Self = Self(Duration::ZERO);
 
     /// Counts a poll, and answers the rest that is due now: as long as the thread has run.
@@ -34,18 +34,18 @@ mod tests {
 
     #[test]
     fn the_longest_rest_is_bounded() {
-        let mut fatigue = Fatigue::NONE;
-        assert_eq!(fatigue.add(Duration::from_secs(1)), Some(REST_MAX));
-        assert_eq!(fatigue.add(REST_AFTER), Some(REST_AFTER), "the rest is over");
+        let mut duty_cycle = DutyCycle::NONE;
+        assert_eq!(duty_cycle.add(Duration::from_secs(1)), Some(REST_MAX));
+        assert_eq!(duty_cycle.add(REST_AFTER), Some(REST_AFTER), "the rest is over");
     }
 
     proptest! {
         #[test]
         fn rests_are_as_long_as_what_was_run(polls in prop::collection::vec(0u64..4_000, 1..200)) {
-            let (mut fatigue, mut run, mut rested) = (Fatigue::NONE, Duration::ZERO, Duration::ZERO);
+            let (mut duty_cycle, mut run, mut rested) = (DutyCycle::NONE, Duration::ZERO, Duration::ZERO);
             for used in polls.into_iter().map(Duration::from_micros) {
                 run += used.max(POLL_MIN);
-                rested += fatigue.add(used).unwrap_or_default();
+                rested += duty_cycle.add(used).unwrap_or_default();
                 prop_assert!(rested <= run && run - rested < REST_AFTER);
             }
         }

@@ -17,7 +17,7 @@ async fn spin(times: u32, slice: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_uses_much_is_moved_behind_in_the_middle_and_who_uses_little_is_not() {
-    let threads = Threads::new(2, Lanes::of_this_runtime());
+    let threads = Threads::new(2, PriorityThreads::of_this_runtime());
     // What a busy machine takes from a poll counts as used, so the calm one may use much more.
     let (loud, calm) = (Arc::new(threads.share(1)), Arc::new(threads.share(1000)));
     let work = |share: Arc<Share>, slice: Duration| {
@@ -35,12 +35,12 @@ async fn who_uses_much_is_moved_behind_in_the_middle_and_who_uses_little_is_not(
     assert_eq!(work(calm, Duration::ZERO).await.unwrap(), (Priority::Foreground, Priority::Foreground));
     // All slots have come back.
     let next = threads.share(1);
-    assert!(threads.front.lock().begin(next.front, 0) && threads.behind.lock().begin(next.behind, 0));
+    assert!(threads.foreground.lock().begin(next.foreground, 0) && threads.background.lock().begin(next.background, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_behind_rests_as_long_as_it_runs_while_others_run_in_front() {
-    let threads = Threads::new(2, Lanes::of_this_runtime());
+    let threads = Threads::new(2, PriorityThreads::of_this_runtime());
     // Of this weight, half of a core is much.
     let (loud, calm) = (Arc::new(threads.share(2)), threads.share(1000));
     let slice = Duration::from_millis(1);
@@ -62,8 +62,8 @@ async fn what_runs_behind_rests_as_long_as_it_runs_while_others_run_in_front() {
     };
     tokio::select! {
         () = in_front => {}
-        (lane, took, used) = work(50) => {
-            assert_eq!(lane, Priority::Background);
+        (priority, took, used) = work(50) => {
+            assert_eq!(priority, Priority::Background);
             assert!(took >= used + slice * 40, "{took:?} for {used:?} of work");
         }
     }
@@ -130,7 +130,7 @@ async fn a_call_that_is_dropped_while_it_waits_leaves_no_gap() {
     }
     let ended = calls.join_all().await;
     assert!(ended.iter().filter(|ended| **ended).count() >= 25);
-    assert_eq!(threads.front.lock().running(), 0);
+    assert_eq!(threads.foreground.lock().running(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -150,5 +150,5 @@ async fn a_tenant_that_loops_leaves_the_others_their_share() {
     // In turn with a hundred loops it would be 10 s.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     loops.shutdown().await;
-    assert_eq!(threads.front.lock().running(), 0);
+    assert_eq!(threads.foreground.lock().running(), 0);
 }

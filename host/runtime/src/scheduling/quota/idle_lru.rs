@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 
 use super::Spare;
 
-/// Which instances rest. Never more than a bound: where it is met, a plugin that has none resting takes the place of the one that has
+/// Which instances rest. Never more than a bound: where it is met, a plugin that has none idle_lru takes the place of the one that has
 /// rested longest, whosoever it is, so plugins that are called find one, however many there are. A plugin never has a second one at the
 /// cost of others.
 #[derive(Debug)]
-pub(super) struct Resting {
+pub(super) struct IdleLru {
     max: usize,
     state: Mutex<State>,
 }
@@ -30,7 +30,7 @@ pub struct Displaced {
     owner: Weak<dyn Spare>,
 }
 
-impl Resting {
+impl IdleLru {
     pub(super) fn new(max: usize) -> Self {
         Self { max, state: Mutex::default() }
     }

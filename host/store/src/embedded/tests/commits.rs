@@ -26,11 +26,11 @@ fn a_value_relied_on_must_not_have_changed() {
     let fixture = Fixture::new();
     fixture.apply(&[set("k", "1"), append("s", "1")]);
     let commit = |key: &str, value: Option<&'static str>, atomic| {
-        let relied_on = [(key.to_owned(), value.map(Bytes::from))];
+        let watched = [(key.to_owned(), value.map(Bytes::from))];
         let effects = [set("written", "yes")];
         let commit = Commit {
             consumer: None,
-            relied_on: &relied_on,
+            watched: &watched,
             effects: &effects,
             settlement: Settlement::default(),
             leases: &[],

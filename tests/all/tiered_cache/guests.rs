@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sandbar_store::Remaining;
 use sandbar_runtime::telemetry::Exporter;
 use sandbar_runtime::tiered_cache::{FetchError, Tier};
+use sandbar_store::Remaining;
 use sandbar_tests::{RedisServer, components, manifest, open_manifest, poll_until};
 
 use super::*;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar_runtime::call::Lineage;
 use sandbar_core::config::{Config, StoreConfig};
-use sandbar_store::embedded::Embedded;
-use sandbar_store::{Commit, Condition, Effect, Expiry, Store, connect};
+use sandbar_runtime::call::Lineage;
 use sandbar_runtime::tiered_cache::policy::Policy;
 use sandbar_runtime::tiered_cache::{Fetch, FetchError, Tier};
+use sandbar_store::embedded::Embedded;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Store, connect};
 use sandbar_tests::{RedisServer, TestHost, components, open_manifest};
 
 mod faults;
@@ -62,7 +62,7 @@ async fn fetch(host: &TestHost, key: &str, policy: Policy) -> Answer {
 async fn fetch_with(host: &TestHost, key: &str, policy: Policy, loader: Option<&str>, patience: Duration) -> Answer {
     let (until, lineage) = (Instant::now() + patience, Lineage::default());
     let fetch = Fetch { key, policy: &policy, loader, until, lineage: &lineage };
-    let (value, tier) = host.host.first().unwrap().tiers().fetch(fetch).await?;
+    let (value, tier) = host.host.first().unwrap().tiered_cache().fetch(fetch).await?;
     Ok((value.map(|value| String::from_utf8(value.to_vec()).unwrap()), tier))
 }
 

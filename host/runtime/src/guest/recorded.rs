@@ -1,4 +1,4 @@
-//! Answers of HTTP requests on a tape.
+//! Answers of HTTP requests on a recording.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,16 +11,16 @@ use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::outgoing::Exchange;
-use crate::replay::{Fails, Fault, Head, Reel, Slot};
+use crate::replay::{PendingAnswer, RecordableError, RecordedError, RecordedResponse, Recorder};
 
 /// What comes of a request.
-type Answer = Box<dyn Future<Output = Result<Exchange, Error>> + Send>;
+type OutgoingAnswer = Box<dyn Future<Output = Result<Exchange, Error>> + Send>;
 
-/// The answer that a tape has. Nothing is sent: a request may have an effect.
-pub(super) fn played(reel: &Reel, question: &str) -> Answer {
-    let told = reel.find_once::<Option<Head>, Untold>(question).unwrap_or_else(|| {
+/// The answer that a recording has. Nothing is sent: a request may have an effect.
+pub(super) fn replayed(recorder: &Recorder, question: &str) -> OutgoingAnswer {
+    let told = recorder.find_once::<Option<RecordedResponse>, RequestError>(question).unwrap_or_else(|| {
         let text = format!("there is no answer to `{question}` on the tape, and nothing is sent while it plays");
-        Err(Untold(Error::InternalError(Some(text))))
+        Err(RequestError(Error::InternalError(Some(text))))
     });
     match told {
         Ok(Some(head)) => {
@@ -31,13 +31,13 @@ pub(super) fn played(reel: &Reel, question: &str) -> Answer {
         }
         // Nobody waited for it, so nobody does now.
         Ok(None) => Box::new(std::future::pending()),
-        Err(Untold(error)) => Box::new(async move { Err(error) }),
+        Err(RequestError(error)) => Box::new(async move { Err(error) }),
     }
 }
 
 /// The answer as it came.
-fn response(head: Head) -> Option<Response<WasiBody>> {
-    let fault = head.fault.map(|fault| Err(Untold::from_fault(fault).0));
+fn response(head: RecordedResponse) -> Option<Response<WasiBody>> {
+    let fault = head.fault.map(|fault| Err(RequestError::from_fault(fault).0));
     let frames = std::iter::once(Ok(Frame::data(head.body))).chain(fault);
     let mut response = Response::new(StreamBody::new(stream::iter(frames)).boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(u16::try_from(head.status).ok()?).ok()?;
@@ -48,7 +48,7 @@ fn response(head: Head) -> Option<Response<WasiBody>> {
 }
 
 /// Notes what came of a request, where it is noted: an error, or the head of the answer now and its body as it is read.
-pub(super) fn noted(slot: Option<Slot>, answer: Result<Exchange, Error>) -> Result<Exchange, Error> {
+pub(super) fn noted(slot: Option<PendingAnswer>, answer: Result<Exchange, Error>) -> Result<Exchange, Error> {
     let Some(slot) = slot else { return answer };
     match answer {
         Ok((response, io)) => {
@@ -56,24 +56,29 @@ pub(super) fn noted(slot: Option<Slot>, answer: Result<Exchange, Error>) -> Resu
                 (name.to_string(), Bytes::copy_from_slice(value.as_bytes()))
             };
             let headers = response.headers().iter().map(header).collect();
-            slot.answer(&Head { status: response.status().as_u16().into(), headers, body: Bytes::new(), fault: None });
-            Ok((response.map(|body| Taped { body, slot }.boxed_unsync()), io))
+            slot.answer(&RecordedResponse {
+                status: response.status().as_u16().into(),
+                headers,
+                body: Bytes::new(),
+                fault: None,
+            });
+            Ok((response.map(|body| Recorded { body, slot }.boxed_unsync()), io))
         }
         Err(error) => {
-            let untold = Untold(error);
-            slot.fail(untold.fault());
-            Err(untold.0)
+            let error = RequestError(error);
+            slot.fail(error.fault());
+            Err(error.0)
         }
     }
 }
 
 /// A body that is noted as it is read.
-struct Taped {
+struct Recorded {
     body: WasiBody,
-    slot: Slot,
+    slot: PendingAnswer,
 }
 
-impl Body for Taped {
+impl Body for Recorded {
     type Data = Bytes;
     type Error = Error;
 
@@ -87,9 +92,9 @@ impl Body for Taped {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let untold = Untold(error);
-                this.slot.fail(untold.fault());
-                Poll::Ready(Some(Err(untold.0)))
+                let error = RequestError(error);
+                this.slot.fail(error.fault());
+                Poll::Ready(Some(Err(error.0)))
             }
             None => Poll::Ready(None),
         }
@@ -105,23 +110,23 @@ impl Body for Taped {
 }
 
 /// Why there is no answer, or no more of it.
-struct Untold(Error);
+struct RequestError(Error);
 
-/// Errors of requests and their names on a tape: those that have nothing more to tell, and those that tell a limit. All others are told
+/// Errors of requests and their names on a recording: those that have nothing more to tell, and those that tell a limit. All others are told
 /// as text.
 macro_rules! errors {
     (plain: $($plain:ident)*; sized: $($sized:ident)*) => {
-        impl Fails for Untold {
-            fn fault(&self) -> Fault {
+        impl RecordableError for RequestError {
+            fn fault(&self) -> RecordedError {
                 let (kind, text) = match &self.0 {
                     $(Error::$plain => (stringify!($plain), String::new()),)*
                     $(Error::$sized(max) => (stringify!($sized), max.map(|max| max.to_string()).unwrap_or_default()),)*
                     Error::DnsError { rcode, .. } => ("DnsError", rcode.clone().unwrap_or_default()),
                     other => ("", other.to_string()),
                 };
-                Fault { kind: kind.to_owned(), text }
+                RecordedError { kind: kind.to_owned(), text }
             }
-            fn from_fault(Fault { kind, text }: Fault) -> Self {
+            fn from_fault(RecordedError { kind, text }: RecordedError) -> Self {
                 Self(match kind.as_str() {
                     $(stringify!($plain) => Error::$plain,)*
                     $(stringify!($sized) => Error::$sized(text.parse().ok()),)*

@@ -1,4 +1,4 @@
-//! Tapes of batches: what is replayed of them, how many are kept, and that a replay says nothing.
+//! Recordings of batches: what is replayed of them, how many are kept, and that a replay says nothing.
 
 use sandbar_tests::{RedisServer, TestHost, components, host, open_manifest};
 use serde_json::{Value, json};

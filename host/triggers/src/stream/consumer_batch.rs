@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use super::Context;
+use super::StreamContext;
 use super::gauge::Ticket;
+use crate::batch::{Common, Decision, Fields, Origin, Settled};
+use sandbar_core::manifest::Guarantee;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
-use sandbar_runtime::call::Behalf;
-use sandbar_core::manifest::Guarantee;
-use sandbar_store::{Consumer, DeadLetter, Delivered, Epoch, Field};
-use crate::batch::{Common, Decision, Fields, Origin, Settled};
+use sandbar_runtime::call::CommitScope;
 use sandbar_store::dead_letter;
+use sandbar_store::{Consumer, DeadLetter, Delivered, Epoch, Field};
 
 /// Entries that were read in one epoch.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) context: Arc<Context>,
+pub(super) struct ConsumerBatch {
+    pub(super) context: Arc<StreamContext>,
     pub(super) epoch: Epoch,
     pub(super) ticket: Ticket,
 }
 
-impl Origin for Read {
+impl Origin for ConsumerBatch {
     type Event = Delivered;
 
     fn common(&self) -> &Common {
         &self.context.common
     }
 
-    fn behalf(&self) -> Behalf {
-        Behalf::Consumer(self.context.consumer.clone(), self.epoch)
+    fn scope(&self) -> CommitScope {
+        CommitScope::Consumer(self.context.consumer.clone(), self.epoch)
     }
 
     fn consumer(&self) -> Option<(&Consumer, Epoch)> {

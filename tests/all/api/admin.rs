@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use sandbar_core::config::StoreConfig;
-use sandbar_store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store, connect};
 use sandbar_core::token::Role;
+use sandbar_store::{Commit, Condition, Effect, Expiry, Field, JobQueue, PushOptions, Retention, Store, connect};
 use sandbar_tests::RedisServer;
 
 use super::site::{Site, TENANTS};

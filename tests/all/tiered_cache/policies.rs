@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use sandbar_store::Remaining;
 use sandbar_runtime::tiered_cache::{FetchError, Tier};
+use sandbar_store::Remaining;
 use sandbar_tests::poll_until;
 
 use super::*;
@@ -29,7 +29,7 @@ async fn what_is_loaded_is_kept_on_the_way_back() {
             "not from memory unless asked for"
         );
         warm(&host, "k:1", "v").await;
-        assert!(host.host.first().unwrap().tiers().memory_bytes() > 0);
+        assert!(host.host.first().unwrap().tiered_cache().memory_bytes() > 0);
         assert_eq!(loads(&host, "k:1").await, 1);
         let no_older = Policy { memory_ttl_ms: 1, ..policy(LONG) };
         poll_until(PATIENCE, "it is older than this caller wants", async || {
@@ -64,7 +64,7 @@ async fn bytes_come_out_as_they_went_in() {
         for _ in 0..3 {
             let (until, lineage) = (Instant::now() + PATIENCE, Lineage::default());
             let fetch = Fetch { key: "k:1", policy: &in_memory(), loader: None, until, lineage: &lineage };
-            assert_eq!(host.host.first().unwrap().tiers().fetch(fetch).await.unwrap().0, Some(value.clone()));
+            assert_eq!(host.host.first().unwrap().tiered_cache().fetch(fetch).await.unwrap().0, Some(value.clone()));
         }
     })
     .await;
@@ -229,7 +229,7 @@ async fn memory_is_bounded_in_bytes() {
             assert_eq!(fetch(&host, &key, in_memory()).await.unwrap().0.map(|value| value.len()), Some(20_000));
         }
     }
-    let bytes = host.host.first().unwrap().tiers().memory_bytes();
+    let bytes = host.host.first().unwrap().tiered_cache().memory_bytes();
     println!("of 6 MB so many bytes stay: {bytes}");
     assert!((1 << 19..=1 << 20).contains(&bytes), "{bytes}");
 }

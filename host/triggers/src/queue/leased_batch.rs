@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Context;
+use super::QueueContext;
+use crate::batch::{Common, Decision, Fields, Origin, Settled};
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
-use sandbar_runtime::call::Behalf;
-use sandbar_store::{Consumer, DeadJob, Epoch, Field, Job, Lease, LeaseId, LeaseSettlement, Loss};
-use crate::batch::{Common, Decision, Fields, Origin, Settled};
+use sandbar_runtime::call::CommitScope;
 use sandbar_store::dead_letter;
+use sandbar_store::{Consumer, DeadJob, Epoch, Field, Job, Lease, LeaseId, LeaseSettlement, Loss};
 
 /// The leases of all batches of one worker; bounded by the number of its batches.
 #[derive(Debug, Clone, Default)]
@@ -48,30 +48,30 @@ impl Drop for Ticket {
 
 /// Jobs that were taken together.
 #[derive(Debug)]
-pub(super) struct Handful {
-    context: Arc<Context>,
+pub(super) struct LeasedBatch {
+    context: Arc<QueueContext>,
     lease: Lease,
     /// How many of its jobs are not settled.
     left: AtomicUsize,
     _ticket: Ticket,
 }
 
-impl Handful {
+impl LeasedBatch {
     /// So many jobs under a lease.
-    pub(super) fn new(context: Arc<Context>, lease: Lease, jobs: usize, ticket: Ticket) -> Self {
+    pub(super) fn new(context: Arc<QueueContext>, lease: Lease, jobs: usize, ticket: Ticket) -> Self {
         Self { context, lease, left: AtomicUsize::new(jobs), _ticket: ticket }
     }
 }
 
-impl Origin for Handful {
+impl Origin for LeasedBatch {
     type Event = Job;
 
     fn common(&self) -> &Common {
         &self.context.common
     }
 
-    fn behalf(&self) -> Behalf {
-        Behalf::Lease(self.lease.clone())
+    fn scope(&self) -> CommitScope {
+        CommitScope::Lease(self.lease.clone())
     }
 
     fn consumer(&self) -> Option<(&Consumer, Epoch)> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use sandbar_store::{Effect, LoadClaim, Slot};
 use sandbar_runtime::tiered_cache::{FetchError, LEASE, Tier};
+use sandbar_store::{Effect, LoadClaim, Slot};
 use sandbar_tests::{RedisServer, poll_until};
 
 use super::*;
