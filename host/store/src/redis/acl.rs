@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     fn folder() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/redis")
     }
 
     fn read(path: &Path) -> String {
