@@ -24,7 +24,7 @@ mod weight;
 pub(crate) use incoming::add_to_linker;
 pub use incoming::{AnswerRefusal, Answering, commit};
 pub(crate) use logging::Occasion;
-pub use state::{PluginContext, State};
+pub use state::State;
 
 use crate::bindings::sandbar::plugin::types::Error;
 use sandbar_core::grants::NameError;

@@ -5,11 +5,15 @@
 pub mod bindings;
 mod body;
 pub mod call;
+pub mod commit;
+pub mod context;
 pub mod engine;
 pub mod guest;
 pub mod outage;
+pub mod outcome;
 pub mod outgoing;
 pub mod plugin;
+pub mod plugin_loader;
 pub mod pool;
 pub mod replay;
 pub mod rollout;

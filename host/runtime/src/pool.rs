@@ -21,14 +21,15 @@ use crate::bindings::exports::sandbar::plugin::handler::{Event, Outcome};
 use crate::bindings::exports::sandbar::plugin::loader::Loaded;
 use crate::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
 use crate::call::{Budget, Call, CommitScope, FinishedCall, Interrupted, Lineage};
-use crate::guest::{Occasion, PluginContext, State};
+use crate::context::PluginContext;
+use crate::guest::{Occasion, State};
 use crate::plugin::{Exported, Version};
 use crate::replay::Recorder;
 use crate::scheduling::fair::Meter;
 use crate::scheduling::quota::{CallTurn, Exhausted};
 use sandbar_core::priority::Priority;
 
-pub use error::CallError;
+pub use error::{CallError, CallFailure};
 use idle::Idle;
 pub use incoming::IncomingAnswer;
 
@@ -109,7 +110,7 @@ impl Pool {
     }
 
     /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
-    /// The flag beside an error tells whether the store failed while the plugin used it. The call records what it reads, or plays what was
+    /// The call records what it reads, or plays what was
     /// recorded, where there is a recorder; one that plays must be on nobody's scope.
     pub async fn handle(
         &self,
@@ -117,7 +118,7 @@ impl Pool {
         ids: Arc<[String]>,
         events: &[Event<'_>],
         recorder: Option<Arc<Recorder>>,
-    ) -> Result<(Vec<Outcome>, FinishedCall), (CallError, bool)> {
+    ) -> Result<(Vec<Outcome>, FinishedCall), CallFailure> {
         let kind = match &scope {
             Some(CommitScope::Consumer(..)) => "stream",
             Some(CommitScope::Lease(_)) => "queue",
@@ -139,7 +140,7 @@ impl Pool {
         tick: Tick<'_>,
         deadline: Duration,
         watched: Vec<(String, Option<Bytes>)>,
-    ) -> Result<FinishedCall, (CallError, bool)> {
+    ) -> Result<FinishedCall, CallFailure> {
         let mut running = self.begin(None, Arc::default(), deadline, None).await?;
         running.occasion("schedule", tick.trigger);
         running.instance.store.data_mut().call().watch_always(watched);
@@ -151,11 +152,7 @@ impl Pool {
     }
 
     /// Has the plugin load keys for `cache.fetch`.
-    pub async fn load(
-        &self,
-        keys: &[&str],
-        lineage: Lineage,
-    ) -> Result<(Vec<Loaded>, FinishedCall), (CallError, bool)> {
+    pub async fn load(&self, keys: &[&str], lineage: Lineage) -> Result<(Vec<Loaded>, FinishedCall), CallFailure> {
         // A call that waits for this one has a turn, so this one must not wait for another.
         let mut running = self.begin_in(None, None, Arc::default(), self.context.limits.deadline, None).await?;
         running.occasion("loader", "");
@@ -175,8 +172,8 @@ impl Pool {
         events: Arc<[String]>,
         deadline: Duration,
         recorder: Option<Arc<Recorder>>,
-    ) -> Result<Running<'_>, (CallError, bool)> {
-        let turn = self.context.quota.call().await.map_err(|exhausted| (CallError::Exhausted(exhausted), false))?;
+    ) -> Result<Running<'_>, CallFailure> {
+        let turn = self.context.quota.call().await.map_err(CallError::Exhausted)?;
         self.begin_in(Some(turn), scope, events, deadline, recorder).await
     }
 
@@ -187,11 +184,11 @@ impl Pool {
         events: Arc<[String]>,
         deadline: Duration,
         recorder: Option<Arc<Recorder>>,
-    ) -> Result<Running<'a>, (CallError, bool)> {
+    ) -> Result<Running<'a>, CallFailure> {
         let busy = Busy::new(&self.busy);
         let mut instance = match self.idle.take() {
             Some(instance) => instance,
-            None => self.instantiate().await.map_err(|error| (error, false))?,
+            None => self.instantiate().await?,
         };
         let budget = Budget::new(&self.context.limits);
         let call = Call::new(Instant::now() + deadline, scope, events, budget);
@@ -201,15 +198,15 @@ impl Pool {
     }
 
     /// Ends a call. An instance whose call ended in any other way than well is dropped.
-    fn end<T>(&self, running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), (CallError, bool)> {
+    fn end<T>(&self, running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), CallFailure> {
         let ended = self.close(running, answer);
-        if let Some(limit) = ended.as_ref().err().and_then(|(error, _)| error.limit()) {
+        if let Some(limit) = ended.as_ref().err().and_then(|failure| failure.error.limit()) {
             self.context.quota.hit(limit);
         }
         ended
     }
 
-    fn close<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), (CallError, bool)> {
+    fn close<T>(&self, mut running: Running<'_>, answer: Came<T>) -> Result<(T, FinishedCall), CallFailure> {
         let ended = running.instance.store.data_mut().call().end();
         running.instance.store.data().end_output();
         match answer {
@@ -219,13 +216,16 @@ impl Pool {
             }
             Ok(Ok(Err(text))) => {
                 self.give_back(running.instance);
-                Err((CallError::Failed(text), ended.store_failed))
+                Err(CallFailure { error: CallError::Failed(text), store_failed: ended.store_failed })
             }
             Ok(Err(error)) => {
-                let fault = self.fault(&error, running.deadline, running.instance.store.data());
-                Err((fault, ended.store_failed))
+                let error = self.fault(&error, running.deadline, running.instance.store.data());
+                Err(CallFailure { error, store_failed: ended.store_failed })
             }
-            Err(_) => Err((CallError::Deadline(running.deadline), ended.store_failed)),
+            Err(_) => {
+                let error = CallError::Deadline(running.deadline);
+                Err(CallFailure { error, store_failed: ended.store_failed })
+            }
         }
     }
 
@@ -334,8 +334,11 @@ fn export<T>(found: Option<&T>) -> wasmtime::Result<&T> {
 }
 
 /// Checks that an answer has one part for each that was asked.
-fn fits(answered: usize, asked: usize, ended: &FinishedCall) -> Result<(), (CallError, bool)> {
-    if answered == asked { Ok(()) } else { Err((CallError::Malformed { answered, asked }, ended.store_failed)) }
+fn fits(answered: usize, asked: usize, ended: &FinishedCall) -> Result<(), CallFailure> {
+    if answered == asked {
+        return Ok(());
+    }
+    Err(CallFailure { error: CallError::Malformed { answered, asked }, store_failed: ended.store_failed })
 }
 
 /// Counts a call while it runs.

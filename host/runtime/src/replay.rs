@@ -13,5 +13,5 @@ mod slot;
 pub use answer::{Recordable, RecordableError, RecordedError, RecordedResponse};
 pub use recorder::{PendingAnswer, Recorder};
 pub use recording::{RECORDING_BYTES_MAX, RecordedAnswer, RecordedContent, RecordedEvent, RecordedRead, Recording};
-pub use shown::{EventOutcome, effect, fields};
+pub use shown::{effect, fields};
 pub use slot::{RecordedMonotonicClock, RecordedRandom, RecordedWallClock, RecorderSlot};

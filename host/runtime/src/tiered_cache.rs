@@ -1,7 +1,7 @@
 //! Values through tiered_cache: memory, the store, a plugin that loads them.
 //!
 //! [`TieredCache::fetch`] looks into the memory of this process, then into the store, then asks a loader, and keeps what it gets on the way
-//! back. One caller of the whole fleet loads a missing key: in this process callers join one load, and in_flight of several
+//! back. One caller of the whole fleet loads a missing key: in this process callers join one load, and loads of several
 //! hosts are told apart by a grant in the store ([`Loading`](sandbar_store::Loading)), which the loading host renews while it loads. A load is a task
 //! of its own, so a caller that traps, is cancelled or runs out of time leaves nothing behind; it has a bound in time, and ends
 //! with an error for all who wait where that is over. Knows no WebAssembly but for the pool that it calls.
@@ -23,7 +23,6 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Lineage;
-use crate::rollout::Rollout;
 use crate::telemetry::CacheMetrics;
 pub use crate::telemetry::Tier;
 use in_flight_load::InFlightLoad;
@@ -35,7 +34,7 @@ use sandbar_store::{Listener, Slot, Store, StoreError};
 
 pub use in_flight_load::LEASE;
 pub use in_flight_loads::IN_FLIGHT_LOADS_MAX;
-pub use loaders::{BATCH_MAX, DEPTH_MAX, LOADS_MAX, WAITING_MAX};
+pub use loaders::{BATCH_MAX, DEPTH_MAX, LOADS_MAX, Loaded, Loader, WAITING_MAX};
 
 /// How many groups of keys are followed one by one; with more of them all keys of the tenant are.
 const GROUPS_MAX: usize = 16;
@@ -104,7 +103,7 @@ impl TieredCache {
             prefix: prefix.to_owned(),
             notes: Slot::notes(prefix),
             in_flight: Arc::default(),
-            loaders: Loaders::new(metrics.clone()),
+            loaders: Loaders::default(),
             groups: Mutex::default(),
             follows: AtomicBool::new(false),
             metrics,
@@ -115,9 +114,14 @@ impl TieredCache {
         tiered_cache
     }
 
-    /// A plugin that may be asked to load from now on. Its instances may be replaced at any time.
-    pub fn register(&self, plugin: &str, active: &Arc<Rollout>) {
-        self.loaders.register(plugin, active);
+    /// A loader that may be asked from now on, by the name of its plugin, until it is gone.
+    pub fn register(&self, plugin: &str, loader: Arc<dyn Loader>) {
+        self.loaders.register(plugin, loader);
+    }
+
+    /// The numbers of the tenant's tiered reads.
+    pub fn metrics(&self) -> &CacheMetrics {
+        &self.metrics
     }
 
     /// Ends what is still being loaded.

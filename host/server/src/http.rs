@@ -47,7 +47,7 @@ impl std::fmt::Debug for HttpState {
     }
 }
 
-/// Answers on `listener` until `shutdown` is cancelled and the requests in load are answered.
+/// Answers on `listener` until `shutdown` is cancelled and the requests in flight are answered.
 /// `connections` is how many may be open at one time.
 pub async fn serve(listener: TcpListener, state: HttpState, connections: u32, shutdown: CancellationToken) {
     connection::serve(listener, router(state), connections, shutdown).await;

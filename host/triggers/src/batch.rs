@@ -15,27 +15,27 @@ use super::plan;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
 use sandbar_runtime::call::{CommitScope, FinishedCall};
-use sandbar_runtime::pool::{CallError, Pool};
+use sandbar_runtime::pool::{CallError, CallFailure};
 use sandbar_runtime::replay::Recorder;
 use sandbar_runtime::rollout::{Chosen, Rollout};
 use sandbar_runtime::telemetry::PluginMetrics;
-use sandbar_store::held_lock::release_all;
-use sandbar_store::{
-    Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, LeaseSettlement, Loss, Settlement, Store,
-};
+use sandbar_store::{CommitError, Consumer, Effect, Epoch, Field, LeaseSettlement, Settlement, Store};
 
 pub mod recording;
 
+mod commit;
 mod part;
 mod recorded;
-mod verdict;
+mod settlement;
 
+use commit::{commit, count, dead_letter_refused, report_health};
 pub(super) use part::Part;
 use part::split;
 pub(super) use recorded::Recorded;
 use recorded::lead;
 pub(super) use recording::RecordingWriter;
-use verdict::{Judgement, Verdict};
+use sandbar_runtime::outcome::EventOutcome;
+use settlement::PartSettlement;
 
 /// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
 const CONFLICTS_MAX: u32 = 50;
@@ -189,8 +189,8 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
     // One version handles a batch from beginning to end, in halves as well, and its name stands in what comes of it.
     let mut pool = common.rollout.choose();
     while let Some(mut part) = parts.pop() {
-        let mut judgement = match handle(&origin, &pool, &mut part).await {
-            Ok(judgement) => judgement,
+        let mut settlement = match handle(&origin, &pool, &mut part).await {
+            Ok(settlement) => settlement,
             Err(Unhandled::StoreFailed(reason)) if reruns >= RERUNS_MAX && common.store.is_available() => {
                 // What always fails while the store is there is the event's doing. If it was the store's after all, the
                 // commit that counts the attempt cannot be made either.
@@ -215,35 +215,34 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
                 continue;
             }
         };
-        match commit(&origin, &pool, &mut judgement, part.recorded.as_ref()).await {
+        match commit(&origin, &pool, &mut settlement, part.recorded.as_ref()).await {
             Ok(committed) => {
-                judgement.taken.settled();
                 origin.settled(&part.events);
-                retry_in = retry_in.into_iter().chain(judgement.retry_in).min();
-                count::<O>(common, &part.events, &judgement);
-                tell::<O>(common, &pool, &part, &judgement);
+                retry_in = retry_in.into_iter().chain(settlement.retry_in).min();
+                count::<O>(common, &part.events, &settlement);
+                report_health::<O>(common, &pool, &part, &settlement);
                 if !committed.refused.is_empty() {
-                    bury_refused(&origin, &pool, &part.events, &judgement, committed).await;
+                    dead_letter_refused(&origin, &pool, &part.events, &settlement, committed).await;
                 }
                 if let Some(recorded) = part.recorded.filter(|_| pool.is_followed()) {
-                    lead(&pool, recorded, judgement);
+                    lead(&pool, recorded, settlement);
                 }
             }
             Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
                 conflicts += 1;
                 common.metrics.commit_lost("conflict");
                 tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
-                judgement.taken.give_back().await;
+                settlement.taken.give_back().await;
                 parts.push(part);
             }
-            Err(CommitError::Unacceptable(error)) if part.verdict.is_none() => {
+            Err(CommitError::Unacceptable(error)) if part.outcome.is_none() => {
                 common.metrics.failed("unacceptable");
                 split(part, format!("a write was not accepted: {error}"), &mut parts);
             }
             Err(error) => {
                 common.metrics.commit_lost(error.kind());
                 tracing::debug!(consumer = common.worker, %error, "a commit was not made");
-                judgement.taken.give_back().await;
+                settlement.taken.give_back().await;
                 if matches!(error, CommitError::Refused(_) | CommitError::Unacceptable(_)) {
                     wait_for_store().await;
                 }
@@ -255,11 +254,11 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
 }
 
 /// Has the plugin handle a part, and judges what it answers.
-async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>) -> Result<Judgement, Unhandled> {
+async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>) -> Result<PartSettlement, Unhandled> {
     let events = &part.events;
-    if let Some(verdict) = &part.verdict {
-        let verdicts = vec![verdict.clone(); events.len()];
-        return Ok(verdict::judge(origin, pool, events, verdicts, FinishedCall::default()));
+    if let Some(outcome) = &part.outcome {
+        let outcomes = vec![outcome.clone(); events.len()];
+        return Ok(settlement::settle(origin, pool, events, outcomes, FinishedCall::default()));
     }
     let answer = {
         let permit = origin.common().handling.acquire().await;
@@ -271,15 +270,15 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>)
     };
     match answer {
         Ok((outcomes, ended)) => {
-            let verdicts: Vec<_> = outcomes.into_iter().map(Verdict::from).collect();
-            if ended.store_failed && !verdict::all_done(&verdicts) {
+            let outcomes: Vec<_> = outcomes.into_iter().map(EventOutcome::from).collect();
+            if ended.store_failed && !settlement::all_done(&outcomes) {
                 return Err(Unhandled::StoreFailed("the store failed while the plugin used it".to_owned()));
             }
-            Ok(verdict::judge(origin, pool, events, verdicts, ended))
+            Ok(settlement::settle(origin, pool, events, outcomes, ended))
         }
-        Err((error, _)) if error.is_busy() => Err(Unhandled::NoInstance(error.to_string())),
-        Err((error, true)) => Err(Unhandled::StoreFailed(error.to_string())),
-        Err((error, false)) => Err(Unhandled::Fault(error)),
+        Err(failure) if failure.error.is_busy() => Err(Unhandled::NoInstance(failure.to_string())),
+        Err(failure) if failure.store_failed => Err(Unhandled::StoreFailed(failure.to_string())),
+        Err(failure) => Err(Unhandled::Fault(failure.error)),
     }
 }
 
@@ -292,7 +291,7 @@ async fn call<O: Origin>(
     origin: &O,
     pool: &Chosen,
     part: &[O::Event],
-) -> (Result<(Vec<handler::Outcome>, FinishedCall), (CallError, bool)>, Option<Recorded>) {
+) -> (Result<(Vec<handler::Outcome>, FinishedCall), CallFailure>, Option<Recorded>) {
     let common = origin.common();
     let ids: Arc<[String]> = part.iter().map(O::id).collect();
     let fields: Vec<Fields<'_>> = part.iter().map(O::fields).collect();
@@ -318,90 +317,4 @@ async fn call<O: Origin>(
     }
     let recorded = recorder.map(|recorder| Recorded::new(&common.source, &events, &recorder));
     (answer, recorded)
-}
-
-/// Commits what came of a part, with its recording where that is kept.
-async fn commit<O: Origin>(
-    origin: &O,
-    pool: &Pool,
-    judgement: &mut Judgement,
-    recorded: Option<&Recorded>,
-) -> Result<Committed, CommitError> {
-    let _turn = pool.context().quota.commit(judgement.effects.len()).await;
-    let (common, begun) = (origin.common(), Instant::now());
-    let own_effects = judgement.effects.len();
-    if let (Some(recording), Some(recorded)) = (&common.recording, recorded) {
-        judgement.effects.extend(recording.keep(pool.context(), &recorded.recording));
-    }
-    let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
-    let own = judgement.settled.lease.clone().map(|lease| match common.protocol.fenced {
-        true => lease,
-        false => LeaseSettlement { loss: Loss::Unchecked, ..lease },
-    });
-    let leases: Vec<LeaseSettlement> = own.into_iter().chain(judgement.taken.settlements()).collect();
-    let commit = Commit {
-        consumer: origin.consumer().map(unfenced),
-        watched: &judgement.watched,
-        effects: &judgement.effects,
-        settlement: judgement.settled.settlement.clone(),
-        leases: &leases,
-        atomic: origin.is_atomic(),
-    };
-    let committed = common.store.commit(commit).await;
-    judgement.effects.truncate(own_effects);
-    release_all(&judgement.locks).await;
-    if committed.is_ok() {
-        common.metrics.committed(judgement.done, begun.elapsed());
-    }
-    committed
-}
-
-/// Counts what was committed.
-fn count<O: Origin>(common: &Common, part: &[O::Event], judgement: &Judgement) {
-    let now_ms = common.store.now_ms();
-    let age = |event| Duration::from_millis(now_ms.saturating_sub(O::time_ms(event)));
-    common.metrics.latencies(part.iter().map(age));
-    if judgement.retried > 0 {
-        common.metrics.retried(judgement.retried);
-    }
-    if judgement.dead > 0 {
-        common.metrics.dead(judgement.dead);
-    }
-}
-
-/// Tells the version how it did. Each event counts once, however often it is tried.
-fn tell<O: Origin>(common: &Common, pool: &Chosen, part: &Part<O::Event>, judgement: &Judgement) {
-    if let Some(Verdict::Reject(_)) = part.verdict {
-        // It was never handed to the plugin.
-        return;
-    }
-    let is_first = |event: &&O::Event| O::attempt(event) <= 1;
-    let pairs = part.events.iter().zip(&judgement.verdicts);
-    let not_done = pairs.filter(|(_, verdict)| **verdict != Verdict::Done).map(|(event, _)| event);
-    let name = |event: &O::Event| format!("{} {}", common.source, O::id(event));
-    pool.settled(part.events.iter().filter(is_first).count(), not_done.filter(is_first).map(name));
-}
-
-/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this
-/// is a commit of its own; if the host dies before it, only the note is lost.
-async fn bury_refused<O: Origin>(
-    origin: &O,
-    pool: &Pool,
-    part: &[O::Event],
-    judgement: &Judgement,
-    committed: Committed,
-) {
-    let common = origin.common();
-    let (settled, dead_letters) = verdict::refused(origin, pool, part, judgement, &committed);
-    let leases: Vec<LeaseSettlement> = settled.lease.into_iter().collect();
-    let (consumer, settlement) = (origin.consumer(), settled.settlement);
-    let commit = Commit { consumer, watched: &[], effects: &[], settlement, leases: &leases, atomic: false };
-    match common.store.commit(commit).await {
-        Ok(_) => common.metrics.dead(dead_letters),
-        Err(error) => tracing::error!(
-            source = common.source,
-            %error,
-            "the dead letters of refused writes could not be written"
-        ),
-    }
 }

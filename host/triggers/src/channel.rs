@@ -171,7 +171,7 @@ impl Worker {
                     content: Content::Payload(&message.payload),
                 })
                 .collect();
-            version.handle(None, ids.clone(), &events, None).await.map_err(|(error, _)| error)
+            version.handle(None, ids.clone(), &events, None).await.map_err(|failure| failure.error)
         };
         let answer = pool.context().quota.share().clone().place(call).await;
         answer.unwrap_or_else(|ended| Err(CallError::Trap(ended.to_string())))

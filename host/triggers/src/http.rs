@@ -30,7 +30,7 @@ use body::{RequestBody, ResponseBody, Withdrawal};
 use refused::Refused;
 use sandbar_core::manifest::HttpTrigger;
 use sandbar_runtime::guest::{AnswerRefusal, Answering, commit};
-use sandbar_runtime::pool::CallError;
+use sandbar_runtime::pool::{CallError, CallFailure};
 use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
 
@@ -236,7 +236,7 @@ impl Service {
             }
             // What a plugin has written that did not answer counts for nothing.
             (Ok(_), None) => Ok(()),
-            (Err((error, _)), None) => {
+            (Err(CallFailure { error, .. }), None) => {
                 self.metrics.failed(error.kind());
                 return Err(Refused::Failed(error));
             }

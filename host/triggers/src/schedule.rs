@@ -20,14 +20,14 @@ use super::stream::WorkerEnd;
 use plan::{Next, Plan};
 use sandbar_core::manifest::ScheduleTrigger;
 use sandbar_runtime::bindings::exports::sandbar::plugin::schedule::Instant as Tick;
+use sandbar_runtime::call::{FinishedCall, Takes};
+use sandbar_runtime::commit::{CallCommit, Delivery, effects};
+use sandbar_runtime::context::PluginContext;
 use sandbar_runtime::pool::CallError;
 use sandbar_runtime::rollout::{Chosen, Rollout};
 use sandbar_runtime::telemetry::PluginMetrics;
-use sandbar_store::combine::combine;
 use sandbar_store::held_lock::{HeldLock, release_all};
-use sandbar_store::{
-    Claim, Commit, CommitError, Committed, Condition, Effect, End, Expiry, LeaseSettlement, Store, StoreError,
-};
+use sandbar_store::{Claim, Commit, CommitError, Condition, Effect, End, Expiry, Store, StoreError};
 
 pub use record::{Keys, Run, TickOutcome, parse_last};
 
@@ -84,7 +84,7 @@ enum Ran {
 
 /// What a call came to.
 enum TickAnswer {
-    Done(sandbar_runtime::call::FinishedCall),
+    Done(FinishedCall),
     Failed(CallError),
     /// The store failed, or there is no instance: it is to be run again.
     Again(String),
@@ -208,7 +208,7 @@ impl Worker {
                 TickAnswer::Done(ended) => (ended, None),
                 TickAnswer::Failed(error) => {
                     metrics.failed(error.kind());
-                    (sandbar_runtime::call::FinishedCall::default(), Some(error.to_string()))
+                    (FinishedCall::default(), Some(error.to_string()))
                 }
                 TickAnswer::LockLost => return Ok(Ran::Overtaken),
                 TickAnswer::Again(reason) if reruns < RERUNS_MAX || !store.is_available() => {
@@ -220,12 +220,11 @@ impl Worker {
                 }
                 TickAnswer::Again(reason) => {
                     metrics.failed("store");
-                    (sandbar_runtime::call::FinishedCall::default(), Some(reason))
+                    (FinishedCall::default(), Some(reason))
                 }
             };
-            let (mut watched, mut effects) = (ended.watched, Vec::new());
+            let (mut watched, mut effects) = (ended.watched, effects(ended.writes));
             let (locks, mut taken) = (ended.locks, ended.taken);
-            effects.extend(combine(ended.writes).into_iter().map(|combined| combined.effect));
             let run = |outcome: TickOutcome, error: Option<String>| Run {
                 tick,
                 started,
@@ -246,22 +245,18 @@ impl Worker {
                 let settled = plan.settled(tick, started, store.now_ms());
                 effects.push(mark(&keys.last, settled));
                 effects.extend(self.note(&run(outcome, error.clone())));
-                let leases: Vec<_> = taken.settlements().filter(|_| error.is_none()).collect();
-                let committed = self.commit(&watched, &effects, &leases).await;
-                effects.truncate(writes);
-                match committed {
+                let mut none = Takes::default();
+                let taken = if error.is_none() { &mut taken } else { &mut none };
+                let (effects, watched, locks) = (&effects, &watched, &locks);
+                let commit = CallCommit { effects, watched, taken, locks, delivery: Delivery::None };
+                match commit.make(pool.context()).await {
                     Ok(committed) => {
-                        if error.is_none() {
-                            taken.settled();
-                        }
-                        release_all(&locks).await;
                         pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
                         let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
                         self.count(outcome, skipped + overlapping, error.as_deref(), tick);
-                        if let Some(refusal) = committed.refused.iter().find(|refusal| refusal.effect < writes) {
-                            let name = effects.get(refusal.effect).map_or("a write", Effect::name);
-                            let text = format!("the store refused {name}: {}", refusal.error);
-                            self.note_refused(&run(TickOutcome::Refused, Some(text))).await;
+                        if let Some(refused) = committed.refused.iter().find(|refused| refused.effect < writes) {
+                            self.note_refused(pool.context(), &run(TickOutcome::Refused, Some(refused.to_string())))
+                                .await;
                         }
                         return Ok(Ran::Settled);
                     }
@@ -273,7 +268,6 @@ impl Worker {
                         conflicts += 1;
                         metrics.commit_lost("conflict");
                         tracing::debug!(%key, "a value that the tick relied on has changed: it is run again");
-                        release_all(&locks).await;
                         break;
                     }
                     Err(CommitError::Conflict(key)) if error.is_none() => {
@@ -319,7 +313,7 @@ impl Worker {
             answer = pool.context().quota.share().clone().place(call) => answer,
             () = lock.lost() => return TickAnswer::LockLost,
         };
-        let answer = answer.unwrap_or_else(|ended| Err((CallError::Trap(ended.to_string()), false)));
+        let answer = answer.unwrap_or_else(|ended| Err(CallError::Trap(ended.to_string()).into()));
         match answer {
             Ok(ended) => {
                 let took = begun.elapsed();
@@ -327,21 +321,9 @@ impl Worker {
                 pool.answered(1, took);
                 TickAnswer::Done(ended)
             }
-            Err((error, _)) if error.is_busy() => TickAnswer::Again(error.to_string()),
-            Err((error, true)) => TickAnswer::Again(error.to_string()),
-            Err((error, false)) => TickAnswer::Failed(error),
+            Err(failure) if failure.error.is_busy() || failure.store_failed => TickAnswer::Again(failure.to_string()),
+            Err(failure) => TickAnswer::Failed(failure.error),
         }
-    }
-
-    async fn commit(
-        &self,
-        watched: &[(String, Option<Bytes>)],
-        effects: &[Effect],
-        leases: &[LeaseSettlement],
-    ) -> Result<Committed, CommitError> {
-        let pool = self.context.rollout.active();
-        let _turn = pool.context().quota.commit(effects.len()).await;
-        self.context.store.commit(Commit { leases, ..Commit::plain(effects, watched) }).await
     }
 
     /// What adds a run to the history; nothing where none is kept.
@@ -351,16 +333,12 @@ impl Worker {
         (keep > 0).then(|| Effect::ListPush { key, end: End::Front, values: vec![run.line()], keep: Some(keep) })
     }
 
-    /// Adds what the store refused. What it took stands, so this is a commit of its own.
-    async fn note_refused(&self, run: &Run) {
-        tracing::warn!(
-            schedule = self.context.keys.last,
-            tick = run.tick,
-            error = run.error,
-            "a write of a tick was refused"
-        );
+    /// Adds what the store refused. The other writes stand, so this is a commit of its own.
+    async fn note_refused(&self, context: &PluginContext, run: &Run) {
         let note: Vec<Effect> = self.note(run).into_iter().collect();
-        if let Err(error) = self.commit(&[], &note, &[]).await {
+        let taken = &mut Takes::default();
+        let commit = CallCommit { effects: &note, watched: &[], taken, locks: &[], delivery: Delivery::None };
+        if let Err(error) = commit.make(context).await {
             tracing::error!(%error, "the history could not be written");
         }
     }

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use super::recorded;
-use super::state::{PluginContext, State};
+use super::state::State;
+use crate::context::PluginContext;
 use crate::outgoing::{Bounds, Exchange};
 use crate::replay::RecorderSlot;
 

@@ -4,8 +4,7 @@
 //! written so far is committed first, and only then is the head passed on. Where that fails the answer is withheld, the reason is left in
 //! [`Answering`], and the call traps: what it would still write belongs to an answer that never went out.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use parking_lot::Mutex;
@@ -15,11 +14,12 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostResponseOutparam as _};
 use wasmtime_wasi_http::p2::types::{HostOutgoingResponse, HostResponseOutparam};
 
-use super::state::{PluginContext, State};
+use super::state::State;
 use crate::call::FinishedCall;
-use sandbar_store::combine::combine;
+use crate::commit::{CallCommit, Delivery, effects};
+use crate::context::PluginContext;
+use sandbar_store::CommitError;
 use sandbar_store::held_lock::release_all;
-use sandbar_store::{CommitError, Effect};
 
 /// The interface as wasmtime's implementation names it.
 const TYPES: &str = "wasi:http/types@0.2.12";
@@ -170,22 +170,24 @@ impl State {
     }
 }
 
-/// Commits what a call has written outside of a delivery, and tells how long that took. Without writes there is nothing to commit, and
-/// nothing that the store is needed for.
-pub async fn commit(context: &Arc<PluginContext>, mut ended: FinishedCall) -> Result<Option<Duration>, AnswerRefusal> {
+/// Commits what a call has written outside of a delivery, and answers how long that took. Without writes there is nothing to commit, and
+/// the store is not needed.
+pub async fn commit(context: &PluginContext, mut ended: FinishedCall) -> Result<Option<Duration>, AnswerRefusal> {
     if ended.writes.is_empty() && ended.taken.is_empty() {
         release_all(&ended.locks).await;
         return Ok(None);
     }
-    let begun = Instant::now();
-    let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-    let committed = context.commit(&effects, &ended.watched, &mut ended.taken, true).await;
-    release_all(&ended.locks).await;
-    match committed.map_err(AnswerRefusal::NotCommitted)?.refused.first() {
-        None => Ok(Some(begun.elapsed())),
-        Some(refused) => {
-            let name = effects.get(refused.effect).map_or("a write", Effect::name);
-            Err(AnswerRefusal::WriteRefused(format!("the store refused {name}: {}", refused.error)))
-        }
+    let effects = effects(ended.writes);
+    let commit = CallCommit {
+        effects: &effects,
+        watched: &ended.watched,
+        taken: &mut ended.taken,
+        locks: &ended.locks,
+        delivery: Delivery::Fallback,
+    };
+    let committed = commit.make(context).await.map_err(AnswerRefusal::NotCommitted)?;
+    match committed.refused.into_iter().next() {
+        None => Ok(Some(committed.took)),
+        Some(refused) => Err(AnswerRefusal::WriteRefused(refused.to_string())),
     }
 }

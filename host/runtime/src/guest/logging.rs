@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use super::state::{PluginContext, State};
+use super::state::State;
 use crate::bindings::wasi::logging::logging::{Host, Level};
+use crate::context::PluginContext;
 
 /// The longest line; the rest is cut off.
 const LINE_BYTES_MAX: usize = 4096;

@@ -16,17 +16,14 @@ use super::incoming::Answering;
 use super::logging::{Occasion, Output};
 use super::weight::Weight;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
-use crate::call::{Budget, Call, CallLimit, Interrupted, Takes};
+use crate::call::{Budget, Call, CallLimit, Interrupted};
+use crate::context::PluginContext;
 use crate::outage::Outage;
-use crate::outgoing::Outbound;
 use crate::replay::{RecordedMonotonicClock, RecordedRandom, RecordedWallClock, Recorder, RecorderSlot};
 use crate::scheduling::fair::Meter;
-use crate::scheduling::quota::{InstancePlace, PluginQuota};
-use crate::tiered_cache::TieredCache;
+use crate::scheduling::quota::InstancePlace;
 use sandbar_core::grants::{NameError, Policy};
-use sandbar_core::manifest::{HealthSection, Limits};
-use sandbar_core::secret::Secret;
-use sandbar_store::{Commit, CommitError, Committed, Effect, Field, LeaseSettlement, Store, StoreError};
+use sandbar_store::{Effect, Field, Store, StoreError};
 
 /// Tables of functions that one instance may have; each may have [`TABLE_ELEMENTS_MAX`] elements.
 const TABLES_MAX: usize = 64;
@@ -36,66 +33,6 @@ const TABLE_ELEMENTS_MAX: usize = 100_000;
 const CORE_INSTANCES_MAX: usize = 64;
 /// Linear memories of one instance; each may be as large as the plugin's `memory`.
 const MEMORIES_MAX: usize = 1;
-
-/// Who a plugin is and what it may do; shared by all its instances.
-#[derive(Debug, Clone)]
-pub struct PluginContext {
-    /// The tenant's name.
-    pub tenant: String,
-    /// What every name that the plugin uses is prefixed with.
-    pub prefix: String,
-    /// The host's name, unique to this incarnation.
-    pub host: String,
-    /// The plugin's name.
-    pub plugin: String,
-    /// The version: the SHA-256 of the component, in hexadecimal.
-    pub version: String,
-    /// What it may touch.
-    pub policy: Policy,
-    /// What it may use.
-    pub limits: Limits,
-    /// What it must keep to as a new version.
-    pub health: HealthSection,
-    /// What it reads through `wasi:config/store`.
-    pub config: Vec<(String, Secret)>,
-    /// Where its primitives live.
-    pub store: Arc<dyn Store>,
-    /// What its HTTP requests go out through.
-    pub outbound: Outbound,
-    /// What stands in for the store while it is away; none where the plugin's calls fail then.
-    pub outage: Option<Arc<Outage>>,
-    /// Where its tiered reads go.
-    pub tiered_cache: Arc<TieredCache>,
-    /// The plugin that loads what they miss.
-    pub loader: Option<String>,
-    /// What its instances order their tables by; at random where none.
-    pub seed: Option<u128>,
-    /// See [`Protocol`](sandbar_triggers::Protocol::names_checked).
-    pub names_checked: bool,
-    /// What it and its tenant have used of this host.
-    pub quota: Arc<PluginQuota>,
-}
-
-impl PluginContext {
-    /// Commits what a call has gathered outside of a delivery, with the jobs that it took. Only where it `falls_back`, and took none, what
-    /// stands in for the store may make the commit.
-    pub async fn commit(
-        &self,
-        effects: &[Effect],
-        watched: &[(String, Option<Bytes>)],
-        taken: &mut Takes,
-        falls_back: bool,
-    ) -> Result<Committed, CommitError> {
-        let _turn = self.quota.commit(effects.len()).await;
-        if let Some(outage) = self.outage.as_ref().filter(|_| falls_back && taken.is_empty()) {
-            return outage.commit(effects, watched).await;
-        }
-        let leases: Vec<LeaseSettlement> = taken.settlements().collect();
-        let committed = self.store.commit(Commit { leases: &leases, ..Commit::plain(effects, watched) }).await?;
-        taken.settled();
-        Ok(committed)
-    }
-}
 
 /// The state of one instance.
 pub struct State {

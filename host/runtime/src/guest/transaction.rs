@@ -3,10 +3,9 @@
 use super::state::State;
 use crate::bindings::sandbar::plugin::transaction::Host;
 use crate::bindings::sandbar::plugin::types::Error;
-use crate::call::CommitScope;
-use sandbar_store::combine::combine;
+use crate::commit::{CallCommit, Delivery, effects};
+use sandbar_store::CommitError;
 use sandbar_store::held_lock::release_all;
-use sandbar_store::{Commit, CommitError, Effect, LeaseSettlement, Loss};
 
 /// What a commit is called on a recording.
 const QUESTION: &str = "transaction.commit";
@@ -59,33 +58,19 @@ impl State {
     /// Commits what was written so far.
     async fn commit_now(&mut self) -> Result<(), Error> {
         let mut ended = self.call.take();
-        let effects: Vec<Effect> = combine(ended.writes).into_iter().map(|combined| combined.effect).collect();
-        let (context, taken) = (self.context.clone(), &mut ended.taken);
-        let answer = match self.call.scope.clone() {
-            None => context.commit(&effects, &ended.watched, taken, self.call.falls_back).await,
-            Some(scope) => {
-                let (consumer, lease) = match &scope {
-                    CommitScope::Consumer(consumer, epoch) => (Some((&**consumer, *epoch)), None),
-                    CommitScope::Lease(lease) => (None, Some(LeaseSettlement::new(lease.clone(), Loss::Fenced))),
-                };
-                let leases: Vec<LeaseSettlement> = lease.into_iter().chain(taken.settlements()).collect();
-                let plain = Commit::plain(&effects, &ended.watched);
-                let _turn = context.quota.commit(effects.len()).await;
-                context.store.commit(Commit { consumer, leases: &leases, ..plain }).await
-            }
+        let (effects, locks, scope) = (effects(ended.writes), self.call.locks.settled(), self.call.scope.clone());
+        let delivery = match &scope {
+            Some(scope) => Delivery::from(scope),
+            None if self.call.falls_back => Delivery::Fallback,
+            None => Delivery::None,
         };
-        release_all(&self.call.locks.settled()).await;
-        match answer {
-            Ok(committed) => {
-                ended.taken.settled();
-                match committed.refused.first() {
-                    None => Ok(()),
-                    Some(refusal) => {
-                        let name = effects.get(refusal.effect).map_or("a write", Effect::name);
-                        Err(Error::WrongType(format!("{name} was refused: {}", refusal.error)))
-                    }
-                }
-            }
+        let (watched, taken) = (&ended.watched, &mut ended.taken);
+        let commit = CallCommit { effects: &effects, watched, taken, locks: &locks, delivery };
+        match commit.make(&self.context.clone()).await {
+            Ok(committed) => match committed.refused.into_iter().next() {
+                None => Ok(()),
+                Some(refused) => Err(Error::WrongType(refused.to_string())),
+            },
             Err(CommitError::Unacceptable(error)) => Err(error.into()),
             Err(error @ (CommitError::Fenced | CommitError::Conflict(_))) => Err(Error::Conflict(error.to_string())),
             Err(error @ (CommitError::Refused(_) | CommitError::Unknown(_))) => {

@@ -38,6 +38,23 @@ pub enum CallError {
     Exhausted(Exhausted),
 }
 
+/// A call that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct CallFailure {
+    /// Why.
+    pub error: CallError,
+    /// The store failed during the call: it may not be the event's fault.
+    pub store_failed: bool,
+}
+
+impl From<CallError> for CallFailure {
+    /// A call that ended before the store was used.
+    fn from(error: CallError) -> Self {
+        Self { error, store_failed: false }
+    }
+}
+
 impl CallError {
     /// One word for metrics.
     pub fn kind(&self) -> &'static str {

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-use super::{CallError, Pool, export};
+use super::{CallFailure, Pool, export};
 use crate::call::FinishedCall;
 use crate::guest::Answering;
 
@@ -28,7 +28,7 @@ impl Pool {
         answering: Arc<Answering>,
         answer: oneshot::Sender<IncomingAnswer>,
         deadline: Duration,
-    ) -> Result<FinishedCall, (CallError, bool)>
+    ) -> Result<FinishedCall, CallFailure>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::replay::{self, EventOutcome};
+use crate::outcome::EventOutcome;
+use crate::replay;
 use sandbar_store::Effect;
 
 /// What one version did, or would have done.

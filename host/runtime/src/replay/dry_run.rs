@@ -9,8 +9,9 @@ use std::sync::Arc;
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 use crate::call::FinishedCall;
+use crate::outcome::EventOutcome;
 use crate::pool::{CallError, Pool};
-use crate::replay::{EventOutcome, RecordedContent, RecordedEvent, Recorder, Recording};
+use crate::replay::{RecordedContent, RecordedEvent, Recorder, Recording};
 use sandbar_store::Effect;
 use sandbar_store::combine::{Gathered, combine};
 
@@ -87,16 +88,6 @@ pub fn counts(done: &[bool], event: Option<u32>) -> bool {
     }
 }
 
-impl From<handler::Outcome> for EventOutcome {
-    fn from(outcome: handler::Outcome) -> Self {
-        match outcome {
-            handler::Outcome::Done => Self::Done,
-            handler::Outcome::Retry(delay_ms) => Self::Retry(delay_ms),
-            handler::Outcome::Reject(reason) => Self::Reject(reason),
-        }
-    }
-}
-
 /// Has the version handle some of the events.
 async fn call(
     pool: &Pool,
@@ -121,7 +112,7 @@ async fn call(
             },
         })
         .collect();
-    pool.handle(None, ids, &events, Some(recorder.clone())).await.map_err(|(error, _)| error)
+    pool.handle(None, ids, &events, Some(recorder.clone())).await.map_err(|failure| failure.error)
 }
 
 fn fields(event: &RecordedEvent) -> Vec<FieldParam<'_>> {

@@ -1,24 +1,9 @@
 //! Effects and outcomes as JSON, for those who compare them.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Recordable;
 use sandbar_store::{Condition, Effect, End, Expiry, Field, PushOptions, Retention};
-
-/// What became of one event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventOutcome {
-    /// The plugin is done with it.
-    Done,
-    /// The plugin wants it again, after so many milliseconds where it says so.
-    Retry(Option<u64>),
-    /// The plugin can never handle it.
-    Reject(String),
-    /// The plugin failed over it.
-    Failed(String),
-}
 
 /// An effect as JSON: `does` is the function that makes it.
 pub fn effect(effect: &Effect) -> Value {

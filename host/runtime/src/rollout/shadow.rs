@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::guest::PluginContext;
+use crate::context::PluginContext;
 use crate::pool::Pool;
 use crate::replay::Recording;
 use crate::replay::dry_run::{Difference, Kind, Side, compare, dry_run};

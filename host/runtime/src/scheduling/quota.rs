@@ -88,7 +88,7 @@ pub struct PluginQuota {
     events: Option<(u32, Mutex<Rate>)>,
 }
 
-/// A call in load, until it is dropped.
+/// A call in flight, until it is dropped.
 #[derive(Debug)]
 pub struct CallTurn<'a> {
     _plugin: SemaphorePermit<'a>,
@@ -237,7 +237,7 @@ impl PluginQuota {
             .increment(1);
     }
 
-    /// Counts a call in load, and waits a little where there are as many as may be.
+    /// Counts a call in flight, and waits a little where there are as many as may be.
     pub async fn call(&self) -> Result<CallTurn<'_>, Exhausted> {
         let mine = self.turn("limits.calls", self.calls_max, &self.calls).await?;
         let all = match (&self.tenant.calls, self.tenant.config.calls) {

@@ -11,7 +11,7 @@ use rand::RngExt;
 use tokio::sync::watch;
 
 use super::in_flight_loads::{Ended, Over, Progress, Ticket};
-use super::loaders::Source;
+use super::loaders::Loaded;
 use super::memory::Reading;
 use super::policy::Policy;
 use super::{Tier, TieredCache};
@@ -146,12 +146,12 @@ impl InFlightLoad {
     }
 
     /// Asks the source, and keeps the grant meanwhile.
-    async fn load(&self, loader: &str, token: &str) -> Source {
+    async fn load(&self, loader: &str, token: &str) -> Loaded {
         let mut answer = self.tiered_cache.loaders.submit(loader, &self.name, &self.lineage);
         loop {
             tokio::select! {
                 source = &mut answer => {
-                    return source.unwrap_or_else(|_| Source::Failed("the load was given up".to_owned()));
+                    return source.unwrap_or_else(|_| Loaded::Failed("the load was given up".to_owned()));
                 }
                 () = tokio::time::sleep(RENEW_INTERVAL) => {
                     // Whether it was taken away is found out at the end.
@@ -164,16 +164,16 @@ impl InFlightLoad {
     }
 
     /// Keeps what the source said in the store. None where it has to be asked again, because the key was deleted meanwhile.
-    async fn fill(&self, token: &str, source: Source, over: Option<Over>, reloads: u32) -> Option<Ended> {
+    async fn fill(&self, token: &str, source: Loaded, over: Option<Over>, reloads: u32) -> Option<Ended> {
         let Self { tiered_cache, slot, policy, .. } = self;
         let (fill, ended) = match &source {
-            Source::Value(value) => {
+            Loaded::Value(value) => {
                 let ttl_ms = policy.jittered_ttl_ms(rand::random());
                 let fill = Fill::Value { value, ttl_ms, stale_ms: policy.stale_ms() };
                 (fill, Ended::Value(value.clone(), Tier::Loaded))
             }
-            Source::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, Ended::Missing(Tier::Loaded)),
-            Source::Failed(reason) => {
+            Loaded::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, Ended::Missing(Tier::Loaded)),
+            Loaded::Failed(reason) => {
                 if let Err(error) = tiered_cache.store.fail(slot, token, reason).await {
                     tracing::debug!(key = slot.key, %error, "could not give up a load");
                 }

@@ -47,11 +47,11 @@ pub(super) enum Ended {
     Store(StoreError),
 }
 
-/// All in_flight of a process.
+/// All loads of a process.
 #[derive(Debug, Default)]
 pub(super) struct InFlightLoads {
     by_key: Mutex<HashMap<Arc<str>, Vec<InFlightLoad>>>,
-    /// How many keys have in_flight, so that nobody takes the lock for nothing.
+    /// How many keys have loads, so that the lock is not taken in vain.
     keys: AtomicUsize,
     /// The number of the newest load.
     newest: AtomicUsize,
@@ -127,7 +127,7 @@ impl InFlightLoad {
 }
 
 impl InFlightLoads {
-    /// The load of a key with this loader, and, where it is a new one, what is needed to look_and_load. None where there are too many.
+    /// The load of a key with this loader, and, where it is a new one, what is needed to run it. None where there are too many.
     #[expect(clippy::type_complexity, reason = "the two halves of a flight, as they come")]
     pub(super) fn join(
         self: &Arc<Self>,
@@ -156,7 +156,7 @@ impl InFlightLoads {
         Some((progress, Some((sender, Ticket { in_flight: self.clone(), key: key.clone(), number }))))
     }
 
-    /// Lets nobody else join the in_flight of a key: what they have read may be old.
+    /// Lets no other caller join the loads of a key: what they have read may be old.
     pub(super) fn detach(&self, key: &str) {
         if self.keys.load(Ordering::SeqCst) > 0 {
             let mut by_key = self.by_key.lock();

@@ -12,8 +12,9 @@ use super::{HostError, Tenant, settings};
 use sandbar_core::config::TenantConfig;
 use sandbar_core::grants::Policy;
 use sandbar_core::manifest::{Manifest, OnOutage, StreamTrigger, Trigger};
-use sandbar_runtime::guest::PluginContext;
+use sandbar_runtime::context::PluginContext;
 use sandbar_runtime::plugin::Version;
+use sandbar_runtime::plugin_loader;
 use sandbar_runtime::pool::Pool;
 use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
@@ -90,7 +91,7 @@ impl Running {
     /// Starts the triggers of a plugin.
     pub(super) fn start(tenant: &Tenant, manifest: &Manifest, metrics: PluginMetrics, pool: Pool) -> Self {
         let rollout = Arc::new(Rollout::new(pool));
-        tenant.tiered_cache.register(&manifest.name, &rollout);
+        plugin_loader::register(&tenant.tiered_cache, &manifest.name, &rollout);
         let workers = Mutex::new(work(tenant, &manifest.name, &manifest.triggers, &rollout, &metrics));
         let (restarting, dropped) = (AtomicBool::new(false), AtomicUsize::new(0));
         Self { rollout, metrics, workers, restarting, dropped, gone: tenant.base.stop.child_token() }
@@ -117,7 +118,7 @@ impl Running {
         !restarting && self.workers.lock().iter().all(|task| task.ready.load(Ordering::Relaxed))
     }
 
-    /// Puts another version in place. Batches in load finish on the old one. Triggers that have changed are restarted, when their
+    /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are restarted, when their
     /// batches are done; the others go on reading.
     pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, merit: Merit) {
         match merit {

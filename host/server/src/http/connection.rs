@@ -34,11 +34,11 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// How long one connection may live.
 const LIFE_MAX: Duration = Duration::from_secs(300);
-/// How long the request in load may still take then: as long as the longest that a plugin may take, and what is left of its answer.
+/// How long the request in flight may still take then: as long as the longest that a plugin may take, and what is left of its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3600 + 300);
 /// How long a client may not take anything of what is written to it.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long the request in load may still take when the server ends.
+/// How long the request in flight may still take when the server ends.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves a router on a listener until the token is cancelled, then waits for the requests in load. Of more connections than
+/// Serves a router on a listener until the token is cancelled, then waits for the requests in flight. Of more connections than
 /// `connections` the next one waits to be accepted.
 pub(super) async fn serve(listener: TcpListener, router: Router, connections: u32, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1)));

@@ -29,7 +29,7 @@ pub enum Phase {
     Starting,
     /// All configured plugins are loaded.
     Running,
-    /// No new events are taken; those in load are being finished.
+    /// No new events are taken; those in flight are being finished.
     Draining,
 }
 

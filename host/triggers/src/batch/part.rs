@@ -1,14 +1,14 @@
 //! A part of a batch, and its halves.
 
 use super::recorded::Recorded;
-use super::verdict::Verdict;
+use sandbar_runtime::outcome::EventOutcome;
 
 /// A part of a batch that is still to be handled.
 #[derive(Debug)]
 pub(crate) struct Part<E> {
     pub(super) events: Vec<E>,
     /// What has become of them, where the plugin is not to handle them (again) in this delivery.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) outcome: Option<EventOutcome>,
     /// What the plugin read when it handled them last, where somebody wants to know.
     pub(super) recorded: Option<Recorded>,
 }
@@ -16,12 +16,12 @@ pub(crate) struct Part<E> {
 impl<E> Part<E> {
     /// Events that are to be handled together.
     pub(crate) fn new(events: Vec<E>) -> Self {
-        Self { events, verdict: None, recorded: None }
+        Self { events, outcome: None, recorded: None }
     }
 
     /// An event that is given up without being handled.
     pub(crate) fn doomed(event: E, reason: String) -> Self {
-        Self { events: vec![event], verdict: Some(Verdict::Reject(reason)), recorded: None }
+        Self { events: vec![event], outcome: Some(EventOutcome::Reject(reason)), recorded: None }
     }
 
     /// Its events.
@@ -33,7 +33,7 @@ impl<E> Part<E> {
     /// Whether the plugin is not to handle it.
     #[cfg(test)]
     pub(crate) fn is_given_up(&self) -> bool {
-        self.verdict.is_some()
+        self.outcome.is_some()
     }
 }
 
@@ -44,6 +44,6 @@ pub(super) fn split<E>(mut part: Part<E>, fault: String, parts: &mut Vec<Part<E>
         parts.push(Part::new(second));
         parts.push(part);
     } else {
-        parts.push(Part { verdict: Some(Verdict::Failed(fault)), ..part });
+        parts.push(Part { outcome: Some(EventOutcome::Failed(fault)), ..part });
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::verdict::Judgement;
+use super::settlement::PartSettlement;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::replay::dry_run::{self, Side};
-use sandbar_runtime::replay::{self, RecordedEvent, Recorder, Recording};
+use sandbar_runtime::replay::{RecordedEvent, Recorder, Recording};
 use sandbar_runtime::rollout::Chosen;
 use sandbar_store::combine::Gathered;
 
@@ -26,8 +26,8 @@ impl Recorded {
 }
 
 /// Tells the version that follows this one what this one did.
-pub(super) fn lead(pool: &Chosen, recorded: Recorded, judgement: Judgement) {
-    let effects = dry_run::combined(recorded.committed).chain(judgement.effects).collect();
-    let outcomes = judgement.verdicts.into_iter().map(replay::EventOutcome::from).collect();
+pub(super) fn lead(pool: &Chosen, recorded: Recorded, settlement: PartSettlement) {
+    let effects = dry_run::combined(recorded.committed).chain(settlement.effects).collect();
+    let outcomes = settlement.outcomes;
     pool.lead(recorded.recording, Side { outcomes, effects });
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sandbar_runtime::guest::PluginContext;
+use sandbar_runtime::context::PluginContext;
 use sandbar_runtime::replay::Recording;
 use sandbar_store::{Effect, Field, Retention};
 

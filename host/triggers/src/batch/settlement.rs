@@ -8,57 +8,23 @@ use bytes::Bytes;
 
 use super::{Common, Decision, Effect, Origin, Settled};
 use sandbar_core::manifest::DAY_MS;
-use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::call::{FinishedCall, Takes};
+use sandbar_runtime::commit::CallCommitted;
+use sandbar_runtime::outcome::EventOutcome;
 use sandbar_runtime::pool::Pool;
-use sandbar_runtime::replay;
+use sandbar_store::Loss;
 use sandbar_store::combine::{Owners, combine};
 use sandbar_store::dead_letter::{self, Circumstances};
 use sandbar_store::held_lock::HeldLock;
-use sandbar_store::{Committed, Loss};
-
-/// What has become of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The plugin is done with it.
-    Done,
-    /// The plugin wants it again, after so many milliseconds where it says so.
-    Retry(Option<u64>),
-    /// The plugin can never handle it.
-    Reject(String),
-    /// The plugin failed over it.
-    Failed(String),
-}
-
-impl From<handler::Outcome> for Verdict {
-    fn from(outcome: handler::Outcome) -> Self {
-        match outcome {
-            handler::Outcome::Done => Self::Done,
-            handler::Outcome::Retry(delay_ms) => Self::Retry(delay_ms),
-            handler::Outcome::Reject(reason) => Self::Reject(reason),
-        }
-    }
-}
-
-impl From<Verdict> for replay::EventOutcome {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Done => Self::Done,
-            Verdict::Retry(delay_ms) => Self::Retry(delay_ms),
-            Verdict::Reject(reason) => Self::Reject(reason),
-            Verdict::Failed(reason) => Self::Failed(reason),
-        }
-    }
-}
 
 /// Whether every event is done.
-pub(super) fn all_done(verdicts: &[Verdict]) -> bool {
-    verdicts.iter().all(|verdict| *verdict == Verdict::Done)
+pub(super) fn all_done(outcomes: &[EventOutcome]) -> bool {
+    outcomes.iter().all(|outcome| *outcome == EventOutcome::Done)
 }
 
 /// What is to be committed.
 #[derive(Debug)]
-pub(super) struct Judgement {
+pub(super) struct PartSettlement {
     /// The writes that count, combined.
     pub(super) effects: Vec<Effect>,
     /// For each of them, the events that it belongs to.
@@ -70,7 +36,7 @@ pub(super) struct Judgement {
     /// Jobs that the plugin took on its way.
     pub(super) taken: Takes,
     /// What has become of the events.
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) outcomes: Vec<EventOutcome>,
     /// How many events are done.
     pub(super) done: usize,
     /// How many come back.
@@ -83,31 +49,31 @@ pub(super) struct Judgement {
     pub(super) retry_in: Option<Duration>,
 }
 
-/// Judges a part.
-pub(super) fn judge<O: Origin>(
+/// Settles a part: what its commit contains.
+pub(super) fn settle<O: Origin>(
     origin: &O,
     pool: &Pool,
     part: &[O::Event],
-    verdicts: Vec<Verdict>,
+    outcomes: Vec<EventOutcome>,
     ended: FinishedCall,
-) -> Judgement {
-    let any_done = verdicts.contains(&Verdict::Done);
+) -> PartSettlement {
+    let any_done = outcomes.contains(&EventOutcome::Done);
     let counts = |event: Option<u32>| match event {
         None => any_done,
         Some(event) => {
-            let verdict = usize::try_from(event).ok().and_then(|event| verdicts.get(event));
-            verdict == Some(&Verdict::Done)
+            let outcome = usize::try_from(event).ok().and_then(|event| outcomes.get(event));
+            outcome == Some(&EventOutcome::Done)
         }
     };
     let (mut writes, mut taken) = (ended.writes, ended.taken);
-    if !all_done(&verdicts) {
+    if !all_done(&outcomes) {
         writes.retain(|write| counts(write.event));
         taken.retain(counts);
     }
     let (effects, owners) = combine(writes).into_iter().map(|combined| (combined.effect, combined.events)).unzip();
     let (mut done, mut retried, mut dead, mut retry_in) = (0, 0, 0, None);
-    let decided = part.iter().zip(verdicts.iter().cloned()).map(|(event, verdict)| {
-        let decision = decide::<O>(origin.common(), pool, event, verdict);
+    let decided = part.iter().zip(outcomes.iter().cloned()).map(|(event, outcome)| {
+        let decision = decide::<O>(origin.common(), pool, event, outcome);
         match &decision {
             Decision::Done => done += 1,
             Decision::Retry(delay_ms) => {
@@ -120,20 +86,20 @@ pub(super) fn judge<O: Origin>(
     });
     let settled = origin.settle(decided);
     let (watched, locks) = (ended.watched, ended.locks);
-    Judgement { effects, owners, watched, settled, taken, verdicts, done, retried, dead, retry_in, locks }
+    PartSettlement { effects, owners, watched, settled, taken, outcomes, done, retried, dead, retry_in, locks }
 }
 
-fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Verdict) -> Decision {
+fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, outcome: EventOutcome) -> Decision {
     let attempt = O::attempt(event);
     let is_last = attempt >= common.max_attempts;
     let delay_ms = |asked: Option<u64>| {
         let own = || u64::try_from(common.backoff.after(attempt).as_millis()).unwrap_or(u64::MAX);
         asked.unwrap_or_else(own).min(DAY_MS)
     };
-    let reason = match verdict {
-        Verdict::Done => return Decision::Done,
-        Verdict::Retry(asked) if !is_last => return Decision::Retry(delay_ms(asked)),
-        Verdict::Failed(reason) if !is_last => {
+    let reason = match outcome {
+        EventOutcome::Done => return Decision::Done,
+        EventOutcome::Retry(asked) if !is_last => return Decision::Retry(delay_ms(asked)),
+        EventOutcome::Failed(reason) if !is_last => {
             tracing::warn!(
                 plugin = pool.context().plugin,
                 event = O::id(event),
@@ -143,9 +109,9 @@ fn decide<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, verdict: Ve
             );
             return Decision::Retry(delay_ms(None));
         }
-        Verdict::Retry(_) => format!("the plugin asked for a retry at attempt {attempt}, the last"),
-        Verdict::Reject(reason) => reason,
-        Verdict::Failed(reason) => format!("{reason} (attempt {attempt}, the last)"),
+        EventOutcome::Retry(_) => format!("the plugin asked for a retry at attempt {attempt}, the last"),
+        EventOutcome::Reject(reason) => reason,
+        EventOutcome::Failed(reason) => format!("{reason} (attempt {attempt}, the last)"),
     };
     bury::<O>(common, pool, event, &reason)
 }
@@ -171,17 +137,16 @@ pub(super) fn refused<O: Origin>(
     origin: &O,
     pool: &Pool,
     part: &[O::Event],
-    judgement: &Judgement,
-    committed: &Committed,
+    settlement: &PartSettlement,
+    committed: &CallCommitted,
 ) -> (Settled, usize) {
     let mut reasons: Vec<Option<String>> = vec![None; part.len()];
     for refusal in &committed.refused {
-        let name = judgement.effects.get(refusal.effect).map_or("a write", Effect::name);
-        let owners = judgement.owners.get(refusal.effect).map(Owners::as_slice).unwrap_or_default();
+        let owners = settlement.owners.get(refusal.effect).map(Owners::as_slice).unwrap_or_default();
         for owner in owners {
             let at = owner.and_then(|event| usize::try_from(event).ok()).unwrap_or(0);
             if let Some(reason) = reasons.get_mut(at) {
-                let text = format!("the store refused {name}: {}", refusal.error);
+                let text = refusal.to_string();
                 *reason = Some(reason.take().map_or(text.clone(), |before| format!("{before}; {text}")));
             }
         }
