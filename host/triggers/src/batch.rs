@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::Protocol;
 use super::backoff::Backoff;
-use super::plan;
+use super::pacing;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
 use sandbar_runtime::call::{CommitScope, FinishedCall};
@@ -150,23 +149,6 @@ pub(super) enum BatchEnd {
     Lost,
 }
 
-/// The batches of a worker.
-#[derive(Debug)]
-pub(super) struct Batches(pub(super) JoinSet<BatchEnd>);
-
-impl Batches {
-    /// The next one that ends; none where there are none. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<BatchEnd> {
-        // A task of ours that panicked or was aborted has settled nothing that is known here.
-        self.0.join_next().await.map(|joined| joined.unwrap_or(BatchEnd::Lost))
-    }
-
-    /// One that has ended already.
-    pub(super) fn try_next(&mut self) -> Option<BatchEnd> {
-        self.0.try_join_next().map(|joined| joined.unwrap_or(BatchEnd::Lost))
-    }
-}
-
 /// Why a part cannot be judged.
 #[derive(Debug, thiserror::Error)]
 enum Unhandled {
@@ -283,7 +265,7 @@ async fn handle<O: Origin>(origin: &O, pool: &Chosen, part: &mut Part<O::Event>)
 }
 
 async fn wait_for_store() {
-    tokio::time::sleep(plan::jittered(STORE_PAUSE)).await;
+    tokio::time::sleep(pacing::jittered(STORE_PAUSE)).await;
 }
 
 /// Has the plugin handle events.

@@ -11,8 +11,9 @@ pub mod schedule;
 pub mod stream;
 
 mod batch;
-mod plan;
-mod turns;
+mod batch_order;
+mod pacing;
+mod pump;
 
 pub use batch::recording;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Pause, jittered};
+use super::pacing::{Pause, jittered};
 use super::stream::WorkerEnd;
 use plan::{Next, Plan};
 use sandbar_core::manifest::ScheduleTrigger;

@@ -17,30 +17,30 @@ use sandbar_store::{Consumer, DeadJob, Epoch, Field, Job, Lease, LeaseId, LeaseS
 
 /// The leases of all batches of one worker; bounded by the number of its batches.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held(Arc<Mutex<HashMap<LeaseId, Instant>>>);
+pub(super) struct HeldLeases(Arc<Mutex<HashMap<LeaseId, Instant>>>);
 
-/// The lease of one batch, which leaves with it.
+/// The lease of one batch; it is forgotten when it is dropped.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct HeldLease {
     lease: LeaseId,
-    all: Held,
+    all: HeldLeases,
 }
 
-impl Held {
-    /// Takes a lease into the hands.
-    pub(super) fn add(&self, lease: LeaseId) -> Ticket {
+impl HeldLeases {
+    /// Adds a lease.
+    pub(super) fn add(&self, lease: LeaseId) -> HeldLease {
         self.0.lock().insert(lease, Instant::now());
-        Ticket { lease, all: self.clone() }
+        HeldLease { lease, all: self.clone() }
     }
 
-    /// The leases that have been held for so long.
+    /// The leases that are at least this old.
     pub(super) fn older_than(&self, age: Duration) -> Vec<LeaseId> {
         let held = self.0.lock();
         held.iter().filter(|(_, since)| since.elapsed() >= age).map(|(lease, _)| *lease).collect()
     }
 }
 
-impl Drop for Ticket {
+impl Drop for HeldLease {
     fn drop(&mut self) {
         self.all.0.lock().remove(&self.lease);
     }
@@ -53,13 +53,13 @@ pub(super) struct LeasedBatch {
     lease: Lease,
     /// How many of its jobs are not settled.
     left: AtomicUsize,
-    _ticket: Ticket,
+    _held: HeldLease,
 }
 
 impl LeasedBatch {
     /// So many jobs under a lease.
-    pub(super) fn new(context: Arc<QueueContext>, lease: Lease, jobs: usize, ticket: Ticket) -> Self {
-        Self { context, lease, left: AtomicUsize::new(jobs), _ticket: ticket }
+    pub(super) fn new(context: Arc<QueueContext>, lease: Lease, jobs: usize, held_lease: HeldLease) -> Self {
+        Self { context, lease, left: AtomicUsize::new(jobs), _held: held_lease }
     }
 }
 

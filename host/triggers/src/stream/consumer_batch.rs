@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::StreamContext;
-use super::gauge::Ticket;
+use super::in_flight::InFlightBatch;
 use crate::batch::{Common, Decision, Fields, Origin, Settled};
 use sandbar_core::manifest::Guarantee;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
@@ -17,7 +17,7 @@ use sandbar_store::{Consumer, DeadLetter, Delivered, Epoch, Field};
 pub(super) struct ConsumerBatch {
     pub(super) context: Arc<StreamContext>,
     pub(super) epoch: Epoch,
-    pub(super) ticket: Ticket,
+    pub(super) in_flight: InFlightBatch,
 }
 
 impl Origin for ConsumerBatch {
@@ -82,6 +82,6 @@ impl Origin for ConsumerBatch {
 
     fn settled(&self, events: &[Delivered]) {
         let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-        self.ticket.settled(&ids);
+        self.in_flight.settled(&ids);
     }
 }

@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 /// Gives turns.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct BatchOrder {
     one_at_a_time: bool,
     /// Ends with the batch that was given the last turn.
     last: Option<oneshot::Receiver<()>>,
 }
 
-impl Turns {
-    /// Turns for batches of which so many run at a time.
+impl BatchOrder {
+    /// BatchOrder for batches of which so many run at a time.
     pub(super) fn new(concurrency: u32) -> Self {
         Self { one_at_a_time: concurrency == 1, last: None }
     }
@@ -48,7 +48,8 @@ mod tests {
 
     /// Numbers of batches as they begin, and again as they end.
     async fn run(concurrency: u32) -> Vec<u32> {
-        let (mut turns, seen, mut tasks) = (Turns::new(concurrency), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+        let (mut turns, seen, mut tasks) =
+            (BatchOrder::new(concurrency), Arc::new(Mutex::new(Vec::new())), JoinSet::new());
         for number in 0..20 {
             let seen = seen.clone();
             let batch = async move {
@@ -73,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_that_is_dropped_lets_the_next_one_run() {
-        let mut turns = Turns::new(1);
+        let mut turns = BatchOrder::new(1);
         drop(turns.next(std::future::pending::<()>()));
         turns.next(async {}).await;
     }
