@@ -12,10 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sandbar_core::config::{Config, EngineConfig, StoreConfig};
+use sandbar_runtime::protocol::Protocol;
 use sandbar_server::host::Host;
 use sandbar_store::{Store, connect};
 use sandbar_tests::RedisServer;
-use sandbar_triggers::Protocol;
 
 /// A configuration whose code is compiled once.
 fn config(server: &RedisServer, cache: &Path, text: &str) -> Config {

@@ -1,125 +1,102 @@
 //! Addresses on the network: which of them are public, and blocks of them such as `10.0.0.0/8`.
 //!
-//! Pure. What is not known to be public is private: a block that somebody sets aside tomorrow is refused and not let through.
+//! Pure. An address is private unless it is known to be public, so a block that is set aside in the future is refused.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
-/// The blocks of IPv4 that are not public (IANA's registry of special purposes): this network, private networks, those of
-/// carriers, loopback, link-local (also where clouds keep their metadata), protocol assignments, documentation, relays from 6to4,
-/// benchmarks, multicast, reserved and broadcast.
-const PRIVATE_V4: [([u8; 4], u32); 15] = [
-    ([0, 0, 0, 0], 8),
-    ([10, 0, 0, 0], 8),
-    ([100, 64, 0, 0], 10),
-    ([127, 0, 0, 0], 8),
-    ([169, 254, 0, 0], 16),
-    ([172, 16, 0, 0], 12),
-    ([192, 0, 0, 0], 24),
-    ([192, 0, 2, 0], 24),
-    ([192, 88, 99, 0], 24),
-    ([192, 168, 0, 0], 16),
-    ([198, 18, 0, 0], 15),
-    ([198, 51, 100, 0], 24),
-    ([203, 0, 113, 0], 24),
-    ([224, 0, 0, 0], 4),
-    ([240, 0, 0, 0], 4),
+/// The blocks of IPv4 that are not public, from IANA's registry of special-purpose addresses: this network, private networks,
+/// carriers, loopback, link-local (also the metadata services of clouds), protocol assignments, documentation, 6to4 relays, benchmarks,
+/// multicast, reserved and broadcast.
+const PRIVATE_V4: [Ipv4Net; 15] = [
+    v4([0, 0, 0, 0], 8),
+    v4([10, 0, 0, 0], 8),
+    v4([100, 64, 0, 0], 10),
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 0, 0, 0], 24),
+    v4([192, 0, 2, 0], 24),
+    v4([192, 88, 99, 0], 24),
+    v4([192, 168, 0, 0], 16),
+    v4([198, 18, 0, 0], 15),
+    v4([198, 51, 100, 0], 24),
+    v4([203, 0, 113, 0], 24),
+    v4([224, 0, 0, 0], 4),
+    v4([240, 0, 0, 0], 4),
 ];
 
-/// The blocks within `2000::/3` that are not public: protocol assignments (Teredo is one) and documentation.
-const PRIVATE_V6: [([u16; 2], u32); 3] = [([0x2001, 0], 23), ([0x2001, 0xdb8], 32), ([0x3fff, 0], 20)];
+/// The only block of IPv6 with public addresses (global unicast).
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
+/// The blocks within it that are not public: protocol assignments (Teredo is one) and documentation.
+const PRIVATE_V6: [Ipv6Net; 3] = [v6([0x2001, 0, 0], 23), v6([0x2001, 0xdb8, 0], 32), v6([0x3fff, 0, 0], 20)];
 
-/// Whether an address can belong to nobody but a host on the public internet. An address of IPv6 that carries one of IPv4 (mapped,
-/// NAT64, 6to4) is as public as that one.
+const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits)
+}
+
+const fn v6([a, b, c]: [u16; 3], bits: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits)
+}
+
+/// Whether an address can only belong to a host on the public internet. An address of IPv6 that carries one of IPv4 (mapped, NAT64,
+/// 6to4) is as public as that one.
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(address) => {
-            !PRIVATE_V4.iter().any(|(start, bits)| same(address.to_bits(), u32::from_be_bytes(*start), *bits))
-        }
+        IpAddr::V4(address) => !PRIVATE_V4.iter().any(|block| block.contains(&address)),
         IpAddr::V6(address) => is_public_v6(address),
     }
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let carried = |from: usize| {
-        let octets = address.octets();
-        let carried = octets.get(from..from + 4).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
-        carried.is_some_and(|octets| is_public(IpAddr::V4(Ipv4Addr::from(octets))))
-    };
+    let carried = |high: u16, low: u16| is_public(IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))));
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, _, _] => carried(12),
-        [0x2002, ..] => carried(2),
-        [first, second, ..] => {
-            let start = u32::from(first) << 16 | u32::from(second);
-            let set_aside = |([first, second], bits): &([u16; 2], u32)| {
-                same(start, u32::from(*first) << 16 | u32::from(*second), *bits)
-            };
-            first >> 13 == 1 && !PRIVATE_V6.iter().any(set_aside)
-        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => carried(high, low),
+        _ => GLOBAL_V6.contains(&address) && !PRIVATE_V6.iter().any(|block| block.contains(&address)),
     }
-}
-
-/// Whether the first bits of two numbers are the same.
-fn same(a: u32, b: u32, bits: u32) -> bool {
-    (a ^ b).checked_shr(32 - bits).unwrap_or(0) == 0
 }
 
 /// A block of addresses, such as `10.0.0.0/8`, `fd00::/8` or a single `10.0.0.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Block {
-    start: IpAddr,
-    bits: u32,
-}
+pub struct Block(IpNet);
 
-/// A text is no block of addresses.
+/// A text is not a block of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no block of addresses, such as `10.0.0.0/8`, `fd00::/8` or `10.0.0.5`")]
-pub struct NoBlock(String);
+#[error("`{0}` is not an IP address or CIDR range, such as `10.0.0.0/8`, `fd00::/8` or `10.0.0.5`")]
+pub struct InvalidBlock(String);
 
 impl Block {
-    /// Whether an address lies within the block. An address of IPv4 that comes as one of IPv6 is what it stands for.
+    /// Whether an address lies within the block. An IPv4 address that is mapped into IPv6 counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.start, address.to_canonical()) {
-            (IpAddr::V4(start), IpAddr::V4(address)) => same(address.to_bits(), start.to_bits(), self.bits),
-            (IpAddr::V6(start), IpAddr::V6(address)) => {
-                (address.to_bits() ^ start.to_bits()).checked_shr(128 - self.bits).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl FromStr for Block {
-    type Err = NoBlock;
+    type Err = InvalidBlock;
 
-    fn from_str(text: &str) -> Result<Self, NoBlock> {
-        let no_block = || NoBlock(text.to_owned());
-        let (start, bits) = text.split_once('/').map_or((text, None), |(start, bits)| (start, Some(bits)));
-        let start: IpAddr = start.parse().map_err(|_| no_block())?;
-        let whole = if start.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(whole), |bits| bits.parse().map_err(|_| no_block()))?;
-        if bits > whole {
-            return Err(no_block());
-        }
-        Ok(Self { start, bits })
+    fn from_str(text: &str) -> Result<Self, InvalidBlock> {
+        let block = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+        block.map(Self).map_err(|_| InvalidBlock(text.to_owned()))
     }
 }
 
 impl TryFrom<String> for Block {
-    type Error = NoBlock;
+    type Error = InvalidBlock;
 
-    fn try_from(text: String) -> Result<Self, NoBlock> {
+    fn try_from(text: String) -> Result<Self, InvalidBlock> {
         text.parse()
     }
 }
 
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.start, self.bits)
+        self.0.fmt(f)
     }
 }
 

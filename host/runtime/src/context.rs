@@ -9,6 +9,7 @@ use sandbar_store::Store;
 
 use crate::outage::Outage;
 use crate::outgoing::Outbound;
+use crate::protocol::Protocol;
 use crate::scheduling::quota::PluginQuota;
 use crate::tiered_cache::TieredCache;
 
@@ -45,8 +46,8 @@ pub struct PluginContext {
     pub loader: Option<String>,
     /// What its instances order their tables by; at random where none.
     pub seed: Option<u128>,
-    /// See [`Protocol`](sandbar_triggers::Protocol::names_checked).
-    pub names_checked: bool,
+    /// The protections of the host.
+    pub protocol: Protocol,
     /// What it and its tenant have used of this host.
     pub quota: Arc<PluginQuota>,
 }

@@ -15,6 +15,7 @@ pub mod outgoing;
 pub mod plugin;
 pub mod plugin_loader;
 pub mod pool;
+pub mod protocol;
 pub mod replay;
 pub mod rollout;
 pub mod scheduling;

@@ -31,11 +31,11 @@ use sandbar_runtime::engine::{Engine, EngineError};
 use sandbar_runtime::outgoing::OutboundError;
 use sandbar_runtime::plugin::LoadError;
 use sandbar_runtime::pool::CallError;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
 use sandbar_store::{Store, StoreError};
 use sandbar_triggers::http::Routes;
-use sandbar_triggers::stream::Protocol;
 pub use tenant::Tenant;
 
 /// What a plugin's manifest is called.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use tokio::sync::Semaphore;
 
-use super::Protocol;
 use super::backoff::Backoff;
 use super::pacing;
 use sandbar_runtime::bindings::exports::sandbar::plugin::handler;
 use sandbar_runtime::bindings::sandbar::plugin::types::FieldParam;
 use sandbar_runtime::call::{CommitScope, FinishedCall};
 use sandbar_runtime::pool::{CallError, CallFailure};
+use sandbar_runtime::protocol::Protocol;
 use sandbar_runtime::replay::Recorder;
 use sandbar_runtime::rollout::{Chosen, Rollout};
 use sandbar_runtime::telemetry::PluginMetrics;

@@ -23,12 +23,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::WorkerEnd;
 use super::backoff::Backoff;
 use super::batch::{self, BatchEnd, Common, RecordingWriter};
 use super::pacing::look_after;
 use super::pump::{self, Pump, Reader};
-use super::{Protocol, WorkerEnd};
 use leased_batch::{HeldLeases, LeasedBatch};
+use sandbar_runtime::protocol::Protocol;
 
 /// The longest time between two looks at the queue without a wake-up.
 const LOOK_MAX: Duration = Duration::from_secs(5);
@@ -176,7 +177,7 @@ impl Reader for Worker {
     async fn recover(&mut self, _: &CancellationToken) -> Result<bool, StoreError> {
         let Some(UncertainLease { lease, to }) = self.uncertain.last() else { return Ok(false) };
         let Common { store, protocol, .. } = &self.context.common;
-        let to = if protocol.fence_after_lost_reply { *to } else { lease.id };
+        let to = if protocol.fence_after_lost_reply() { *to } else { lease.id };
         // Where it fails it is tried again with the same names.
         let jobs = store.recover(lease, to, self.context.visibility_ms()).await?;
         let lease = Lease { id: to, queue: lease.queue.clone() };

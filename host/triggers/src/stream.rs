@@ -21,13 +21,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use super::WorkerEnd;
 use super::backoff::Backoff;
 use super::batch::{self, BatchEnd, Common, Part, RecordingWriter};
 use super::pacing;
 use super::pump::{self, Pump, Reader};
-pub use super::{Protocol, WorkerEnd};
 use consumer_batch::ConsumerBatch;
 use in_flight::InFlight;
+use sandbar_runtime::protocol::Protocol;
 
 /// The longest time between two looks at the stream without a wake-up, and between two searches for idle entries.
 const LOOK_MAX: Duration = Duration::from_secs(5);
@@ -293,7 +294,7 @@ impl Reader for Worker {
             pump::wait(self, stop, None).await;
             return Ok(true);
         }
-        if self.context.common.protocol.fence_after_lost_reply {
+        if self.context.common.protocol.fence_after_lost_reply() {
             self.store().fence(&self.context.consumer).await?;
         }
         self.state = ReadState::OwnPending { after: EntryId::ZERO };

@@ -2,11 +2,11 @@
 
 use redis::{Value, cmd};
 use sandbar_core::config::{Config, StoreConfig};
+use sandbar_runtime::protocol::Protocol;
 use sandbar_server::host::Host;
 use sandbar_store::{StoreError, connect};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Options, RedisServer, components, open_manifest, poll_until};
-use sandbar_triggers::Protocol;
 
 use super::{config, start};
 

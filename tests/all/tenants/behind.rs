@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_tests::{Group, Options, components, open_manifest, poll_until};
-use sandbar_triggers::Protocol;
 
 use super::monitor::Monitor;
 use super::{config, start};

@@ -1,10 +1,10 @@
 //! No tenant has more commits under way than it may.
 
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_runtime::telemetry::Exporter;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, components, poll_until};
-use sandbar_triggers::Protocol;
 
 use super::{config, start};
 use crate::http_in::site::{Front, request};

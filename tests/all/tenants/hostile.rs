@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Group, RedisServer, components, open_manifest, poll_until};
-use sandbar_triggers::Protocol;
 
 use super::monitor::{Monitor, named};
 use super::{config, start};

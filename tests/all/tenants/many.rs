@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_server::http::Health;
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{RedisServer, components, open_manifest, poll_until};
-use sandbar_triggers::Protocol;
 
 use super::{config, start};
 

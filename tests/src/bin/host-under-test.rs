@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use sandbar_core::config::{Config, StoreConfig};
 use sandbar_core::manifest::Manifest;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_server::host::{Drained, Host};
 use sandbar_store::{Store, connect};
-use sandbar_triggers::stream::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]

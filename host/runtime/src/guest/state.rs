@@ -222,12 +222,12 @@ impl State {
     }
 
     pub(super) fn allowed(&self, check: impl FnOnce(&Policy) -> Result<(), NameError>) -> Result<(), Error> {
-        if self.context.names_checked { Ok(check(&self.context.policy)?) } else { Ok(()) }
+        if self.context.protocol.names_checked() { Ok(check(&self.context.policy)?) } else { Ok(()) }
     }
 
     /// What stands before the names that the plugin uses.
     pub(super) fn prefix(&self) -> &str {
-        if self.context.names_checked { &self.context.prefix } else { "" }
+        if self.context.protocol.names_checked() { &self.context.prefix } else { "" }
     }
 
     pub(super) fn prefixed(&self, name: &str) -> String {

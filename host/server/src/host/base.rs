@@ -14,9 +14,9 @@ use sandbar_core::manifest::Manifest;
 use sandbar_fleet::Fleet;
 use sandbar_runtime::engine::Engine;
 use sandbar_runtime::outgoing::Outbound;
+use sandbar_runtime::protocol::Protocol;
 use sandbar_runtime::scheduling::quota::{HostTotals, TenantQuota};
 use sandbar_store::Store;
-use sandbar_triggers::Protocol;
 use sandbar_triggers::http::{Routes, normal};
 
 /// How many components are compiled at the same time; each uses all cores.

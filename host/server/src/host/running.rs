@@ -70,7 +70,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
         policy: Policy::new(manifest.grants.clone(), config.grants.for_calls())
             .with_private(config.http_private.clone()),
         limits: limits.clone(),
-        names_checked: base.protocol.names_checked,
+        protocol: base.protocol,
         quota: tenant.quota.plugin(&manifest.name, &limits),
         health: manifest.health.clone(),
         config: settings,

@@ -24,8 +24,8 @@ pub(super) async fn commit<O: Origin>(
     if let (Some(recording), Some(recorded)) = (&common.recording, recorded) {
         settlement.effects.extend(recording.keep(pool.context(), &recorded.recording));
     }
-    let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced { epoch } else { Epoch::UNCHECKED });
-    let own = settlement.settled.lease.clone().map(|lease| match common.protocol.fenced {
+    let unfenced = |(consumer, epoch)| (consumer, if common.protocol.fenced() { epoch } else { Epoch::UNCHECKED });
+    let own = settlement.settled.lease.clone().map(|lease| match common.protocol.fenced() {
         true => lease,
         false => LeaseSettlement { loss: Loss::Unchecked, ..lease },
     });
