@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sandbar_core::config::StoreConfig;
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{EntryId, Store, connect};
-use sandbar_tests::host::text;
+use sandbar_tests::host::{feed, text};
 use sandbar_tests::{RedisServer, TestHost, components, manifest, open_manifest};
 
 /// Runs a test once on each store.
@@ -203,4 +203,23 @@ async fn an_instance_is_replaced_after_so_many_calls() {
         let idle = usize::from(calls % 3 != 0);
         assert_eq!(rollout.active().counts(), (idle, 0), "after {calls} calls");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_do_what_they_say() {
+    let grants = "[grants]\nread = [\"*\"]\nwrite = [\"*\"]";
+    on_both(async |store| {
+        feed(&*store, "events", &[&[("do", "write")], &[("do", "read")]]).await;
+        let test = TestHost::on(store, components::STREAM_ALL, &manifest(ONE_AT_A_TIME, grants)).await;
+        test.settled(2).await;
+        assert_eq!((test.value("passed").await.as_deref(), test.reasons().await), (Some("2"), vec![]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_committed_early_discarded_or_dropped_with_their_event() {
+    let words = ["commit", "discard", "retry", "reject", "verify"];
+    expect(components::TRANSACTION_ALL, &open_manifest(ONE_AT_A_TIME, ""), &words, 4, &["this event is rejected"])
+        .await;
 }

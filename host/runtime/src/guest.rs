@@ -4,6 +4,7 @@
 //! tenant's prefix before it, then either gather a write or ask the store. Nothing here traps: what a plugin does wrong
 //! it gets back as an `error` with a sentence.
 
+mod answering;
 mod cache;
 mod check;
 mod collections;
@@ -13,6 +14,7 @@ mod incoming;
 mod large;
 mod lock;
 mod logging;
+mod output;
 mod pubsub;
 mod queue;
 mod recorded;
@@ -21,9 +23,10 @@ mod stream;
 mod transaction;
 mod weight;
 
+pub use answering::{AnswerRefusal, Answering};
 pub(crate) use incoming::add_to_linker;
-pub use incoming::{AnswerRefusal, Answering, commit};
-pub(crate) use logging::Occasion;
+pub use incoming::commit;
+pub(crate) use output::Occasion;
 pub use state::State;
 
 use crate::bindings::sandbar::plugin::types::Error;

@@ -8,6 +8,7 @@ mod cache;
 mod cpu;
 mod export;
 mod histogram;
+mod names;
 mod outage;
 mod plugin;
 mod store;

@@ -16,8 +16,8 @@ mod fences;
 pub(super) mod glob;
 mod group;
 mod integer;
+mod jobs;
 mod keyspace;
-mod line;
 mod loading;
 mod lock;
 mod log;
@@ -40,8 +40,8 @@ use tokio::sync::broadcast;
 
 use self::channels::Channels;
 use self::fences::Fences;
+use self::jobs::QueueJobs;
 use self::keyspace::Keyspace;
-use self::line::Line;
 use self::lock::Locks;
 use super::{Changes, PubSub, StoreError, Subject, Subscriber, Subscription, Wakes};
 
@@ -66,7 +66,7 @@ struct State {
     fences: Fences,
     locks: Locks,
     /// What is beside the lists of queues, by the list's key.
-    lines: HashMap<String, Line>,
+    lines: HashMap<String, QueueJobs>,
 }
 
 impl Embedded {

@@ -22,6 +22,7 @@ mod clock;
 mod collections;
 mod commit;
 mod connector;
+mod dead_letters;
 mod delivery;
 mod effects;
 mod lease;
@@ -44,12 +45,12 @@ use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Changes, Confine, Store, StoreError, Wakes};
-use acl::TenantUser;
+use acl::ServerUser;
 pub use acl::{COMMANDS, COMMANDS_7};
 use clock::Clock;
-use connector::{Connector, Version};
-use lock::Desk;
-use lock::line::Line;
+use connector::{Connector, User, Version};
+use lock::LockClient;
+use lock::waiters::Waiters;
 use private::PrivatePool;
 use sandbar_core::config::StoreConfig;
 use scripts::{Script, Scripts};
@@ -69,11 +70,11 @@ pub struct Redis {
     clock: Arc<Clock>,
     tracking: tracking::Tracking,
     subscriptions: subscriptions::Subscriptions,
-    desk: Desk,
+    client: LockClient,
     connector: Arc<Connector>,
     version: Version,
     /// The user of the tenant that this store is confined to.
-    user: Option<Arc<TenantUser>>,
+    user: Option<Arc<ServerUser>>,
     _tasks: Arc<Tasks>,
 }
 
@@ -95,11 +96,11 @@ impl Redis {
         let private = Arc::new(PrivatePool::new(connector.clone(), config.commit_connections));
         let scripts = Arc::new(Scripts::new(version));
         let tracking = tracking::Tracking::default();
-        let line = Line::new("");
-        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone(), line);
+        let waiters = Waiters::new("");
+        let client = LockClient::new(shared.clone(), private.clone(), scripts.clone(), tracking.notifier(), waiters);
         let subscriptions = subscriptions::Subscriptions::new(connector.clone());
         tasks.push(tracking::start(connector.clone(), wakes.clone(), changes.clone(), &tracking));
-        tracking.add(desk.clone());
+        tracking.add(client.clone());
         let _tasks = Arc::new(Tasks(tasks, None));
         Ok(Self {
             shared,
@@ -110,7 +111,7 @@ impl Redis {
             clock,
             tracking,
             subscriptions,
-            desk,
+            client,
             connector,
             version,
             user: None,
@@ -147,15 +148,21 @@ impl Redis {
 #[async_trait]
 impl Confine for Redis {
     async fn confine(&self, tenant: &str, prefix: &str) -> Result<Arc<dyn Store>, StoreError> {
-        let user = Arc::new(TenantUser::new(self.connector.clone(), tenant, prefix, self.version >= Version(7, 0)));
+        let user = Arc::new(ServerUser::new(self.connector.clone(), tenant, prefix, self.version >= Version(7, 0)));
         user.ensure().await?;
-        let connector = Arc::new(self.connector.of_tenant(user.clone())?);
+        let connector = Arc::new(self.connector.with(user.clone())?);
         let (shared, tasks) = SharedPool::start(&connector, &self.clock, TENANT_CONNECTIONS).await?;
         let shared = Arc::new(shared);
         let private = Arc::new(PrivatePool::new(connector.clone(), TENANT_CONNECTIONS));
         let (scripts, tracking) = (self.scripts.clone(), self.tracking.clone());
-        let desk = Desk::new(shared.clone(), private.clone(), scripts.clone(), tracking.clone(), Line::new(prefix));
-        tracking.add(desk.clone());
+        let client = LockClient::new(
+            shared.clone(),
+            private.clone(),
+            scripts.clone(),
+            tracking.notifier(),
+            Waiters::new(prefix),
+        );
+        tracking.add(client.clone());
         Ok(Arc::new(Self {
             shared,
             private,
@@ -165,7 +172,7 @@ impl Confine for Redis {
             clock: self.clock.clone(),
             tracking,
             subscriptions: subscriptions::Subscriptions::below(connector.clone(), prefix),
-            desk,
+            client,
             connector,
             version: self.version,
             user: Some(user),
@@ -174,7 +181,7 @@ impl Confine for Redis {
     }
 
     async fn unconfine(&self) -> Result<(), StoreError> {
-        self.tracking.remove(&self.desk);
+        self.tracking.remove(&self.client);
         match &self.user {
             Some(user) => user.leave().await,
             None => Ok(()),

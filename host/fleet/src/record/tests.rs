@@ -1,3 +1,5 @@
+//! Tests of the records of releases.
+
 use proptest::prelude::*;
 
 use super::*;

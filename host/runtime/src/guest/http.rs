@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
 use super::recorded;
-use super::state::State;
 use crate::context::PluginContext;
 use crate::outgoing::{Bounds, Exchange};
 use crate::replay::RecorderSlot;
@@ -44,15 +44,14 @@ impl Outgoing {
         }
     }
 
+    /// What wasmtime's implementation works with.
+    pub(super) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView { ctx: &mut self.context, table, hooks: &mut self.hooks }
+    }
+
     /// Begins a call that ends at `deadline`.
     pub(super) fn begin(&mut self, deadline: Instant) {
         self.hooks.deadline = deadline;
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http.context, table: &mut self.table, hooks: &mut self.http.hooks }
     }
 }
 

@@ -7,105 +7,23 @@
 use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
-use parking_lot::Mutex;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, HostResponseOutparam as _};
 use wasmtime_wasi_http::p2::types::{HostOutgoingResponse, HostResponseOutparam};
 
+use super::answering::AnswerRefusal;
 use super::state::State;
 use crate::call::FinishedCall;
 use crate::commit::{CallCommit, Delivery, effects};
 use crate::context::PluginContext;
-use sandbar_store::CommitError;
 use sandbar_store::held_lock::release_all;
 
 /// The interface as wasmtime's implementation names it.
 const TYPES: &str = "wasi:http/types@0.2.12";
 /// Where a plugin answers.
 const SET: &str = "[static]response-outparam.set";
-
-/// What becomes of one request; shared by the call and by whoever waits for its answer.
-#[derive(Debug)]
-pub struct Answering {
-    /// The trigger's.
-    route: String,
-    /// Tells the request from others in the log.
-    id: String,
-    /// The most bytes that the body of the answer may announce.
-    response_bytes: u64,
-    noted: Mutex<Noted>,
-}
-
-#[derive(Debug, Default)]
-struct Noted {
-    /// The body of the request did not come whole.
-    broken: Option<AnswerRefusal>,
-    is_answered: bool,
-    is_server_error: bool,
-    refusal: Option<AnswerRefusal>,
-    committed_in: Option<Duration>,
-}
-
-/// Why an answer was withheld.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AnswerRefusal {
-    /// The body of the request is larger than it may be.
-    TooLarge,
-    /// The body of the request ended before its time.
-    Incomplete,
-    /// The answer is none that can be sent.
-    Invalid(String),
-    /// The writes were not committed, or that is not known.
-    NotCommitted(CommitError),
-    /// The store refused one write; the others stand.
-    WriteRefused(String),
-}
-
-impl Answering {
-    /// A request below a route that nothing is known of yet.
-    pub fn new(route: &str, response_bytes: u64) -> Self {
-        let id = format!("{:016x}", rand::random::<u64>());
-        Self { route: route.to_owned(), id, response_bytes, noted: Mutex::default() }
-    }
-
-    /// The route of the trigger.
-    pub fn route(&self) -> &str {
-        &self.route
-    }
-
-    /// What tells the request from others in the log.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The body of the request did not come whole: what the plugin makes of the rest counts for nothing.
-    pub fn broken(&self, how: AnswerRefusal) {
-        self.noted.lock().broken.get_or_insert(how);
-    }
-
-    /// Why the answer was withheld, if it was.
-    pub fn refusal(&self) -> Option<AnswerRefusal> {
-        let noted = self.noted.lock();
-        noted.refusal.clone().or_else(|| noted.broken.clone())
-    }
-
-    /// Whether the plugin has answered, and the answer was not withheld.
-    pub fn is_answered(&self) -> bool {
-        self.noted.lock().is_answered
-    }
-
-    /// Whether the plugin has answered that it failed, with a status of 500 or more.
-    pub fn is_server_error(&self) -> bool {
-        self.noted.lock().is_server_error
-    }
-
-    /// How long the commit before the answer took, if there was one.
-    pub fn committed_in(&self) -> Option<Duration> {
-        self.noted.lock().committed_in
-    }
-}
 
 /// Puts the commit before the answer. Comes after wasmtime's own implementation was added.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {

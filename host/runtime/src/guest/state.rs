@@ -8,12 +8,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use super::answering::Answering;
 use super::check;
 use super::growth::Growth;
 use super::http::Outgoing;
-use super::incoming::Answering;
-use super::logging::{Occasion, Output};
+use super::output::{Occasion, Output};
 use super::weight::Weight;
 use crate::bindings::sandbar::plugin::types::{self, Error, FieldResult};
 use crate::call::{Budget, Call, CallLimit, Interrupted};
@@ -64,6 +65,12 @@ impl std::fmt::Debug for State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http.view(&mut self.table)
     }
 }
 

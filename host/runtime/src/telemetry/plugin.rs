@@ -3,16 +3,25 @@
 //! Every handle is made once and kept, so that nothing is looked up while events flow; only failures, which are rare,
 //! look up their reason. Gauges are of the whole plugin: a plugin with several triggers tells their sum.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use parking_lot::Mutex;
 
-use super::export;
 use super::histogram::{Histogram, Spread};
 use sandbar_store::Backlog;
+
+/// The numbers of all plugins of the process.
+static PLUGINS: Mutex<Vec<Weak<Numbers>>> = Mutex::new(Vec::new());
+
+/// The numbers of all plugins. Those that were dropped are removed.
+pub(super) fn all() -> Vec<Arc<Numbers>> {
+    let mut plugins = PLUGINS.lock();
+    plugins.retain(|numbers| numbers.strong_count() > 0);
+    plugins.iter().filter_map(Weak::upgrade).collect()
+}
 
 /// The numbers of one plugin; cheap to clone. Make one per plugin, not per version, after [`super::Exporter::install`].
 #[derive(Debug, Clone)]
@@ -130,7 +139,7 @@ impl PluginMetrics {
             busy: instances("busy"),
             backlog: Mutex::new(Backlog::default()),
         });
-        export::register(&numbers);
+        PLUGINS.lock().push(Arc::downgrade(&numbers));
         Self(numbers)
     }
 

@@ -1,3 +1,5 @@
+//! Tests of write combining.
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use proptest::prelude::*;

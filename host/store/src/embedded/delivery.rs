@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
+use super::group::Entries;
 use super::group::{Group, Walk};
 use super::keyspace::Keyspace;
-use super::log::{Entries, Log};
+use super::log::Log;
 use super::tally::Tally;
 use super::{Embedded, State};
 use crate::{

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use super::log::Entries;
 use super::tally::Tally;
-use crate::{Delivered, EntryId};
+use crate::{Delivered, EntryId, Field};
+
+/// The entries of a stream, by id.
+pub(super) type Entries = BTreeMap<EntryId, Vec<Field>>;
 
 /// A consumer that has nothing pending is removed when it was silent for so many times the idle time of a takeover, but not
 /// before [`SILENCE_MIN_MS`].

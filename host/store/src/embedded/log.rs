@@ -4,12 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::group::Group;
+use super::group::{Entries, Group};
 use super::tally::Tally;
 use crate::{Entry, EntryId, Field, Retention, StoreError, StreamInfo, stream};
-
-/// Entries by id.
-pub(super) type Entries = BTreeMap<EntryId, Vec<Field>>;
 
 /// What an entry takes beside its fields, in bytes, about.
 const ENTRY_OVERHEAD_BYTES: u64 = 64;

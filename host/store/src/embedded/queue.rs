@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::line::Line;
+use super::jobs::QueueJobs;
 use super::log::Log;
 use super::value::List;
 use super::{Embedded, State};
@@ -85,7 +85,7 @@ impl Queue for Embedded {
 
 impl State {
     /// What is beside a queue's list.
-    pub(super) fn line(&mut self, queue: &JobQueue) -> &mut Line {
+    pub(super) fn line(&mut self, queue: &JobQueue) -> &mut QueueJobs {
         self.lines.entry(queue.list.clone()).or_default()
     }
 

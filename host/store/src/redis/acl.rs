@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use ::redis::{Cmd, cmd};
+use async_trait::async_trait;
 
-use super::connector::Connector;
+use super::connector::{Connector, User};
 use super::reply;
 use crate::StoreError;
 use sandbar_core::pattern::escape_glob;
@@ -105,7 +106,7 @@ pub const COMMANDS_7: &[&str] = &["ssubscribe", "sunsubscribe"];
 
 /// A tenant's user.
 #[derive(Debug)]
-pub(super) struct TenantUser {
+pub(super) struct ServerUser {
     /// Connects as the host itself.
     host: Arc<Connector>,
     name: String,
@@ -123,7 +124,7 @@ impl std::fmt::Debug for Password {
     }
 }
 
-impl TenantUser {
+impl ServerUser {
     /// A user with a new password, of which the server knows nothing yet.
     pub(super) fn new(host: Arc<Connector>, tenant: &str, prefix: &str, is_7: bool) -> Self {
         let password = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
@@ -131,35 +132,8 @@ impl TenantUser {
         Self { host, name, prefix: prefix.to_owned(), password: Password(password), is_7 }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn password(&self) -> &str {
-        &self.password.0
-    }
-
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
-    }
-
-    /// Makes the user, or adds this host's password to it and brings its permissions in step.
-    pub(super) async fn ensure(&self) -> Result<(), StoreError> {
-        let passwords = self.passwords().await?;
-        let mut set = cmd("ACL");
-        set.arg("SETUSER").arg(&self.name).arg("on");
-        if passwords.is_some_and(|passwords| passwords >= PASSWORDS_MAX) {
-            set.arg("resetpass");
-        }
-        set.arg(format!(">{}", self.password()));
-        let below = escape_glob(&self.prefix);
-        set.arg("resetkeys").arg(format!("~{below}*")).arg("resetchannels").arg(format!("&{below}*"));
-        set.arg("nocommands");
-        let newer = if self.is_7 { COMMANDS_7 } else { &[] };
-        COMMANDS.iter().chain(newer).for_each(|command| {
-            set.arg(format!("+{command}"));
-        });
-        self.ask(&set).await.map(drop)
     }
 
     /// Takes this host's password back, and removes the user where no other host has one.
@@ -198,6 +172,36 @@ impl TenantUser {
             )),
             other => other,
         })
+    }
+}
+
+#[async_trait]
+impl User for ServerUser {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn password(&self) -> &str {
+        &self.password.0
+    }
+
+    /// Makes the user, or adds this host's password to it and brings its permissions in step.
+    async fn ensure(&self) -> Result<(), StoreError> {
+        let passwords = self.passwords().await?;
+        let mut set = cmd("ACL");
+        set.arg("SETUSER").arg(&self.name).arg("on");
+        if passwords.is_some_and(|passwords| passwords >= PASSWORDS_MAX) {
+            set.arg("resetpass");
+        }
+        set.arg(format!(">{}", self.password()));
+        let below = escape_glob(&self.prefix);
+        set.arg("resetkeys").arg(format!("~{below}*")).arg("resetchannels").arg(format!("&{below}*"));
+        set.arg("nocommands");
+        let newer = if self.is_7 { COMMANDS_7 } else { &[] };
+        COMMANDS.iter().chain(newer).for_each(|command| {
+            set.arg(format!("+{command}"));
+        });
+        self.ask(&set).await.map(drop)
     }
 }
 

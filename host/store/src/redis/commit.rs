@@ -11,10 +11,10 @@
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
 
-use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Field, Refusal, Settlement, StoreError};
+use super::super::{Commit, CommitError, Committed, Consumer, Effect, Epoch, Refusal, Settlement, StoreError};
 use super::effects::Ids;
 use super::private::Private;
-use super::{Redis, delivery, effects, lease, reply};
+use super::{Redis, dead_letters, delivery, effects, lease, reply};
 
 /// How often a transaction is sent that the server dropped although nothing that it relies on has another value.
 const EXECS_MAX: u32 = 8;
@@ -217,7 +217,13 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
         pipeline.cmd("ZADD").arg(&source.retry_key).arg(now_ms.saturating_add(*delay_ms)).arg(Ids::one(id));
     }
     let bounds = (source.dead_max_len, source.dead_max_age_ms);
-    bury(&source.dead_key, bounds, settlement.dead.iter().map(|dead_letter| &dead_letter.fields), now_ms, pipeline);
+    dead_letters::append(
+        &source.dead_key,
+        bounds,
+        settlement.dead.iter().map(|dead_letter| &dead_letter.fields),
+        now_ms,
+        pipeline,
+    );
     if !(settlement.done.is_empty() && settlement.dead.is_empty()) {
         pipeline.cmd("XACK").arg(&source.stream).arg(&source.group).arg(Ids(&settlement.done));
         settlement.dead.iter().for_each(|dead_letter| {
@@ -227,26 +233,6 @@ fn settle(consumer: &Consumer, settlement: &Settlement, now_ms: u64, pipeline: &
     if !settlement.forget.is_empty() {
         pipeline.cmd("HDEL").arg(&source.attempts_key).arg(Ids(&settlement.forget));
     }
-}
-
-/// Appends dead letters, of which so many stay for so many milliseconds.
-pub(super) fn bury<'a>(
-    dead_key: &str,
-    (max_len, max_age_ms): (u64, u64),
-    dead_letters: impl ExactSizeIterator<Item = &'a Vec<Field>>,
-    now_ms: u64,
-    pipeline: &mut Pipeline,
-) {
-    if dead_letters.len() == 0 {
-        return;
-    }
-    for fields in dead_letters {
-        pipeline.cmd("XADD").arg(dead_key).arg("MAXLEN").arg("~").arg(max_len).arg("*");
-        for field in fields {
-            pipeline.arg(&field.name).arg(&field.value[..]);
-        }
-    }
-    pipeline.cmd("XTRIM").arg(dead_key).arg("MINID").arg("~").arg(now_ms.saturating_sub(max_age_ms));
 }
 
 /// What the answers to `MULTI … EXEC` mean; none where a watched key had changed.

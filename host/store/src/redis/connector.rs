@@ -14,8 +14,9 @@ use rand::RngExt;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
+use async_trait::async_trait;
+
 use super::super::StoreError;
-use super::acl::TenantUser;
 use super::reply;
 use sandbar_core::config::StoreConfig;
 use sandbar_core::priority::Priority;
@@ -43,6 +44,19 @@ impl std::fmt::Display for Version {
 /// The oldest version that has all that the store uses (exclusive ranges of XPENDING, ZMSCORE, GETEX).
 const VERSION_MIN: Version = Version(6, 2);
 
+/// Another user of the server than the one of the configuration.
+#[async_trait]
+pub(super) trait User: std::fmt::Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// The password of this host.
+    fn password(&self) -> &str;
+
+    /// Makes the user, or makes it known again to a server that has forgotten it.
+    async fn ensure(&self) -> Result<(), StoreError>;
+}
+
 /// Makes connections to one server.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -53,7 +67,7 @@ pub(super) struct Connector {
     losses: AtomicU64,
     config: StoreConfig,
     /// As whom it connects, where that is not the host itself.
-    user: Option<Arc<TenantUser>>,
+    user: Option<Arc<dyn User>>,
     /// Where connections are driven, whoever asks for them: all share them, so nothing that drives one may give way.
     runtime: Option<Handle>,
 }
@@ -65,11 +79,11 @@ impl Connector {
     }
 
     /// Connects to the same server as another user.
-    pub(super) fn of_tenant(&self, user: Arc<TenantUser>) -> Result<Self, StoreError> {
+    pub(super) fn with(&self, user: Arc<dyn User>) -> Result<Self, StoreError> {
         Self::with_user(&self.config, Some(user))
     }
 
-    fn with_user(config: &StoreConfig, user: Option<Arc<TenantUser>>) -> Result<Self, StoreError> {
+    fn with_user(config: &StoreConfig, user: Option<Arc<dyn User>>) -> Result<Self, StoreError> {
         let invalid = |error: &dyn std::fmt::Display| {
             StoreError::Invalid(format!(
                 "the store's url is not one of redis://, rediss://, unix:// or `embedded`: {error}"

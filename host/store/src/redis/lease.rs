@@ -4,7 +4,7 @@
 use ::redis::{Pipeline, Value};
 
 use super::super::{CommitError, LeaseSettlement, Loss, StoreError};
-use super::{commit, reply};
+use super::{dead_letters, reply};
 
 /// Those leases of a commit that it depends on.
 pub(super) fn watched(leases: &[LeaseSettlement]) -> impl Iterator<Item = &LeaseSettlement> {
@@ -39,7 +39,7 @@ pub(super) fn settle(settlement: &LeaseSettlement, now_ms: u64, pipeline: &mut P
             pipeline.arg(now_ms.saturating_add(*delay_ms)).arg(job.to_record());
         }
     }
-    commit::bury(
+    dead_letters::append(
         &queue.dead_key,
         (queue.dead_max_len, queue.dead_max_age_ms),
         dead.iter().map(|job| &job.fields),

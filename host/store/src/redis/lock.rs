@@ -4,7 +4,7 @@
 //! client gave the lock back, nobody tells: so the first who waits for a lock in this process looks after it, and not more often
 //! than once in [`LOOK_MIN`].
 
-pub(super) mod line;
+pub(super) mod waiters;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use ::redis::Value;
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -20,12 +21,11 @@ use super::connector::Backoff;
 use super::private::PrivatePool;
 use super::scripts::{Script, Scripts};
 use super::shared::SharedPool;
-use super::tracking::Tracking;
 use super::{Redis, reply};
 use crate::lock::{Claim, LOCKS_MAX, Lock, LockKey, LockLease, Locked, TOKEN_SUFFIX, WAITERS_MAX};
 use crate::{Cache, StoreError};
-use line::{Line, Place};
 use sandbar_core::pattern::escape_glob;
+use waiters::{WaiterSlot, Waiters};
 
 /// The shortest time between two looks at a lock that somebody waits for.
 const LOOK_MIN: Duration = Duration::from_millis(1500);
@@ -38,19 +38,20 @@ const SCAN_STEP: u32 = 1000;
 
 /// What is needed to work on locks; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Desk {
+pub(super) struct LockClient {
     shared: Arc<SharedPool>,
     private: Arc<PrivatePool>,
     scripts: Arc<Scripts>,
-    line: Line,
-    tracking: Tracking,
+    waiters: Waiters,
+    /// Says that the channel of this process is to be listened to.
+    listen: Arc<Notify>,
     /// Locks that are being given back.
     releases: TaskTracker,
 }
 
 /// What asking for a lock came to.
 #[derive(Debug)]
-enum Answer {
+enum Acquired {
     Taken(LockLease),
     /// Somebody holds it for so many milliseconds more; none for ever.
     Held(Option<u64>),
@@ -63,65 +64,70 @@ enum Ask {
     InLine,
 }
 
-impl Desk {
+impl LockClient {
     pub(super) fn new(
         shared: Arc<SharedPool>,
         private: Arc<PrivatePool>,
         scripts: Arc<Scripts>,
-        tracking: Tracking,
-        line: Line,
+        listen: Arc<Notify>,
+        waiters: Waiters,
     ) -> Self {
-        Self { shared, private, scripts, line, tracking, releases: TaskTracker::new() }
+        Self { shared, private, scripts, waiters, listen, releases: TaskTracker::new() }
     }
 
     /// Those who wait in this process.
-    pub(super) fn line(&self) -> &Line {
-        &self.line
+    pub(super) fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 
     /// Takes note of a message on the channel of this process.
     pub(super) fn handed_over(&self, message: &[u8]) {
-        let Some(lease) = line::parse(message) else {
+        let Some(lease) = waiters::parse(message) else {
             return tracing::warn!("a message on the channel of locks is not understood");
         };
-        if let Some(lease) = self.line.hand(lease) {
+        if let Some(lease) = self.waiters.hand(lease) {
             // Whoever waited for it is gone, and what he did to withdraw came too early or was lost.
             self.release_later(lease);
         }
     }
 
-    async fn ask(&self, claim: &Claim, ask: Ask) -> Result<Answer, StoreError> {
+    async fn ask(&self, claim: &Claim, ask: Ask) -> Result<Acquired, StoreError> {
         let LockKey { key, .. } = &claim.lock;
         let begun = Instant::now();
         let in_line: &[u8] = if ask == Ask::InLine { b"1" } else { b"0" };
-        let arguments = [self.line.text(claim).into_bytes(), in_line.to_vec(), WAITERS_MAX.to_string().into_bytes()];
+        let arguments = [self.waiters.text(claim).into_bytes(), in_line.to_vec(), WAITERS_MAX.to_string().into_bytes()];
         let answer = self.eval(Script::LockAcquire, &claim.lock, &arguments).await?;
         let mut parts = reply::list(answer, key)?.into_iter();
         let mut next = || parts.next().unwrap_or_default();
         if let Some(value) = reply::bytes(next(), key)? {
-            let lease = line::lease(claim.lock.clone(), value, begun);
+            let lease = waiters::lease(claim.lock.clone(), value, begun);
             return lease
-                .map(Answer::Taken)
+                .map(Acquired::Taken)
                 .ok_or_else(|| StoreError::Unavailable(format!("`{key}` has an odd value")));
         }
         let (left_ms, place) = (reply::integer(next(), key)?, reply::integer(next(), key)?);
         if place < 0 {
             return Err(StoreError::Limit(format!("{WAITERS_MAX} wait for `{key}`, which is all that may")));
         }
-        Ok(Answer::Held(u64::try_from(left_ms).ok()))
+        Ok(Acquired::Held(u64::try_from(left_ms).ok()))
     }
 
     /// Asks for a lock until it is there or the time is over.
-    async fn wait(&self, claim: &Claim, place: &mut Place, until: Instant) -> Result<Option<LockLease>, StoreError> {
-        let mut heard = self.line.heard();
+    async fn wait(
+        &self,
+        claim: &Claim,
+        place: &mut WaiterSlot,
+        until: Instant,
+    ) -> Result<Option<LockLease>, StoreError> {
+        let mut heard = self.waiters.heard();
         loop {
             let in_line = heard.borrow_and_update().now;
             let left_ms = match self.ask(claim, if in_line { Ask::InLine } else { Ask::Once }).await? {
-                Answer::Taken(lease) => return Ok(Some(lease)),
-                Answer::Held(left_ms) => left_ms,
+                Acquired::Taken(lease) => return Ok(Some(lease)),
+                Acquired::Held(left_ms) => left_ms,
             };
-            if !in_line && self.line.want() {
-                self.tracking.changed();
+            if !in_line && self.waiters.want() {
+                self.listen.notify_one();
             }
             let mut look_at = Instant::now() + look_in(left_ms);
             loop {
@@ -146,7 +152,7 @@ impl Desk {
     }
 
     async fn withdraw(&self, claim: &Claim) -> Result<(), StoreError> {
-        let answer = self.eval(Script::LockWithdraw, &claim.lock, &[self.line.text(claim).into_bytes()]).await?;
+        let answer = self.eval(Script::LockWithdraw, &claim.lock, &[self.waiters.text(claim).into_bytes()]).await?;
         reply::done(answer, &claim.lock.key)
     }
 
@@ -156,18 +162,18 @@ impl Desk {
     }
 
     fn release_later(&self, lease: LockLease) {
-        let desk = self.clone();
+        let client = self.clone();
         self.later(async move {
             let arguments = [lease.value.to_vec()];
-            desk.insist(Script::LockRelease, &lease.lock, &arguments).await;
+            client.insist(Script::LockRelease, &lease.lock, &arguments).await;
         });
     }
 
     fn withdraw_later(&self, claim: Claim) {
-        let desk = self.clone();
+        let client = self.clone();
         self.later(async move {
-            let arguments = [desk.line.text(&claim).into_bytes()];
-            desk.insist(Script::LockWithdraw, &claim.lock, &arguments).await;
+            let arguments = [client.waiters.text(&claim).into_bytes()];
+            client.insist(Script::LockWithdraw, &claim.lock, &arguments).await;
         });
     }
 
@@ -221,7 +227,7 @@ fn look_in(left_ms: Option<u64>) -> Duration {
 
 /// Takes a claim back when it is dropped: its owner does not know what became of it, or no longer wants it.
 struct Withdrawal<'a> {
-    desk: &'a Desk,
+    client: &'a LockClient,
     claim: Option<&'a Claim>,
 }
 
@@ -235,7 +241,7 @@ impl Withdrawal<'_> {
 impl Drop for Withdrawal<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim {
-            self.desk.withdraw_later(claim.clone());
+            self.client.withdraw_later(claim.clone());
         }
     }
 }
@@ -243,24 +249,24 @@ impl Drop for Withdrawal<'_> {
 #[async_trait]
 impl Lock for Redis {
     async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<LockLease>, StoreError> {
-        let desk = &self.desk;
-        let withdrawal = Withdrawal { desk, claim: Some(claim) };
+        let client = &self.client;
+        let withdrawal = Withdrawal { client, claim: Some(claim) };
         if wait.is_zero() {
-            let answer = desk.ask(claim, Ask::Once).await?;
+            let answer = client.ask(claim, Ask::Once).await?;
             withdrawal.forget();
             return Ok(match answer {
-                Answer::Taken(lease) => Some(lease),
-                Answer::Held(_) => None,
+                Acquired::Taken(lease) => Some(lease),
+                Acquired::Held(_) => None,
             });
         }
-        let mut place = desk.line.enter(claim);
-        match desk.wait(claim, &mut place, Instant::now() + wait).await? {
+        let mut place = client.waiters.enter(claim);
+        match client.wait(claim, &mut place, Instant::now() + wait).await? {
             Some(lease) => {
                 withdrawal.forget();
                 Ok(Some(lease))
             }
             None => {
-                desk.withdraw(claim).await?;
+                client.withdraw(claim).await?;
                 withdrawal.forget();
                 Ok(None)
             }
@@ -269,22 +275,22 @@ impl Lock for Redis {
 
     async fn renew(&self, lease: &LockLease, ttl_ms: u64) -> Result<bool, StoreError> {
         let arguments = [&lease.value[..], ttl_ms.to_string().as_bytes()].map(<[u8]>::to_vec);
-        let answer = self.desk.eval(Script::LockRenew, &lease.lock, &arguments).await?;
+        let answer = self.client.eval(Script::LockRenew, &lease.lock, &arguments).await?;
         Ok(reply::integer(answer, &lease.lock.key)? == 1)
     }
 
     async fn release(&self, lease: &LockLease) -> Result<bool, StoreError> {
-        self.desk.release(lease).await
+        self.client.release(lease).await
     }
 
     fn release_later(&self, lease: LockLease) {
-        self.desk.release_later(lease);
+        self.client.release_later(lease);
     }
 
     async fn released(&self) {
         // Stays closed: what is given back afterwards is still run, and counted by whoever waits next.
-        self.desk.releases.close();
-        self.desk.releases.wait().await;
+        self.client.releases.close();
+        self.client.releases.wait().await;
     }
 
     async fn locks(&self, prefix: &str) -> Result<Vec<LockKey>, StoreError> {
@@ -313,7 +319,7 @@ impl Lock for Redis {
     }
 
     async fn break_open(&self, lock: &LockKey) -> Result<Option<Bytes>, StoreError> {
-        reply::bytes(self.desk.eval(Script::LockBreak, lock, &[]).await?, &lock.key)
+        reply::bytes(self.client.eval(Script::LockBreak, lock, &[]).await?, &lock.key)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::changes::common_prefix;
 use super::super::{Changes, StoreError, Wakes};
 use super::connector::{Backoff, Connector};
-use super::lock::Desk;
+use super::lock::LockClient;
 use super::reply;
 
 /// The most prefixes that are tracked. The server compares every key that is written with each of them.
@@ -40,42 +40,51 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Tracking {
     changed: Arc<Notify>,
     /// Who waits for locks: the host, and each tenant that is confined.
-    desks: Arc<Mutex<Vec<Desk>>>,
+    clients: Arc<Mutex<Vec<LockClient>>>,
 }
 
 impl Tracking {
+    /// Wakes the watching task: something else is to be listened to.
+    pub(super) fn notifier(&self) -> Arc<Notify> {
+        self.changed.clone()
+    }
+
     /// Streams or prefixes came or went.
     pub(super) fn changed(&self) {
         self.changed.notify_one();
     }
 
     /// Hears of the locks that are handed to these as well.
-    pub(super) fn add(&self, desk: Desk) {
-        self.desks.lock().push(desk);
+    pub(super) fn add(&self, client: LockClient) {
+        self.clients.lock().push(client);
     }
 
     /// Hears of them no more.
-    pub(super) fn remove(&self, desk: &Desk) {
-        self.desks.lock().retain(|other| !other.line().is(desk.line()));
+    pub(super) fn remove(&self, client: &LockClient) {
+        self.clients.lock().retain(|other| !other.waiters().is(client.waiters()));
     }
 
     /// The channels over which locks are handed over, where somebody waits for any.
-    fn wanted(&self) -> Vec<(String, Desk)> {
-        let desks = self.desks.lock();
-        desks.iter().filter(|desk| desk.line().is_wanted()).map(|desk| (desk.line().channel(), desk.clone())).collect()
+    fn wanted(&self) -> Vec<(String, LockClient)> {
+        let clients = self.clients.lock();
+        clients
+            .iter()
+            .filter(|client| client.waiters().is_wanted())
+            .map(|client| (client.waiters().channel(), client.clone()))
+            .collect()
     }
 
     /// A lock was handed over.
     fn handed_over(&self, channel: &[u8], message: &[u8]) {
         let found = self.wanted().into_iter().find(|(name, _)| name.as_bytes() == channel);
-        if let Some((_, desk)) = found {
-            desk.handed_over(message);
+        if let Some((_, client)) = found {
+            client.handed_over(message);
         }
     }
 
     /// The channels are no longer listened to.
     fn deaf(&self) {
-        self.desks.lock().iter().for_each(|desk| desk.line().end());
+        self.clients.lock().iter().for_each(|client| client.waiters().end());
     }
 }
 
@@ -161,9 +170,9 @@ async fn serve(
     let (mut polls, mut listens) = (false, HashSet::new());
     let (mut pinged, mut needed): (Instant, Option<Instant>) = (Instant::now(), None);
     loop {
-        for (channel, desk) in tracking.wanted() {
+        for (channel, client) in tracking.wanted() {
             if listens.insert(channel.clone()) {
-                listen(&mut connection, &channel, &desk).await?;
+                listen(&mut connection, &channel, &client).await?;
             }
         }
         let mut names = [wakes.streams(), changes.wanted()].concat();
@@ -210,9 +219,9 @@ async fn serve(
 }
 
 /// Listens to a channel over which locks are handed over.
-async fn listen(connection: &mut MultiplexedConnection, channel: &str, desk: &Desk) -> Result<(), StoreError> {
+async fn listen(connection: &mut MultiplexedConnection, channel: &str, client: &LockClient) -> Result<(), StoreError> {
     match connection.subscribe(channel).await.map_err(|error| reply::error(&error)) {
-        Ok(()) => desk.line().begin(),
+        Ok(()) => client.waiters().begin(),
         Err(error) if error.is_transient() && !matches!(error, StoreError::Refused(_)) => return Err(error),
         Err(error) => {
             tracing::warn!(%error, "the server does not allow to listen: locks are not handed over, but looked at");

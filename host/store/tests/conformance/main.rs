@@ -11,6 +11,7 @@ mod cache;
 mod collections;
 mod commit;
 mod delivery;
+mod leases;
 mod loading;
 mod lock;
 mod pubsub;

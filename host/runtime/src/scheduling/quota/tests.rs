@@ -1,3 +1,5 @@
+//! Tests of quotas.
+
 use super::*;
 
 fn quota(config: &QuotaConfig, limits: &Limits) -> Arc<PluginQuota> {

@@ -19,10 +19,10 @@ const CONFINED: &str = "@";
 
 /// All who wait, by lock; cheap to clone.
 #[derive(Debug, Clone)]
-pub(in crate::redis) struct Line(Arc<Inner>);
+pub(in crate::redis) struct Waiters(Arc<WaitersInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct WaitersInner {
     /// Names this process in the server. Of a tenant that is confined to its prefix it begins with [`CONFINED`]: then so does the channel with
     /// the prefix.
     node: String,
@@ -31,12 +31,12 @@ struct Inner {
     /// Somebody has waited: the channel is to be listened to.
     wanted: watch::Sender<bool>,
     /// How often the channel was begun to be listened to; 0 while it is not.
-    heard: watch::Sender<Heard>,
+    heard: watch::Sender<HandOvers>,
 }
 
 /// Whether hand-overs are heard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::redis) struct Heard {
+pub(in crate::redis) struct HandOvers {
     /// They are heard now.
     pub(in crate::redis) now: bool,
     /// How often that began. Who sees it change may have missed something.
@@ -51,18 +51,18 @@ struct Waiting {
 
 /// The place of one who waits; he leaves when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    line: Line,
+pub(super) struct WaiterSlot {
+    waiters: Waiters,
     key: String,
     id: String,
     handed: oneshot::Receiver<LockLease>,
 }
 
-impl Line {
+impl Waiters {
     /// Nobody waits yet. `prefix` is that of the tenant whose locks these are, or nothing.
     pub(in crate::redis) fn new(prefix: &str) -> Self {
         let mark = if prefix.is_empty() { "" } else { CONFINED };
-        Self(Arc::new(Inner {
+        Self(Arc::new(WaitersInner {
             node: format!("{mark}{:016x}", rand::random::<u64>()),
             prefix: prefix.to_owned(),
             waiting: Mutex::default(),
@@ -88,11 +88,11 @@ impl Line {
     }
 
     /// Joins.
-    pub(super) fn enter(&self, claim: &Claim) -> Place {
+    pub(super) fn enter(&self, claim: &Claim) -> WaiterSlot {
         let (sender, handed) = oneshot::channel();
         let waiting = Waiting { id: claim.id.clone(), handed: sender };
         self.0.waiting.lock().entry(claim.lock.key.clone()).or_default().push(waiting);
-        Place { line: self.clone(), key: claim.lock.key.clone(), id: claim.id.clone(), handed }
+        WaiterSlot { waiters: self.clone(), key: claim.lock.key.clone(), id: claim.id.clone(), handed }
     }
 
     /// Asks for the channel to be listened to. True where that is new.
@@ -107,7 +107,7 @@ impl Line {
 
     /// The channel is listened to from now on.
     pub(in crate::redis) fn begin(&self) {
-        self.0.heard.send_modify(|heard| *heard = Heard { now: true, begun: heard.begun.wrapping_add(1) });
+        self.0.heard.send_modify(|heard| *heard = HandOvers { now: true, begun: heard.begun.wrapping_add(1) });
     }
 
     /// The channel is no longer listened to.
@@ -116,7 +116,7 @@ impl Line {
     }
 
     /// Follows whether hand-overs are heard.
-    pub(super) fn heard(&self) -> watch::Receiver<Heard> {
+    pub(super) fn heard(&self) -> watch::Receiver<HandOvers> {
         self.0.heard.subscribe()
     }
 
@@ -125,9 +125,9 @@ impl Line {
         let id = Holder::parse(&lease.value).map(|holder| holder.id);
         let found = {
             let mut waiting = self.0.waiting.lock();
-            waiting.get_mut(&lease.lock.key).and_then(|line| {
-                let at = line.iter().position(|waiting| Some(&waiting.id) == id.as_ref())?;
-                Some(line.remove(at))
+            waiting.get_mut(&lease.lock.key).and_then(|waiters| {
+                let at = waiters.iter().position(|waiting| Some(&waiting.id) == id.as_ref())?;
+                Some(waiters.remove(at))
             })
         };
         match found {
@@ -137,7 +137,7 @@ impl Line {
     }
 }
 
-impl Place {
+impl WaiterSlot {
     /// Waits for the lock. Cancel-safe.
     pub(super) async fn handed(&mut self) -> Option<LockLease> {
         (&mut self.handed).await.ok()
@@ -150,17 +150,17 @@ impl Place {
 
     /// Whether nobody in this process has waited longer for this lock: then it is his turn to look after it.
     pub(super) fn is_first(&self) -> bool {
-        let waiting = self.line.0.waiting.lock();
-        waiting.get(&self.key).and_then(|line| line.first()).is_some_and(|first| first.id == self.id)
+        let waiting = self.waiters.0.waiting.lock();
+        waiting.get(&self.key).and_then(|waiters| waiters.first()).is_some_and(|first| first.id == self.id)
     }
 }
 
-impl Drop for Place {
+impl Drop for WaiterSlot {
     fn drop(&mut self) {
-        let mut waiting = self.line.0.waiting.lock();
-        if let Some(line) = waiting.get_mut(&self.key) {
-            line.retain(|waiting| waiting.id != self.id);
-            if line.is_empty() {
+        let mut waiting = self.waiters.0.waiting.lock();
+        if let Some(waiters) = waiting.get_mut(&self.key) {
+            waiters.retain(|waiting| waiting.id != self.id);
+            if waiters.is_empty() {
                 waiting.remove(&self.key);
             }
         }
@@ -197,15 +197,15 @@ mod tests {
 
     #[test]
     fn a_lock_goes_to_the_one_who_is_meant() {
-        let line = Line::new("");
+        let waiters = Waiters::new("");
         let (first, second, gone) = (claim(), claim(), claim());
-        let (mut one, mut two) = (line.enter(&first), line.enter(&second));
+        let (mut one, mut two) = (waiters.enter(&first), waiters.enter(&second));
         assert!(one.is_first() && !two.is_first());
-        assert_eq!(line.hand(message(&second)), None);
+        assert_eq!(waiters.hand(message(&second)), None);
         assert_eq!((one.take(), two.take().map(|lease| lease.token)), (None, Some(7)));
         drop(one);
-        assert!(line.hand(message(&first)).is_some() && line.hand(message(&gone)).is_some());
+        assert!(waiters.hand(message(&first)).is_some() && waiters.hand(message(&gone)).is_some());
         drop(two);
-        assert!(line.0.waiting.lock().is_empty());
+        assert!(waiters.0.waiting.lock().is_empty());
     }
 }

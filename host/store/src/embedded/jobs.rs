@@ -1,4 +1,4 @@
-//! What is beside the list of one queue: jobs that go before it, wait, or are leased. Knows no keys and no clock.
+//! The jobs of one queue beside its list: prioritised, delayed and leased ones. Knows no keys and no clock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,9 +15,9 @@ struct Leased {
     jobs: BTreeMap<(u8, u64), Job>,
 }
 
-/// One queue but for its list.
+/// The jobs of a queue that are not in its list.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct QueueJobs {
     /// Nothing is taken.
     pub(super) is_paused: bool,
     ready: BTreeMap<(u8, u64), Job>,
@@ -32,7 +32,7 @@ pub(super) struct Line {
     prune_at: usize,
 }
 
-impl Line {
+impl QueueJobs {
     /// A number for a new job.
     pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
@@ -177,30 +177,30 @@ mod tests {
     proptest! {
         #[test]
         fn no_span_has_more_than_the_rate(
-            jobs in 1_u32..20, per_ms in 1_u64..500, steps in prop::collection::vec((0_u64..80, 1_u64..10), 1..200),
+            jobs_max in 1_u32..20, per_ms in 1_u64..500, steps in prop::collection::vec((0_u64..80, 1_u64..10), 1..200),
         ) {
-            let (rate, mut line) = (Rate { jobs, per_ms }, Line::default());
+            let (rate, mut jobs) = (Rate { jobs: jobs_max, per_ms }, QueueJobs::default());
             let (mut now_ms, mut taken) = (1_000_000, Vec::new());
             for (step, want) in steps {
                 now_ms += step;
-                let (room, more_at) = line.room(rate, now_ms);
+                let (room, more_at) = jobs.room(rate, now_ms);
                 prop_assert!(room > 0 || (more_at > now_ms && more_at <= now_ms + per_ms + width(rate)));
                 let count = want.min(room);
-                line.count(rate, count, now_ms);
+                jobs.count(rate, count, now_ms);
                 taken.push((now_ms, count));
                 let within: u64 = taken.iter().filter(|(at, _)| at + per_ms > now_ms).map(|(_, count)| count).sum();
-                prop_assert!(within <= u64::from(jobs));
+                prop_assert!(within <= u64::from(jobs_max));
             }
         }
     }
 
     #[test]
     fn ids_that_suppress_nothing_do_not_pile_up() {
-        let mut line = Line::default();
+        let mut jobs = QueueJobs::default();
         for now_ms in 0..10_000 {
-            assert!(!line.suppresses(&now_ms.to_string(), 10, now_ms));
+            assert!(!jobs.suppresses(&now_ms.to_string(), 10, now_ms));
         }
-        assert!(line.dedup.len() <= 2 * 10 + LEFT_OVER_MAX + 1, "{}", line.dedup.len());
-        assert!(line.suppresses("9999", 10, 10_008) && !line.suppresses("9999", 10, 10_009));
+        assert!(jobs.dedup.len() <= 2 * 10 + LEFT_OVER_MAX + 1, "{}", jobs.dedup.len());
+        assert!(jobs.suppresses("9999", 10, 10_008) && !jobs.suppresses("9999", 10, 10_009));
     }
 }
