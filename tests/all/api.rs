@@ -2,6 +2,7 @@
 
 mod admin;
 mod bounds;
+mod document;
 mod doors;
 mod odd;
 mod plugins;

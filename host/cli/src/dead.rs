@@ -118,7 +118,11 @@ impl DeadLetterAdmin {
         sandbar_core::grants::check_name("stream's name", name).map_err(|error| Failure::new(Exit::Usage, error))?;
         let setup = Setup::find(global)?;
         let store = setup.connect_shared("dead").await?;
-        let place = if from.queue.is_some() { dead::Place::Queue(name) } else { dead::Place::Stream(name) };
+        let place = if from.queue.is_some() {
+            dead::DeadLetterSource::Queue(name)
+        } else {
+            dead::DeadLetterSource::Stream(name)
+        };
         let dead_letters = DeadLetters::of(store, setup.prefix(), place).map_err(|error| Failure::from(&error))?;
         Ok(Self { dead_letters, called })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::Global;
 use super::exit::Failure;
 use super::setup::Setup;
-use sandbar_fleet::{Fleet, HostFailure, Past, Release, Standing, Why};
+use sandbar_fleet::{Fleet, HostFailure, Past, Release, ReleaseState, Why};
 use sandbar_runtime::rollout::Trial;
 
 /// How many characters of a digest are told to people.
@@ -72,11 +72,11 @@ pub(super) fn past(past: &Past) -> String {
 }
 
 /// What a host has made of a release.
-pub(super) fn standing(standing: Option<&Standing>, alive: bool) -> String {
+pub(super) fn standing(standing: Option<&ReleaseState>, alive: bool) -> String {
     match standing {
-        Some(Standing::Good) => "runs it".to_owned(),
-        Some(Standing::Failed { reason }) => format!("cannot run it: {}", line(reason)),
-        Some(Standing::Elsewhere) => "does not have the tenant".to_owned(),
+        Some(ReleaseState::Good) => "runs it".to_owned(),
+        Some(ReleaseState::Failed { reason }) => format!("cannot run it: {}", line(reason)),
+        Some(ReleaseState::Elsewhere) => "does not have the tenant".to_owned(),
         None if alive => "has not told yet".to_owned(),
         None => "is stopped, and follows when it is back".to_owned(),
     }

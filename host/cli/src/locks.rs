@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use sandbar_server::admin::AdminError;
-use sandbar_server::admin::locks::{Held, Locks};
+use sandbar_server::admin::locks::{LockState, Locks};
 
 /// What `sandbar locks` takes.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ enum Action {
 /// What `break` did.
 #[derive(Debug, Serialize)]
 struct Broken {
-    broken: Held,
+    broken: LockState,
 }
 
 /// Does what the arguments say.
@@ -71,7 +71,7 @@ async fn break_open(locks: &Locks, key: &str, screen: &Screen) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-fn line(held: &Held) -> String {
+fn line(held: &LockState) -> String {
     let time = |ms: u64| humantime::format_duration(Duration::from_millis(ms)).to_string();
     let holder = match (&held.plugin, &held.host, held.age_ms) {
         (Some(plugin), Some(host), Some(age)) => format!("{plugin} on {host} for {}", time(age)),

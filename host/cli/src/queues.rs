@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Setup;
 use sandbar_core::grants::check_name;
-use sandbar_server::admin::queues::{Queues, State, Switched};
+use sandbar_server::admin::queues::{QueueState, Queues, Switched};
 
 /// What `sandbar queues` takes.
 #[derive(Debug, Args)]
@@ -72,8 +72,8 @@ async fn switch(queues: &Queues, queue: &str, paused: bool, screen: &Screen) -> 
     Ok(Exit::Done)
 }
 
-fn state_line(state: &State) -> String {
-    let State { queue, paused, ready, delayed, leased, dead } = state;
+fn state_line(state: &QueueState) -> String {
+    let QueueState { queue, paused, ready, delayed, leased, dead } = state;
     let paused = if *paused { "  paused" } else { "" };
     format!("{queue}  ready {ready}  delayed {delayed}  leased {leased}  dead {dead}{paused}")
 }

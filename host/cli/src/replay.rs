@@ -24,7 +24,7 @@ use sandbar_core::manifest::{Manifest, OnOutage};
 use sandbar_fleet::{Fleet, FleetError};
 use sandbar_runtime::outcome::EventOutcome;
 use sandbar_runtime::pool::Pool;
-use sandbar_runtime::replay::dry_run::{DryRun, Kind, compare, dry_run};
+use sandbar_runtime::replay::dry_run::{DifferenceKind, DryRun, compare, dry_run};
 use sandbar_runtime::replay::{Recording, effect};
 use sandbar_server::host::{Host, MANIFEST_NAME, Tenant};
 use sandbar_store::{Store, embedded::Embedded};
@@ -82,7 +82,7 @@ struct Told<'a> {
 #[derive(Debug, Serialize)]
 struct Differs<'a> {
     events: Vec<&'a str>,
-    kind: Kind,
+    kind: DifferenceKind,
     against: &'a Value,
     version: &'a Value,
 }

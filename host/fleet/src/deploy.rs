@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Candidate, Fleet, FleetError, HostFailure, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase, Record,
-    Release, Report, Stand, Standing, Why, set, words,
+    Candidate, Fleet, FleetError, HostFailure, HostRelease, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase,
+    Record, Release, ReleaseState, Report, Why, set, words,
 };
 use sandbar_core::manifest::Manifest;
 use sandbar_runtime::plugin::{COMPONENT_BYTES_MAX, digest};
@@ -43,7 +43,7 @@ pub struct Deploy {
 }
 
 /// What became of a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Deployed {
     /// The tenant.
     pub tenant: String,
@@ -60,7 +60,7 @@ pub struct Deployed {
 }
 
 /// What a release is after its deploy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeployOutcome {
     /// It is active.
@@ -72,7 +72,7 @@ pub enum DeployOutcome {
 }
 
 /// What a host has made of a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct HostOutcome {
     /// The host, by its id.
     pub host: String,
@@ -81,7 +81,7 @@ pub struct HostOutcome {
     /// Whether it is alive. One that is not was not waited for, and follows when it is back.
     pub alive: bool,
     /// What it has made of it; none while it has not told.
-    pub standing: Option<Standing>,
+    pub standing: Option<ReleaseState>,
 }
 
 /// What the reports of the hosts say of a candidate.
@@ -249,8 +249,8 @@ impl Fleet {
 
 impl Report {
     /// What is said of a release that takes calls: as the active one, or as one that is tried.
-    fn stand(&self, number: u64) -> Option<&Stand> {
-        let has = |stand: &&Stand| stand.number == number || stand.state == Standing::Elsewhere;
+    fn stand(&self, number: u64) -> Option<&HostRelease> {
+        let has = |stand: &&HostRelease| stand.number == number || stand.state == ReleaseState::Elsewhere;
         self.active.as_ref().filter(has).or(self.trial.as_ref().filter(has))
     }
 }
@@ -262,8 +262,8 @@ fn judge(number: u64, nodes: &[Node], reports: &[Report], is_over: bool) -> Verd
         let report = reports.iter().find(|report| report.host == node.host);
         let stand = report.and_then(|report| report.candidate.as_ref()).filter(|stand| stand.number == number);
         let reason = match stand.map(|stand| &stand.state) {
-            Some(Standing::Good | Standing::Elsewhere) => continue,
-            Some(Standing::Failed { reason }) => reason.clone(),
+            Some(ReleaseState::Good | ReleaseState::Elsewhere) => continue,
+            Some(ReleaseState::Failed { reason }) => reason.clone(),
             None if is_over => "it did not answer in time".to_owned(),
             None => return Verdict::Wait,
         };
@@ -316,27 +316,27 @@ mod tests {
         Node { host: host.to_owned(), alive, ..Node::default() }
     }
 
-    fn report(host: &str, number: u64, state: Standing) -> Report {
-        let stand = Stand { number, digest: String::new(), state };
+    fn report(host: &str, number: u64, state: ReleaseState) -> Report {
+        let stand = HostRelease { number, digest: String::new(), state };
         Report { host: host.to_owned(), candidate: Some(stand), ..Report::default() }
     }
 
     #[test]
     fn all_that_are_alive_are_waited_for_and_no_others() {
         let nodes = [node("a", true), node("b", true), node("c", false)];
-        let good = |host, number| report(host, number, Standing::Good);
+        let good = |host, number| report(host, number, ReleaseState::Good);
         assert_eq!(judge(2, &nodes, &[good("a", 2)], false), Verdict::Wait);
         assert_eq!(judge(2, &nodes, &[good("a", 2), good("b", 1)], false), Verdict::Wait, "an older deploy");
         assert_eq!(judge(2, &nodes, &[good("a", 2), good("b", 2)], false), Verdict::Ready);
-        assert_eq!(judge(2, &nodes, &[good("a", 2), report("b", 2, Standing::Elsewhere)], false), Verdict::Ready);
+        assert_eq!(judge(2, &nodes, &[good("a", 2), report("b", 2, ReleaseState::Elsewhere)], false), Verdict::Ready);
         assert_eq!(judge(2, &[], &[], false), Verdict::Ready, "hosts that come later follow");
     }
 
     #[test]
     fn all_that_could_not_load_it_are_named() {
         let nodes = [node("a", true), node("b", true), node("c", true)];
-        let failed = |host| report(host, 1, Standing::Failed { reason: format!("{host} is too small") });
-        assert_eq!(judge(1, &nodes, &[failed("a"), report("b", 1, Standing::Good)], false), Verdict::Wait);
+        let failed = |host| report(host, 1, ReleaseState::Failed { reason: format!("{host} is too small") });
+        assert_eq!(judge(1, &nodes, &[failed("a"), report("b", 1, ReleaseState::Good)], false), Verdict::Wait);
         let Verdict::Fail(hosts) = judge(1, &nodes, &[failed("a"), failed("b")], true) else { panic!("it fails") };
         let told: Vec<String> = hosts.iter().map(|failure| format!("{}: {}", failure.host, failure.reason)).collect();
         assert_eq!(told, ["a: a is too small", "b: b is too small", "c: it did not answer in time"]);

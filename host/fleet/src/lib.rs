@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 
 pub use deploy::{Deploy, DeployOutcome, Deployed, HostOutcome, WAIT_DEFAULT, WAIT_MAX};
 pub use error::FleetError;
-pub use node::{ALIVE_MS, FAULTS_MAX, HEARTBEAT_MS, LISTED_MS, Node, Report, Stand, Standing};
+pub use node::{ALIVE_MS, FAULTS_MAX, HEARTBEAT_MS, HostRelease, LISTED_MS, Node, ReleaseState, Report};
 pub use record::{Candidate, DIGEST_MIN, HISTORY_MAX, HostFailure, Past, Phase, Record, Release, Why};
 
 use sandbar_runtime::rollout::FailedProbation;

@@ -12,7 +12,7 @@ pub const LISTED_MS: u64 = 3_600_000;
 pub const FAULTS_MAX: usize = 20;
 
 /// A host of the fleet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Node {
     /// Its id, another one each time that it is started.
     pub host: String,
@@ -43,28 +43,28 @@ pub struct Report {
     /// The host, by its id.
     pub host: String,
     /// The release that it has loaded to switch to it, or could not load.
-    pub candidate: Option<Stand>,
+    pub candidate: Option<HostRelease>,
     /// The release that it tries beside the active one.
-    pub trial: Option<Stand>,
+    pub trial: Option<HostRelease>,
     /// The release that it runs, or cannot.
-    pub active: Option<Stand>,
+    pub active: Option<HostRelease>,
 }
 
 /// What a host has made of one release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stand {
+pub struct HostRelease {
     /// The release's number; 0 for a version of the host's own.
     pub number: u64,
     /// Its digest.
     pub digest: String,
     /// What became of it.
-    pub state: Standing,
+    pub state: ReleaseState,
 }
 
 /// What became of a release on a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Standing {
+pub enum ReleaseState {
     /// It is loaded, and takes events if it is the active one.
     Good,
     /// It could not be loaded.

@@ -43,7 +43,7 @@ pub struct Past {
 }
 
 /// Why a release ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Why {
     /// Another one took its place.
@@ -88,7 +88,7 @@ pub enum Why {
 }
 
 /// A host that could not load a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HostFailure {
     /// The host, by its id.
     pub host: String,
@@ -106,7 +106,7 @@ pub struct Candidate {
 }
 
 /// What is being done with a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Phase {
     /// Nothing.

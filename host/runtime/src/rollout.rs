@@ -30,7 +30,7 @@ use slot::VersionSlot;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How a second version is tried beside the active one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Trial {
     /// It gets the same batches, and what it would write is compared with what the active version writes, and dropped.
@@ -54,9 +54,9 @@ pub struct FailedProbation {
 }
 
 /// How a version on probation does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub struct Standing {
+pub struct ProbationStatus {
     /// The version: the SHA-256 of its component.
     pub version: String,
     /// Events that it was given for the first time.
@@ -146,14 +146,14 @@ impl Rollout {
     }
 
     /// How the active version does, while it is on probation.
-    pub fn probation(&self) -> Option<Standing> {
-        standing(&self.active.load())
+    pub fn probation(&self) -> Option<ProbationStatus> {
+        probation_status(&self.active.load())
     }
 
     /// The version that is tried, how, and how it does where it is a canary.
-    pub fn trial(&self) -> Option<(Arc<Pool>, Trial, Option<Standing>)> {
+    pub fn trial(&self) -> Option<(Arc<Pool>, Trial, Option<ProbationStatus>)> {
         let slot = self.candidate.load_full()?;
-        Some((slot.pool.clone(), slot.trial?, standing(&slot)))
+        Some((slot.pool.clone(), slot.trial?, probation_status(&slot)))
     }
 
     /// What the shadow did differently, while there is one.
@@ -203,9 +203,9 @@ fn is_the_candidates(call: u32, percent: u8) -> bool {
     (call + 1) * percent / 100 != call * percent / 100
 }
 
-fn standing(slot: &VersionSlot) -> Option<Standing> {
+fn probation_status(slot: &VersionSlot) -> Option<ProbationStatus> {
     let (before, now) = slot.compared()?;
-    Some(Standing {
+    Some(ProbationStatus {
         version: slot.pool.context().version.clone(),
         events: now.events,
         failed: now.failed,

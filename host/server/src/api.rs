@@ -2,8 +2,8 @@
 //!
 //! All of it needs a token ([`sandbar_core::token`]). A request goes one way: `guard` finds out who calls, before anything else is looked at;
 //! then the route's role and the tenant are checked; then its handler calls what the command line calls as well ([`sandbar_fleet`],
-//! [`crate::admin`]), and answers JSON. [`ROUTES`] is the one list of routes: the router, the checks of roles, the bounds, the OpenAPI document
-//! and the tests are made from it.
+//! [`crate::admin`]), and answers JSON. [`routes`]
+//! lists the routes; the router, the checks of roles, the bounds and the OpenAPI document are made from one list.
 //!
 //! Bounded in bodies and times by the route, in requests at one time by [`REQUESTS_MAX`], in log lines about refusals by
 //! `refusals`, and in connections by [`crate::http`]. What a token does not let see answers as if it were not there.
@@ -19,7 +19,7 @@ mod routes;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use crate::host::Host;
@@ -29,8 +29,7 @@ use sandbar_fleet::authenticator::Authenticator;
 use sandbar_fleet::token_registry::Registry;
 use sandbar_store::Store;
 
-pub use openapi::document;
-pub use routes::{Body, ROUTES, Route};
+pub use routes::{Route, list as routes};
 
 /// Where the API is.
 pub const BASE: &str = "/api/v1";
@@ -85,10 +84,9 @@ impl Api {
     /// Its routes, below [`BASE`].
     pub fn router(self) -> Router {
         let api = Arc::new(self);
-        let mut router = Router::new();
-        for route in ROUTES {
-            router = router.route(route.path, route.method_router(&api));
-        }
+        let (router, document) = routes::router(&api).split_for_parts();
+        let document = openapi::document().nest(BASE, document);
+        let router = router.layer(Extension(Arc::new(document)));
         let router = router.fallback(answer::no_route).method_not_allowed_fallback(answer::no_method);
         let guarded = router.layer(axum::middleware::from_fn_with_state(api.clone(), guard::authenticate));
         Router::new().nest(BASE, guarded.with_state(api))

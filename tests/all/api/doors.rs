@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sandbar_core::token::{Minted, Role, Scope};
 use sandbar_fleet::authenticator::CACHE_TTL;
-use sandbar_server::api::ROUTES;
+use sandbar_server::api::routes;
 use sandbar_tests::poll_until;
 
 use super::site::{Site, bearer};
@@ -34,24 +34,24 @@ async fn every_route_refuses_who_may_not() {
     ];
     let low = [site.key("acme", Role::Read).await, site.key("acme", Role::Operate).await];
     let other = site.key("other", Role::Deploy).await;
-    for route in ROUTES {
-        let path = path(route.path);
+    for route in routes() {
+        let path = path(&route.path);
         for (what, key, error) in &cases {
-            let answer = site.ask(route.method, &path, key.as_deref(), "").await;
+            let answer = site.ask(&route.method, &path, key.as_deref(), "").await;
             assert_eq!(answer.status, 401, "{} {path} with {what}: {answer:?}", route.method);
             assert!(answer.error().contains(error), "{what}: {answer:?}");
             assert!(answer.head.contains("www-authenticate: bearer"), "{answer:?}");
         }
         for (key, role) in low.iter().zip([Role::Read, Role::Operate]) {
-            let answer = site.ask(route.method, &path, Some(key), "").await;
+            let answer = site.ask(&route.method, &path, Some(key), "").await;
             assert_eq!(answer.status == 403, role < route.role, "{} {path} as {role}: {answer:?}", route.method);
         }
         for tenant in ["acme", "no-such-tenant"] {
-            let answer = site.ask(route.method, &format!("{path}?tenant={tenant}"), Some(&other), "").await;
+            let answer = site.ask(&route.method, &format!("{path}?tenant={tenant}"), Some(&other), "").await;
             assert_eq!(answer.status, 403, "{} {path} of {tenant}: {answer:?}", route.method);
             assert_eq!(answer.error(), "the token is for another tenant");
         }
-        let let_in = site.ask(route.method, &path, Some(&bearer(&good)), "").await;
+        let let_in = site.ask(&route.method, &path, Some(&bearer(&good)), "").await;
         assert!(![401, 403].contains(&let_in.status), "{} {path}: {let_in:?}", route.method);
     }
     // Also where there is nothing.
@@ -69,8 +69,8 @@ async fn every_route_refuses_who_may_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_token_nobody_is_let_in() {
     let site = Site::start().await;
-    for route in ROUTES {
-        let answer = site.ask(route.method, &path(route.path), Some(&bearer(&Minted::new())), "").await;
+    for route in routes() {
+        let answer = site.ask(&route.method, &path(&route.path), Some(&bearer(&Minted::new())), "").await;
         assert_eq!(answer.status, 401, "{answer:?}");
         assert!(answer.text.contains("sandbar token create"), "{answer:?}");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar_fleet::{Deploy, DeployOutcome, Fleet, FleetError, Phase, Standing, Why};
+use sandbar_fleet::{Deploy, DeployOutcome, Fleet, FleetError, Phase, ReleaseState, Why};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, components, open_manifest, poll_until};
 
@@ -44,7 +44,7 @@ async fn one_deploy_switches_all_hosts_and_those_that_were_away() {
     );
     assert_eq!(deployed.outcome, DeployOutcome::Active);
     assert_eq!(deployed.hosts.len(), 3);
-    assert!(deployed.hosts.iter().all(|host| host.standing == Some(Standing::Good)), "{deployed:?}");
+    assert!(deployed.hosts.iter().all(|host| host.standing == Some(ReleaseState::Good)), "{deployed:?}");
     let begun = Instant::now();
     fleet.rollback(TENANT, PLUGIN, None, "bob", "").await.unwrap();
     all_run(&fleet, 1, &[&a, &b, &c]).await;

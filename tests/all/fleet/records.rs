@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::{DeployOutcome, Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Phase, Standing, WORDS_MAX, Why};
+use sandbar_fleet::{DeployOutcome, Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Phase, ReleaseState, WORDS_MAX, Why};
 use sandbar_server::host::Host;
 use sandbar_server::http::Health;
 use sandbar_store::Store;
@@ -39,7 +39,7 @@ async fn a_plugin_is_deployed_rolled_back_and_removed() {
         let deployed = fleet.deploy(TENANT, deploy(1)).await.unwrap();
         assert_eq!((deployed.number, deployed.outcome), (1, DeployOutcome::Active));
         assert_eq!(deployed.hosts.len(), 1);
-        assert_eq!((&*deployed.hosts[0].host, &deployed.hosts[0].standing), (host.id(), &Some(Standing::Good)));
+        assert_eq!((&*deployed.hosts[0].host, &deployed.hosts[0].standing), (host.id(), &Some(ReleaseState::Good)));
         runs(&host, 1).await;
         assert_eq!(fleet.deploy(TENANT, deploy(1)).await.unwrap().outcome, DeployOutcome::Unchanged);
         for number in 2..=3 {
@@ -107,7 +107,7 @@ async fn a_trial_is_promoted_or_dropped() {
         fleet.deploy(TENANT, deploy(1)).await.unwrap();
         let tried = fleet.deploy(TENANT, canary(2)).await.unwrap();
         assert_eq!((tried.number, tried.outcome), (2, DeployOutcome::Trial));
-        assert_eq!(tried.hosts[0].standing, Some(Standing::Good));
+        assert_eq!(tried.hosts[0].standing, Some(ReleaseState::Good));
         let status = &host.plugins()[0];
         assert_eq!((status.release.number, status.tried.as_ref().unwrap().number), (1, 2));
         let error = fleet.deploy(TENANT, deploy(3)).await.unwrap_err();
@@ -232,7 +232,7 @@ async fn a_host_that_cannot_run_what_is_active_says_so() {
     })
     .await;
     let hosts = fleet.outcomes(TENANT, PLUGIN, 1).await.unwrap();
-    assert!(matches!(&hosts[0].standing, Some(Standing::Failed { .. })), "{hosts:?}");
+    assert!(matches!(&hosts[0].standing, Some(ReleaseState::Failed { .. })), "{hosts:?}");
     fleet.deploy(TENANT, deploy(2)).await.unwrap();
     runs(&host, 2).await;
     assert_eq!(host.health().degraded, Vec::<String>::new());

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use sandbar_core::token;
-use sandbar_fleet::{Candidate, Node, Record, Release, Report, Stand, Standing};
+use sandbar_fleet::{Candidate, HostRelease, Node, Record, Release, ReleaseState, Report};
 use sandbar_runtime::rollout::{FailedProbation, Trial};
 use sandbar_server::admin::dead_letter::ListedDeadLetter;
 use sandbar_store::{Entry, EntryId, Field, Holder};
@@ -61,9 +61,10 @@ fn records_of_plugins_are_read_or_refused_and_changed() {
 
 #[test]
 fn hosts_and_their_reports_are_read_or_refused() {
-    let stand = |state| Some(Stand { number: 1, digest: "ab".to_owned(), state });
-    let failed = Standing::Failed { reason: "no".to_owned() };
-    let report = Report { host: "h".to_owned(), candidate: stand(failed), trial: None, active: stand(Standing::Good) };
+    let stand = |state| Some(HostRelease { number: 1, digest: "ab".to_owned(), state });
+    let failed = ReleaseState::Failed { reason: "no".to_owned() };
+    let report =
+        Report { host: "h".to_owned(), candidate: stand(failed), trial: None, active: stand(ReleaseState::Good) };
     let node = Node { host: "h".to_owned(), seen_ms: 5, faults: vec!["x".to_owned()], ..Node::default() };
     let bases = [json(&[report]), json(&[node])].concat();
     check(file!(), "nodes and reports", (changed(bases), any::<u64>()), |(bytes, now_ms)| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sandbar_core::config::StoreConfig;
-use sandbar_runtime::replay::dry_run::Kind;
+use sandbar_runtime::replay::dry_run::DifferenceKind;
 use sandbar_runtime::rollout::{ShadowReport, Trial};
 use sandbar_store::{Commit, Condition, Effect, EntryId, Expiry, Store, connect};
 use sandbar_tests::host::PATIENCE;
@@ -38,12 +38,12 @@ async fn exactly_the_seeded_differences_are_reported() {
     let events = if std::env::var_os("SANDBAR_LONG").is_some() { 5000 } else { 500 };
     let words = [
         ("", None),
-        ("value", Some(Kind::DifferentEffect)),
-        ("missing", Some(Kind::MissingEffect)),
-        ("extra", Some(Kind::ExtraEffect)),
-        ("trap", Some(Kind::Failure)),
-        ("reject", Some(Kind::DifferentOutcome)),
-        ("other-read", Some(Kind::OtherRead)),
+        ("value", Some(DifferenceKind::DifferentEffect)),
+        ("missing", Some(DifferenceKind::MissingEffect)),
+        ("extra", Some(DifferenceKind::ExtraEffect)),
+        ("trap", Some(DifferenceKind::Failure)),
+        ("reject", Some(DifferenceKind::DifferentOutcome)),
+        ("other-read", Some(DifferenceKind::OtherRead)),
     ];
     for (differs, kind) in words {
         // Alone, each event is compared with what the active version read for it: the total that the events before it left.
@@ -52,7 +52,7 @@ async fn exactly_the_seeded_differences_are_reported() {
         shadowed(&test, &differing(differs, 50, trigger, "")).await;
         feed(&test, 1..events + 1).await;
         let report = report(&test, events).await;
-        let expected: BTreeMap<Kind, u64> = kind.into_iter().map(|kind| (kind, events / 50)).collect();
+        let expected: BTreeMap<DifferenceKind, u64> = kind.into_iter().map(|kind| (kind, events / 50)).collect();
         assert_eq!(report.differences, expected, "{differs}: {:#?}", report.samples);
         assert_eq!(report.samples.len() as u64, expected.values().sum::<u64>().min(32), "{differs}");
         assert!(report.samples.iter().all(|sample| sample.events.len() == 1 && sample.source == "events"));
@@ -67,7 +67,7 @@ async fn one_event_of_a_batch_is_at_fault_and_not_the_others() {
     shadowed(&test, &differing("trap", 50, "batch = 20", "")).await;
     feed(&test, 1..501).await;
     let report = report(&test, 500).await;
-    assert_eq!(report.differences, [(Kind::Failure, 10)].into(), "{:#?}", report.samples);
+    assert_eq!(report.differences, [(DifferenceKind::Failure, 10)].into(), "{:#?}", report.samples);
     for sample in &report.samples {
         let id = sample.events[0].parse().unwrap();
         let entries = test.store.range("events", id, id, 1, false).await.unwrap();
@@ -122,7 +122,10 @@ async fn a_shadow_leaves_no_trace() {
     shadowed(&test, &open_manifest("batch = 10", "[config]\nat-once = \"1\"\nchance = \"1\"")).await;
     feed(&test, 11..211).await;
     let report = report(&test, 200).await;
-    assert!(report.differences[&Kind::ExtraEffect] >= 20 && report.differences[&Kind::OtherRead] >= 20, "{report:#?}");
+    assert!(
+        report.differences[&DifferenceKind::ExtraEffect] >= 20 && report.differences[&DifferenceKind::OtherRead] >= 20,
+        "{report:#?}"
+    );
     assert_eq!(keys(), before, "no key has come, and none has gone");
     let lengths: (u64, u64) = (server.get(&["LLEN", "side"]), server.get(&["XLEN", "log"]));
     assert_eq!(lengths, (1, 21));
@@ -141,7 +144,7 @@ async fn what_a_version_commits_by_itself_a_shadow_only_compares() {
     // One that does not commit by itself is found out.
     shadowed(&test, &plain("batch = 1", "")).await;
     feed(&test, 101..151).await;
-    assert_eq!(report(&test, 50).await.differences, [(Kind::MissingEffect, 50)].into());
+    assert_eq!(report(&test, 50).await.differences, [(DifferenceKind::MissingEffect, 50)].into());
     assert_eq!(server.get::<u64>(&["GET", "committed"]), 150);
 }
 
@@ -169,7 +172,7 @@ async fn the_newest_differences_are_kept_as_samples() {
     shadowed(&test, &differing("value", 1, "batch = 1", "")).await;
     feed(&test, 1..101).await;
     let report = report(&test, 100).await;
-    assert_eq!(report.differences, [(Kind::DifferentEffect, 100)].into());
+    assert_eq!(report.differences, [(DifferenceKind::DifferentEffect, 100)].into());
     let entries = test.store.range("events", EntryId::ZERO, EntryId::MAX, 32, true).await.unwrap();
     let newest: Vec<String> = entries.iter().rev().map(|entry| entry.id.to_string()).collect();
     let samples: Vec<String> = report.samples.iter().map(|sample| sample.events[0].clone()).collect();

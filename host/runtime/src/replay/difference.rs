@@ -19,9 +19,9 @@ pub struct Side {
 }
 
 /// How two versions differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The candidate did not write what the active version wrote.
     MissingEffect,
     /// It wrote what the active version did not.
@@ -36,7 +36,7 @@ pub enum Kind {
     OtherRead,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// One word for metrics.
     pub fn word(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Kind {
 #[serde(rename_all = "kebab-case")]
 pub struct Difference {
     /// How they differ.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// The event of an outcome, by its place in the batch; none where it is about what the batch wrote.
     pub event: Option<usize>,
     /// What the active version did; null where it did nothing.
@@ -81,14 +81,18 @@ pub fn compare(active: &Side, candidate: &Side) -> Vec<Difference> {
         found.extend(
             pairs
                 .filter(|(active, candidate)| active != candidate)
-                .map(|(active, candidate)| written(Kind::DifferentEffect, Some(active), Some(candidate))),
+                .map(|(active, candidate)| written(DifferenceKind::DifferentEffect, Some(active), Some(candidate))),
         );
-        found
-            .extend(candidates.iter().skip(actives.len()).map(|effect| written(Kind::ExtraEffect, None, Some(effect))));
+        found.extend(
+            candidates
+                .iter()
+                .skip(actives.len())
+                .map(|effect| written(DifferenceKind::ExtraEffect, None, Some(effect))),
+        );
     }
     for (key, actives) in &active {
         let has = candidate.get(key).map_or(0, Vec::len);
-        found.extend(actives.iter().skip(has).map(|effect| written(Kind::MissingEffect, Some(effect), None)));
+        found.extend(actives.iter().skip(has).map(|effect| written(DifferenceKind::MissingEffect, Some(effect), None)));
     }
     found
 }
@@ -98,14 +102,14 @@ fn outcome(at: usize, active: &EventOutcome, candidate: &EventOutcome) -> Option
         // Where in its code a version fails is its own affair.
         (EventOutcome::Failed(_), EventOutcome::Failed(_)) => return None,
         (active, candidate) if active == candidate => return None,
-        (_, EventOutcome::Failed(_)) => Kind::Failure,
-        _ => Kind::DifferentOutcome,
+        (_, EventOutcome::Failed(_)) => DifferenceKind::Failure,
+        _ => DifferenceKind::DifferentOutcome,
     };
     let shown = |outcome: &EventOutcome| serde_json::to_value(outcome).unwrap_or_default();
     Some(Difference { kind, event: Some(at), active: shown(active), candidate: shown(candidate) })
 }
 
-fn written(kind: Kind, active: Option<&Effect>, candidate: Option<&Effect>) -> Difference {
+fn written(kind: DifferenceKind, active: Option<&Effect>, candidate: Option<&Effect>) -> Difference {
     let shown = |effect: Option<&Effect>| effect.map_or(Value::Null, replay::effect);
     Difference { kind, event: None, active: shown(active), candidate: shown(candidate) }
 }
@@ -131,7 +135,7 @@ mod tests {
         Side { outcomes: vec![EventOutcome::Done], effects: effects.to_vec() }
     }
 
-    fn kinds(active: &Side, candidate: &Side) -> Vec<Kind> {
+    fn kinds(active: &Side, candidate: &Side) -> Vec<DifferenceKind> {
         compare(active, candidate).iter().map(|difference| difference.kind).collect()
     }
 
@@ -140,12 +144,12 @@ mod tests {
         let active = side(&[add("a", 1), add("b", 1), add("c", 1)]);
         assert_eq!(kinds(&active, &active), []);
         assert_eq!(kinds(&active, &side(&[add("c", 1), add("a", 1), add("b", 1)])), [], "keys have no order");
-        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 2), add("c", 1)])), [Kind::DifferentEffect]);
-        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 1)])), [Kind::MissingEffect]);
+        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 2), add("c", 1)])), [DifferenceKind::DifferentEffect]);
+        assert_eq!(kinds(&active, &side(&[add("a", 1), add("b", 1)])), [DifferenceKind::MissingEffect]);
         assert_eq!(kinds(&side(&[]), &active).len(), 3);
         let message = Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
         let with = side(&[add("a", 1), add("b", 1), add("c", 1), message]);
-        assert_eq!(kinds(&active, &with), [Kind::ExtraEffect], "a channel is no key");
+        assert_eq!(kinds(&active, &with), [DifferenceKind::ExtraEffect], "a channel is no key");
         let message = || Effect::Publish { channel: "a".to_owned(), payload: "x".into() };
         assert_eq!(kinds(&side(&[message(), add("a", 1)]), &side(&[add("a", 1), message()])), [], "they have no order");
     }
@@ -154,10 +158,10 @@ mod tests {
     fn outcomes_explain_the_rest() {
         let active = side(&[add("a", 1)]);
         let of = |outcome: EventOutcome| Side { outcomes: vec![outcome], effects: Vec::new() };
-        assert_eq!(kinds(&active, &of(EventOutcome::Failed("trap".to_owned()))), [Kind::Failure]);
-        assert_eq!(kinds(&active, &of(EventOutcome::Retry(None))), [Kind::DifferentOutcome]);
+        assert_eq!(kinds(&active, &of(EventOutcome::Failed("trap".to_owned()))), [DifferenceKind::Failure]);
+        assert_eq!(kinds(&active, &of(EventOutcome::Retry(None))), [DifferenceKind::DifferentOutcome]);
         let (here, there) = (of(EventOutcome::Failed("here".to_owned())), of(EventOutcome::Failed("there".to_owned())));
         assert_eq!(kinds(&here, &there), []);
-        assert_eq!(kinds(&here, &active), [Kind::DifferentOutcome], "it does what the active one fails over");
+        assert_eq!(kinds(&here, &active), [DifferenceKind::DifferentOutcome], "it does what the active one fails over");
     }
 }

@@ -15,7 +15,7 @@ use crate::replay::{RecordedContent, RecordedEvent, Recorder, Recording};
 use sandbar_store::Effect;
 use sandbar_store::combine::{Gathered, combine};
 
-pub use super::difference::{Difference, Kind, Side, compare};
+pub use super::difference::{Difference, DifferenceKind, Side, compare};
 
 /// What a version did without effect.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::context::PluginContext;
 use crate::pool::Pool;
 use crate::replay::Recording;
-use crate::replay::dry_run::{Difference, Kind, Side, compare, dry_run};
+use crate::replay::dry_run::{Difference, DifferenceKind, Side, compare, dry_run};
 
 /// Batches that wait for a shadow.
 const WAITING_MAX: usize = 1024;
@@ -30,7 +30,7 @@ const SAMPLE_BYTES_MAX: usize = 2048;
 const SAMPLE_EVENTS_MAX: usize = 10;
 
 /// What a shadow did differently.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ShadowReport {
     /// The shadow's version: the SHA-256 of its component.
@@ -41,13 +41,13 @@ pub struct ShadowReport {
     #[serde(rename = "left-out")]
     pub skipped: u64,
     /// How often the two differed, by kind.
-    pub differences: BTreeMap<Kind, u64>,
+    pub differences: BTreeMap<DifferenceKind, u64>,
     /// The newest differences.
     pub samples: Vec<Sample>,
 }
 
 /// One difference with its events.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Sample {
     /// Where the events came from.
@@ -55,7 +55,7 @@ pub struct Sample {
     /// The event, or the first events of the batch.
     pub events: Vec<String>,
     /// How the two differed.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// What the active version did, as JSON, cut.
     pub active: String,
     /// What the shadow would have done.
@@ -89,7 +89,7 @@ struct Book {
 struct Pages {
     compared: u64,
     skipped: u64,
-    differences: BTreeMap<Kind, u64>,
+    differences: BTreeMap<DifferenceKind, u64>,
     samples: VecDeque<Sample>,
 }
 
@@ -145,7 +145,12 @@ impl Book {
         let mut differences = compare(&batch.active, &dry_run.side);
         if dry_run.unknown > 0 {
             let candidate = Value::from(dry_run.questions);
-            differences.push(Difference { kind: Kind::OtherRead, event: None, active: Value::Null, candidate });
+            differences.push(Difference {
+                kind: DifferenceKind::OtherRead,
+                event: None,
+                active: Value::Null,
+                candidate,
+            });
         }
         self.count("sandbar_shadow_events_total", batch.recording.events.len() as u64);
         self.pages.lock().compared += batch.recording.events.len() as u64;

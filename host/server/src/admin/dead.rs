@@ -18,7 +18,7 @@ pub const BATCH_MAX: u32 = 100;
 
 /// Where events came from before they were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum DeadLetterSource<'a> {
     /// A stream, without the tenant's prefix.
     Stream(&'a str),
     /// A queue, without the tenant's prefix.
@@ -45,8 +45,8 @@ pub enum Fate {
 }
 
 /// What became of letters.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct SettleReport {
     /// Letters that were sent back or removed.
     #[serde(rename = "letters")]
     pub dead_letters: u64,
@@ -68,8 +68,8 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// Those of a place of a tenant.
-    pub fn of(store: Arc<dyn Store>, prefix: &str, place: Place<'_>) -> Result<Self, AdminError> {
-        let (Place::Stream(name) | Place::Queue(name)) = place;
+    pub fn of(store: Arc<dyn Store>, prefix: &str, place: DeadLetterSource<'_>) -> Result<Self, AdminError> {
+        let (DeadLetterSource::Stream(name) | DeadLetterSource::Queue(name)) = place;
         check_foreign("stream's name", name)?;
         // Only the keys matter here, not the group or the bounds.
         let Source { stream, dead_key: dead, .. } = Source::new(prefix, name, "", 1, 1);
@@ -102,8 +102,8 @@ impl DeadLetters {
     }
 
     /// Sends letters back or removes them.
-    pub async fn settle(&self, which: Which, fate: Fate) -> Result<Report, AdminError> {
-        let mut report = Report::default();
+    pub async fn settle(&self, which: Which, fate: Fate) -> Result<SettleReport, AdminError> {
+        let mut report = SettleReport::default();
         match which {
             Which::Oldest(max) => {
                 // Those that die again meanwhile come behind this one, so this ends.
@@ -137,7 +137,7 @@ impl DeadLetters {
         &self,
         dead_letters: Vec<ListedDeadLetter>,
         fate: Fate,
-        report: &mut Report,
+        report: &mut SettleReport,
     ) -> Result<(), AdminError> {
         let (dead_letters, empty): (Vec<_>, Vec<_>) =
             dead_letters.into_iter().partition(|dead_letter| fate == Fate::Drop || dead_letter.has_event());
@@ -163,7 +163,7 @@ impl DeadLetters {
             effects.extend(dead_letters.iter().map(|dead_letter| self.send_back(dead_letter)));
         }
         effects.push(Effect::Remove { stream: self.dead.clone(), ids });
-        let stopped = |error, report: &Report| AdminError::Stopped { dead_letters: report.dead_letters, error };
+        let stopped = |error, report: &SettleReport| AdminError::Stopped { dead_letters: report.dead_letters, error };
         let refused = self.commit(&effects).await.map_err(|error| stopped(error, report))?;
         let Some(refusal) = refused.first() else {
             report.dead_letters += count;

@@ -6,6 +6,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use bytes::Bytes;
 
@@ -97,6 +100,33 @@ impl ListedDeadLetter {
         readable.map_or(text, |time| humantime::format_rfc3339_millis(time).to_string())
     }
 }
+
+impl PartialSchema for ListedDeadLetter {
+    fn schema() -> RefOr<Schema> {
+        let text = |what: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(what)).build();
+        let number = |what: &str| ObjectBuilder::new().schema_type(Type::Integer).description(Some(what)).build();
+        ObjectBuilder::new()
+            .property("dead_id", text("The id of the dead letter"))
+            .property("reason", text("Why the event was given up"))
+            .property("attempt", number("The last attempt to handle it"))
+            .property("plugin", text("The plugin"))
+            .property("version", text("The version that had it last"))
+            .property("group", text("The consumer group; none for jobs"))
+            .property("time", number("When, in milliseconds since 1970"))
+            .property("id", text("The id of the event or job"))
+            .property(
+                "fields",
+                ObjectBuilder::new()
+                    .description(Some("The fields of the event; `{\"hex\": …}` where a value is no text")),
+            )
+            .property("payload", Object::new())
+            .required("dead_id")
+            .description(Some("A dead letter, with the event or the payload of the job"))
+            .into()
+    }
+}
+
+impl ToSchema for ListedDeadLetter {}
 
 impl Serialize for ListedDeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -13,8 +13,8 @@ use sandbar_store::{Holder, LockKey, Locked, Remaining, Store, StoreError};
 const SCAN_STEP: u32 = 1000;
 
 /// A lock that is held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct LockState {
     /// Its key, without the tenant's prefix.
     pub key: String,
     /// The host, the plugin and the number of the holder; none where another kind of client holds it.
@@ -38,7 +38,7 @@ pub struct Held {
     pub waiters: u64,
 }
 
-impl Held {
+impl LockState {
     fn new(key: String, locked: &Locked, now_ms: u64) -> Self {
         let holder = Holder::parse(&locked.value);
         let remaining_ms = match locked.remaining {
@@ -67,7 +67,7 @@ impl Locks {
     }
 
     /// Those that plugins hold, and where there is a glob pattern, keys that match it, whoever set them.
-    pub async fn list(&self, pattern: Option<&str>) -> Result<Vec<Held>, AdminError> {
+    pub async fn list(&self, pattern: Option<&str>) -> Result<Vec<LockState>, AdminError> {
         let failed = |error| AdminError::store("look for locks", error);
         if let Some(pattern) = pattern {
             check_name("pattern", pattern)?;
@@ -87,7 +87,7 @@ impl Locks {
         let mut held = Vec::new();
         for key in keys {
             match self.store.look(&LockKey::new(&self.prefix, &key)).await {
-                Ok(Some(locked)) => held.push(Held::new(key, &locked, self.store.now_ms())),
+                Ok(Some(locked)) => held.push(LockState::new(key, &locked, self.store.now_ms())),
                 // Given back meanwhile, or no lock at all.
                 Ok(None) | Err(StoreError::WrongType(_)) => {}
                 Err(error) => return Err(failed(error)),
@@ -97,7 +97,7 @@ impl Locks {
     }
 
     /// Takes a lock from whoever holds it, and answers what it was. The first who waits for it gets it.
-    pub async fn break_open(&self, key: &str) -> Result<Held, AdminError> {
+    pub async fn break_open(&self, key: &str) -> Result<LockState, AdminError> {
         check_foreign("lock's key", key)?;
         let lock = LockKey::new(&self.prefix, key);
         let full = || format!("{}{key}", self.prefix);
@@ -107,7 +107,7 @@ impl Locks {
         let value = broken.ok_or_else(|| AdminError::NotHeld(full()))?;
         let before = before.filter(|before| before.value == value);
         let (remaining, waiters) = before.map_or((Remaining::Missing, 0), |before| (before.remaining, before.waiters));
-        Ok(Held::new(key.to_owned(), &Locked { value, remaining, waiters }, self.store.now_ms()))
+        Ok(LockState::new(key.to_owned(), &Locked { value, remaining, waiters }, self.store.now_ms()))
     }
 
     /// A key as the tenant's plugins call it; none for the hosts' own, tokens of the API among them.

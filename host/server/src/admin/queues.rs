@@ -16,8 +16,8 @@ const SCAN_COUNT: u32 = 1000;
 const MARKS: [&str; 2] = [":seq", ":paused"];
 
 /// What is known of a queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct State {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct QueueState {
     /// Its name, without the tenant's prefix.
     pub queue: String,
     /// Whether nobody may take jobs.
@@ -33,7 +33,7 @@ pub struct State {
 }
 
 /// What became of a queue that was paused or let go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Switched {
     /// Its name.
     pub queue: String,
@@ -73,12 +73,12 @@ impl Queues {
     }
 
     /// How many jobs a queue has, by state.
-    pub async fn state(&self, name: &str) -> Result<State, AdminError> {
+    pub async fn state(&self, name: &str) -> Result<QueueState, AdminError> {
         let queue = self.queue(name)?;
         let failed = |error| AdminError::store(format!("look at the queue `{}`", queue.list), error);
         let Lengths { ready, delayed, leased, dead } = self.store.lengths(&queue).await.map_err(failed)?;
         let paused = self.store.is_paused(&queue).await.map_err(failed)?;
-        Ok(State { queue: name.to_owned(), paused, ready, delayed, leased, dead })
+        Ok(QueueState { queue: name.to_owned(), paused, ready, delayed, leased, dead })
     }
 
     /// Lets nobody take jobs from a queue, or lets it go on.

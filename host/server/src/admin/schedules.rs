@@ -8,7 +8,7 @@ use sandbar_store::{Holder, Store, StoreError};
 use sandbar_triggers::schedule::{Keys, Run, parse_last};
 
 /// A schedule of a plugin.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Due {
     /// The plugin.
     pub plugin: String,

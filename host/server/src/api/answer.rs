@@ -13,7 +13,7 @@ use sandbar_fleet::FleetError;
 use sandbar_store::StoreError;
 
 /// Why something was not done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct ApiError {
     #[serde(skip)]
     pub(super) status: StatusCode,
@@ -115,18 +115,18 @@ pub(super) fn with_headers(mut response: Response) -> Response {
 }
 
 pub(super) async fn no_route() -> ApiError {
-    ApiError::missing("there is no such path").help("GET /api/v1/openapi.json tells those that there are")
+    ApiError::missing("there is no such path").help("GET /api/v1/openapi.json lists the paths")
 }
 
 pub(super) async fn no_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not have this method")
-        .help("GET /api/v1/openapi.json tells those that it has")
+        .help("GET /api/v1/openapi.json lists the methods")
 }
 
-/// The query, where errors are told in JSON.
-pub(super) struct Asked<T>(pub(super) T);
+/// The query; errors are answered as JSON.
+pub(super) struct JsonQuery<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for JsonQuery<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
@@ -135,10 +135,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// A body of JSON, where errors are told in JSON. Without a body it is `{}`.
-pub(super) struct Told<T>(pub(super) T);
+/// A body of JSON; errors are answered as JSON. Without a body it is `{}`.
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {

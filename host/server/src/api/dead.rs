@@ -5,41 +5,65 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Json, Path, State};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::answer::{ApiError, Asked, Told};
+use super::answer::{ApiError, JsonBody, JsonQuery};
 use super::guard::Visit;
-use crate::admin::dead::{BATCH_MAX, DeadLetters, Fate, Place, Report, Which};
+use crate::admin::dead::{BATCH_MAX, DeadLetterSource, DeadLetters, Fate, SettleReport, Which};
 use crate::admin::dead_letter::ListedDeadLetter;
 use sandbar_store::EntryId;
 
-/// How many letters one request settles at most where it names them.
+/// How many dead letters one request settles at most where it names them.
 const IDS_MAX: usize = 1000;
-/// How many letters one request settles at most where it means all.
+/// How many dead letters one request settles at most where it means all.
 const ALL_MAX: u64 = 10_000;
 
-#[derive(Debug, Deserialize)]
+/// Which dead letters are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// The stream that the events came from; this or `queue`
     stream: Option<String>,
+    /// The queue that the jobs came from; this or `stream`
     queue: Option<String>,
+    /// Only those before this id: the `next` of the page before
     before: Option<String>,
+    /// How many at most, 1 to 100; 100 by default
     limit: Option<u32>,
 }
 
-/// Some letters.
-#[derive(Debug, Serialize)]
-pub(super) struct Letters {
+/// Where a dead letter is.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Source {
+    /// The stream that the event came from; this or `queue`
+    stream: Option<String>,
+    /// The queue that the job came from; this or `stream`
+    queue: Option<String>,
+}
+
+/// A page of dead letters.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeadLetterPage {
     #[serde(rename = "letters")]
     dead_letters: Vec<ListedDeadLetter>,
-    /// What `before` is for the next page; none where there are no more.
+    /// The `before` of the next page; none where there are no more.
     next: Option<String>,
 }
 
+/// Dead letters, the newest first
+#[utoipa::path(
+    get,
+    path = "/dead",
+    params(Page),
+    responses((status = 200, description = "The dead letters", body = DeadLetterPage))
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-    Asked(page): Asked<Page>,
-) -> Result<Json<Letters>, ApiError> {
+    JsonQuery(page): JsonQuery<Page>,
+) -> Result<Json<DeadLetterPage>, ApiError> {
     let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
     let limit = page.limit.unwrap_or(BATCH_MAX);
     if !(1..=BATCH_MAX).contains(&limit) {
@@ -49,53 +73,78 @@ pub(super) async fn list(
         None => Some(EntryId::MAX),
         Some(before) => before.previous(),
     };
-    let Some(end) = end else { return Ok(Json(Letters { dead_letters: Vec::new(), next: None })) };
+    let Some(end) = end else { return Ok(Json(DeadLetterPage { dead_letters: Vec::new(), next: None })) };
     let dead_letters = dead_letters.before(end, limit).await?;
     let is_full = dead_letters.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = dead_letters.last().filter(|_| is_full).map(|dead_letter| dead_letter.id.to_string());
-    Ok(Json(Letters { dead_letters, next }))
+    Ok(Json(DeadLetterPage { dead_letters, next }))
 }
 
+/// One dead letter
+#[utoipa::path(
+    get,
+    path = "/dead/{id}",
+    params(("id" = String, Path, description = "Its id"), Source),
+    responses((status = 200, description = "The dead letter", body = ListedDeadLetter))
+)]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(dead_letter): Path<String>,
-    Asked(page): Asked<Page>,
+    JsonQuery(page): JsonQuery<Source>,
 ) -> Result<Json<ListedDeadLetter>, ApiError> {
     let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
     let found = dead_letters.find(&[id(&dead_letter)?]).await?.into_iter().next();
-    found.map(Json).ok_or_else(|| ApiError::missing("there is no such letter"))
+    found.map(Json).ok_or_else(|| ApiError::missing("there is no such dead letter"))
 }
 
-/// Which letters are settled.
-#[derive(Debug, Deserialize)]
+/// Which dead letters are settled.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settle {
+    /// The stream that the events came from; this or `queue`
     stream: Option<String>,
+    /// The queue that the jobs came from; this or `stream`
     queue: Option<String>,
+    /// The dead letters; up to 1000. This or `all`
     #[serde(default)]
     ids: Vec<String>,
+    /// All that are there now; up to 10000 at a time, the oldest first
     #[serde(default)]
     all: bool,
 }
 
+/// Sends events back to where they came from, and removes their dead letters
+#[utoipa::path(
+    post,
+    path = "/dead/retry",
+    request_body = Settle,
+    responses((status = 200, description = "What was done", body = SettleReport))
+)]
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-    Told(told): Told<Settle>,
-) -> Result<Json<Report>, ApiError> {
+    JsonBody(told): JsonBody<Settle>,
+) -> Result<Json<SettleReport>, ApiError> {
     settle(&api, &visit, told, Fate::Retry).await
 }
 
+/// Removes dead letters for good
+#[utoipa::path(
+    post,
+    path = "/dead/drop",
+    request_body = Settle,
+    responses((status = 200, description = "What was done", body = SettleReport))
+)]
 pub(super) async fn drop(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-    Told(told): Told<Settle>,
-) -> Result<Json<Report>, ApiError> {
+    JsonBody(told): JsonBody<Settle>,
+) -> Result<Json<SettleReport>, ApiError> {
     settle(&api, &visit, told, Fate::Drop).await
 }
 
-async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Json<Report>, ApiError> {
+async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Json<SettleReport>, ApiError> {
     let dead_letters = admin(api, visit, told.stream.as_deref(), told.queue.as_deref())?;
     let which = match (told.ids.is_empty(), told.all) {
         (false, false) if told.ids.len() > IDS_MAX => {
@@ -113,8 +162,8 @@ async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Js
 
 fn admin(api: &Api, visit: &Visit, stream: Option<&str>, queue: Option<&str>) -> Result<DeadLetters, ApiError> {
     let place = match (stream, queue) {
-        (Some(stream), None) => Place::Stream(stream),
-        (None, Some(queue)) => Place::Queue(queue),
+        (Some(stream), None) => DeadLetterSource::Stream(stream),
+        (None, Some(queue)) => DeadLetterSource::Queue(queue),
         _ => return Err(ApiError::bad("either `stream` or `queue` is needed")),
     };
     Ok(DeadLetters::of(api.store.clone(), &visit.tenant()?.prefix, place)?)

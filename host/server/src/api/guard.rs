@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::answer::{ApiError, Asked, with_headers};
+use super::answer::{ApiError, JsonQuery, with_headers};
 use super::{Api, BASE, refusals};
 use crate::http::Peer;
 use sandbar_core::token::{Role, Scope};
@@ -101,7 +101,7 @@ pub(super) struct Needs {
 pub(super) async fn authorize(
     State(needs): State<Needs>,
     Extension(caller): Extension<Caller>,
-    about: Result<Asked<About>, ApiError>,
+    about: Result<JsonQuery<About>, ApiError>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -114,7 +114,7 @@ pub(super) async fn authorize(
         return error.help("sandbar token create NAME --role ROLE makes another").into_response();
     }
     let named = match about {
-        Ok(Asked(About { tenant })) => tenant,
+        Ok(JsonQuery(About { tenant })) => tenant,
         Err(error) => return error.into_response(),
     };
     let tenant = match locate(&api, &caller, named) {

@@ -9,23 +9,214 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{FromRequest, Json, Path, Request, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::answer::{ApiError, Asked, Told};
+use super::answer::{ApiError, JsonBody, JsonQuery};
 use super::guard::Visit;
 use crate::host::PluginStatus;
-use sandbar_fleet::{Deploy, Deployed, MANIFEST_BYTES_MAX, Record, Release, WAIT_DEFAULT, WAIT_MAX};
-use sandbar_runtime::rollout::Trial;
+use sandbar_fleet::{
+    Deploy, Deployed, HostOutcome, MANIFEST_BYTES_MAX, Past, Phase, Record, Release, WAIT_DEFAULT, WAIT_MAX, Why,
+};
+use sandbar_runtime::rollout::{ProbationStatus, ShadowReport, Trial};
 
 /// The most bytes in the name of a plugin that are looked at.
 const NAME_BYTES_MAX: usize = 64;
 
+/// The plugins of a tenant, or of all.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PluginList {
+    plugins: Vec<ListedPlugin>,
+}
+
+/// A plugin in the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListedPlugin {
+    tenant: String,
+    plugin: String,
+    /// What is being done with it; none where nothing was deployed.
+    phase: Option<Phase>,
+    /// The release that runs.
+    active: Option<ShownRelease>,
+    /// The release that is being loaded or tried.
+    candidate: Option<ShownRelease>,
+    /// What runs on the host that answers.
+    here: Option<Here>,
+}
+
+/// A plugin with its history.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownPlugin {
+    tenant: String,
+    plugin: String,
+    /// What is being done with it; none where nothing was deployed.
+    phase: Option<Phase>,
+    /// The release that runs.
+    active: Option<ShownRelease>,
+    /// The release that is being loaded or tried.
+    candidate: Option<ShownCandidate>,
+    /// The text of the manifest of what runs.
+    manifest: Option<String>,
+    /// Earlier releases, the newest first.
+    history: Option<Vec<PastRelease>>,
+    /// What each host has made of the active release.
+    hosts: Vec<HostOutcome>,
+    /// What runs on the host that answers.
+    here: Option<HereInDetail>,
+}
+
+/// A release without its manifest, which may be long.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownRelease {
+    /// Counts the deploys of the plugin, from 1.
+    number: u64,
+    /// The SHA-256 of the component.
+    digest: String,
+    /// The size of the component.
+    size_bytes: u64,
+    /// When it was deployed, in milliseconds since 1970.
+    time_ms: u64,
+    /// Who deployed it.
+    by: String,
+}
+
+/// A release that is not active yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownCandidate {
+    release: ShownRelease,
+    /// How it is tried before it becomes active.
+    trial: Option<Trial>,
+}
+
+/// A release that has ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PastRelease {
+    release: ShownRelease,
+    /// When it ended, in milliseconds since 1970.
+    ended_ms: u64,
+    /// Why it ended.
+    why: Why,
+}
+
+/// What runs on the host that answers, with its numbers since the host began.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Here {
+    /// The version: the SHA-256 of its component.
+    digest: String,
+    /// The number of the release; 0 for a version of the host's own.
+    number: u64,
+    /// Why the host does not run what it should.
+    fault: Option<String>,
+    /// How the version does, while it is on probation.
+    probation: Option<ProbationStatus>,
+    /// Events that are done.
+    done: u64,
+    /// Events that are retried later.
+    retries: u64,
+    /// Events that were dead-lettered.
+    dead: u64,
+    /// Calls that failed.
+    failures: u64,
+    /// Events delivered and not acknowledged.
+    pending: u64,
+    /// Events not yet delivered, where that is known.
+    lag: Option<u64>,
+}
+
+/// The same with the trial and the history of the host.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HereInDetail {
+    #[serde(flatten)]
+    here: Here,
+    /// The version that is tried beside the active one.
+    trial: Option<TrialHere>,
+    /// What ran on this host before.
+    history: Vec<PastRelease>,
+}
+
+/// What the host that answers has found of the version that is tried beside the active one.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TrialHere {
+    /// The version: the SHA-256 of its component.
+    digest: String,
+    trial: Trial,
+    /// How a canary does.
+    standing: Option<ProbationStatus>,
+    /// What a shadow did differently.
+    shadow: Option<ShadowReport>,
+}
+
+/// What was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changed {
+    /// Counts the changes of the plugin's record.
+    generation: u64,
+    phase: Phase,
+    active: Option<ShownRelease>,
+    candidate: Option<ShownRelease>,
+}
+
+impl From<&Release> for ShownRelease {
+    fn from(release: &Release) -> Self {
+        let Release { number, size_bytes, time_ms, .. } = *release;
+        Self { number, digest: release.digest.clone(), size_bytes, time_ms, by: release.by.clone() }
+    }
+}
+
+impl From<&Past> for PastRelease {
+    fn from(past: &Past) -> Self {
+        Self { release: (&past.release).into(), ended_ms: past.ended_ms, why: past.why.clone() }
+    }
+}
+
+impl From<&Record> for Changed {
+    fn from(record: &Record) -> Self {
+        Self {
+            generation: record.generation,
+            phase: record.phase,
+            active: record.active.as_ref().map(ShownRelease::from),
+            candidate: record.candidate.as_ref().map(|candidate| (&candidate.release).into()),
+        }
+    }
+}
+
+impl From<&PluginStatus> for Here {
+    fn from(status: &PluginStatus) -> Self {
+        let numbers = status.metrics.snapshot();
+        Self {
+            digest: status.version.clone(),
+            number: status.release.number,
+            fault: status.fault.clone(),
+            probation: status.rollout.probation(),
+            done: numbers.done,
+            retries: numbers.retries,
+            dead: numbers.dead,
+            failures: numbers.failures,
+            pending: numbers.backlog.pending,
+            lag: numbers.backlog.lag,
+        }
+    }
+}
+
+impl From<&PluginStatus> for HereInDetail {
+    fn from(status: &PluginStatus) -> Self {
+        let trial = status.rollout.trial().map(|(pool, trial, standing)| TrialHere {
+            digest: pool.context().version.clone(),
+            trial,
+            standing,
+            shadow: status.rollout.shadow_report(),
+        });
+        Self { here: status.into(), trial, history: status.history.iter().map(PastRelease::from).collect() }
+    }
+}
+
+/// The plugins: what is deployed, and what runs on the host that answers
+#[utoipa::path(get, path = "/plugins", responses((status = 200, description = "The plugins", body = PluginList)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<PluginList>, ApiError> {
     let tenant = visit.tenant_name();
     let mut plugins: BTreeMap<(String, String), (Option<Record>, Option<PluginStatus>)> = BTreeMap::new();
     for listed in api.fleet.plugins(tenant).await? {
@@ -37,114 +228,93 @@ pub(super) async fn list(
             plugins.entry(key).or_default().1 = Some(status);
         }
     }
-    let told = plugins.into_iter().map(|((tenant, plugin), (record, status))| {
-        let record = record.as_ref();
-        json!({
-            "tenant": tenant,
-            "plugin": plugin,
-            "phase": record.map(|record| record.phase),
-            "active": record.and_then(|record| record.active.as_ref()).map(release),
-            "candidate": record.and_then(|record| record.candidate.as_ref()).map(|candidate| release(&candidate.release)),
-            "here": status.as_ref().map(here),
-        })
+    let listed = plugins.into_iter().map(|((tenant, plugin), (record, status))| {
+        let changed = record.as_ref().map(Changed::from);
+        let phase = changed.as_ref().map(|changed| changed.phase);
+        let (active, candidate) = changed.map(|changed| (changed.active, changed.candidate)).unwrap_or_default();
+        ListedPlugin { tenant, plugin, phase, active, candidate, here: status.as_ref().map(Here::from) }
     });
-    Ok(Json(json!({ "plugins": told.collect::<Vec<_>>() })))
+    Ok(Json(PluginList { plugins: listed.collect() }))
 }
 
+/// One plugin: its versions, its history, its trial, and what each host makes of it
+#[utoipa::path(
+    get,
+    path = "/plugins/{name}",
+    params(("name" = String, Path, description = "The plugin")),
+    responses((status = 200, description = "The plugin", body = ShownPlugin))
+)]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ShownPlugin>, ApiError> {
     let (tenant, name) = (&visit.tenant()?.name, checked(name)?);
     let record = api.fleet.record(tenant, &name).await?;
     let status = api.host().plugins().into_iter().find(|status| status.tenant == *tenant && status.name == name);
     if record.is_none() && status.is_none() {
         return Err(ApiError::missing(format_args!("there is no plugin `{name}`"))
-            .help("GET /api/v1/plugins tells those that there are"));
+            .help("GET /api/v1/plugins lists the plugins"));
     }
     let active = record.as_ref().and_then(|record| record.active.as_ref());
     let hosts = match &record {
         Some(_) => api.fleet.outcomes(tenant, &name, active.map_or(0, |release| release.number)).await?,
         None => Vec::new(),
     };
-    let told = record.as_ref();
-    let manifest = active.map(|active| active.manifest.as_str());
-    let manifest = manifest.or_else(|| status.as_ref().map(|status| status.release.manifest.as_str()));
-    let history = |pasts: &mut dyn Iterator<Item = &sandbar_fleet::Past>| {
-        pasts
-            .map(|past| json!({ "release": release(&past.release), "ended_ms": past.ended_ms, "why": past.why }))
-            .collect::<Vec<_>>()
-    };
-    Ok(Json(json!({
-        "tenant": tenant,
-        "plugin": name,
-        "phase": told.map(|record| record.phase),
-        "active": active.map(release),
-        "candidate": told.and_then(|record| record.candidate.as_ref()).map(|candidate| {
-            json!({ "release": release(&candidate.release), "trial": candidate.trial })
-        }),
-        "manifest": manifest,
-        "history": told.map(|record| history(&mut record.history.iter())),
-        "hosts": hosts,
-        "here": status.as_ref().map(|status| {
-            let mut told = here(status);
-            if let Some(told) = told.as_object_mut() {
-                told.insert("trial".to_owned(), trial(status));
-                told.insert("history".to_owned(), history(&mut status.history.iter()).into());
-            }
-            told
-        }),
-    })))
-}
-
-/// A release without its manifest, which may be long.
-fn release(release: &Release) -> Value {
-    let Release { number, digest, size_bytes, time_ms, by, .. } = release;
-    json!({ "number": number, "digest": digest, "size_bytes": size_bytes, "time_ms": time_ms, "by": by })
-}
-
-/// What runs on the host that answers.
-fn here(status: &PluginStatus) -> Value {
-    let numbers = status.metrics.snapshot();
-    json!({
-        "digest": status.version,
-        "number": status.release.number,
-        "fault": status.fault,
-        "probation": status.rollout.probation(),
-        "done": numbers.done,
-        "retries": numbers.retries,
-        "dead": numbers.dead,
-        "failures": numbers.failures,
-        "pending": numbers.backlog.pending,
-        "lag": numbers.backlog.lag,
-    })
-}
-
-/// What the host that answers has found of the version that is tried beside the active one.
-fn trial(status: &PluginStatus) -> Value {
-    let Some((pool, trial, standing)) = status.rollout.trial() else { return Value::Null };
-    json!({
-        "digest": pool.context().version,
-        "trial": trial,
-        "standing": standing,
-        "shadow": status.rollout.shadow_report(),
-    })
+    let manifest = active.map(|active| &active.manifest);
+    let manifest = manifest.or_else(|| status.as_ref().map(|status| &status.release.manifest)).cloned();
+    let candidate = record.as_ref().and_then(|record| record.candidate.as_ref());
+    Ok(Json(ShownPlugin {
+        tenant: tenant.clone(),
+        plugin: name,
+        phase: record.as_ref().map(|record| record.phase),
+        active: active.map(ShownRelease::from),
+        candidate: candidate
+            .map(|candidate| ShownCandidate { release: (&candidate.release).into(), trial: candidate.trial }),
+        manifest,
+        history: record.as_ref().map(|record| record.history.iter().map(PastRelease::from).collect()),
+        hosts,
+        here: status.as_ref().map(HereInDetail::from),
+    }))
 }
 
 /// How a version is deployed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct How {
+    /// Try it first: it gets the same batches, and nothing that it writes is kept
     #[serde(default)]
+    #[param(required = false)]
     shadow: bool,
+    /// Try it first on this share of the calls, of a hundred, 1 to 99
     canary: Option<u8>,
+    /// How long hosts may take to load it, such as `30s`, the default; at most 10m
     wait: Option<String>,
 }
 
+/// The two parts of a deploy.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes the form, which is read part by part")]
+pub(super) struct DeployForm {
+    /// The text of the plugin.toml
+    manifest: String,
+    /// The component
+    #[schema(value_type = String, format = Binary)]
+    component: Vec<u8>,
+}
+
+/// Has all hosts of the fleet run a version, and waits until they do
+#[utoipa::path(
+    post,
+    path = "/plugins",
+    params(How),
+    request_body(content = DeployForm, content_type = "multipart/form-data"),
+    responses((status = 200, description = "What each host made of it", body = Deployed))
+)]
 pub(super) async fn deploy(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
-    Asked(how): Asked<How>,
+    JsonQuery(how): JsonQuery<How>,
     request: Request,
 ) -> Result<Json<Deployed>, ApiError> {
     let tenant = visit.tenant()?.name.clone();
@@ -221,63 +391,90 @@ fn unreadable(error: MultipartError) -> ApiError {
 }
 
 /// Where to go back to, and why.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Back {
+    /// The beginning of a digest in the history; the version before by default
     to: Option<String>,
+    /// What is kept beside it; nothing by default
     reason: String,
 }
 
+/// Goes back to an earlier version: the one before, or the one whose digest begins so
+#[utoipa::path(
+    post,
+    path = "/plugins/{name}/rollback",
+    params(("name" = String, Path, description = "The plugin")),
+    request_body = Back,
+    responses((status = 200, description = "The plugin", body = Changed))
+)]
 pub(super) async fn rollback(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
-    Told(back): Told<Back>,
-) -> Result<Json<Value>, ApiError> {
+    JsonBody(back): JsonBody<Back>,
+) -> Result<Json<Changed>, ApiError> {
     let (tenant, name) = (&visit.tenant()?.name, checked(name)?);
     let record = api.fleet.rollback(tenant, &name, back.to.as_deref(), &visit.by(), &back.reason).await?;
-    Ok(changed(&record))
+    Ok(Json((&record).into()))
 }
 
+/// Makes the version active that is tried
+#[utoipa::path(
+    post,
+    path = "/plugins/{name}/promote",
+    params(("name" = String, Path, description = "The plugin")),
+    responses((status = 200, description = "The plugin", body = Changed))
+)]
 pub(super) async fn promote(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(changed(&api.fleet.promote(&visit.tenant()?.name, &checked(name)?).await?))
+) -> Result<Json<Changed>, ApiError> {
+    let record = api.fleet.promote(&visit.tenant()?.name, &checked(name)?).await?;
+    Ok(Json((&record).into()))
 }
 
 /// Why.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Reason {
+    /// What is kept beside it; nothing by default
     reason: String,
 }
 
+/// Ends the trial of a version, or cancels its deploy
+#[utoipa::path(
+    delete,
+    path = "/plugins/{name}/trial",
+    params(("name" = String, Path, description = "The plugin")),
+    request_body = Reason,
+    responses((status = 200, description = "The plugin", body = Changed))
+)]
 pub(super) async fn end_trial(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
-    Told(Reason { reason }): Told<Reason>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(changed(&api.fleet.end_trial(&visit.tenant()?.name, &checked(name)?, &visit.by(), &reason).await?))
+    JsonBody(Reason { reason }): JsonBody<Reason>,
+) -> Result<Json<Changed>, ApiError> {
+    let record = api.fleet.end_trial(&visit.tenant()?.name, &checked(name)?, &visit.by(), &reason).await?;
+    Ok(Json((&record).into()))
 }
 
+/// Removes a plugin from all hosts; hosts that have it in a folder then run that version
+#[utoipa::path(
+    delete,
+    path = "/plugins/{name}",
+    params(("name" = String, Path, description = "The plugin")),
+    responses((status = 200, description = "The plugin", body = Changed))
+)]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     Extension(visit): Extension<Visit>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(changed(&api.fleet.remove(&visit.tenant()?.name, &checked(name)?, &visit.by()).await?))
-}
-
-fn changed(record: &Record) -> Json<Value> {
-    Json(json!({
-        "generation": record.generation,
-        "phase": record.phase,
-        "active": record.active.as_ref().map(release),
-        "candidate": record.candidate.as_ref().map(|candidate| release(&candidate.release)),
-    }))
+) -> Result<Json<Changed>, ApiError> {
+    let record = api.fleet.remove(&visit.tenant()?.name, &checked(name)?, &visit.by()).await?;
+    Ok(Json((&record).into()))
 }
 
 /// A name that a plugin can have.

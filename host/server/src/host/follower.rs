@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Tenant;
 use super::base::Base;
 use sandbar_fleet::{
-    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, Listed, Node, Phase, Record, Report, Stand, Standing,
+    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, HostRelease, Listed, Node, Phase, Record, ReleaseState, Report,
 };
 use sandbar_store::{Subscriber, Subscription};
 
@@ -251,7 +251,7 @@ impl Follower {
 async fn elsewhere(fleet: &Fleet, name: &Name, host: &str, record: &Record) -> Result<(), FleetError> {
     let (Phase::Preparing { .. }, Some(candidate)) = (record.phase, &record.candidate) else { return Ok(()) };
     let (number, digest) = (candidate.release.number, candidate.release.digest.clone());
-    let stand = Stand { number, digest, state: Standing::Elsewhere };
+    let stand = HostRelease { number, digest, state: ReleaseState::Elsewhere };
     let report = Report {
         host: host.to_owned(),
         candidate: Some(stand.clone()),

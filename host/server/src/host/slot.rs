@@ -9,7 +9,7 @@ use super::running::Running;
 use super::{PluginStatus, Tenant};
 use crate::http::PluginHealth;
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::{Candidate, HISTORY_MAX, Past, Phase, Record, Release, Report, Stand, Standing, Why};
+use sandbar_fleet::{Candidate, HISTORY_MAX, HostRelease, Past, Phase, Record, Release, ReleaseState, Report, Why};
 use sandbar_runtime::plugin::Version;
 use sandbar_runtime::pool::Pool;
 use sandbar_runtime::telemetry::PluginMetrics;
@@ -115,11 +115,11 @@ impl Slot {
     pub(super) fn report(&self, host: &str) -> Report {
         let state = self.state.lock();
         let record = state.record.as_deref();
-        let good = |loaded: &Loaded| stand(&loaded.release, Standing::Good);
+        let good = |loaded: &Loaded| stand(&loaded.release, ReleaseState::Good);
         let active = match record.and_then(|record| record.active.as_ref()) {
             Some(wanted) => match (&state.active, &state.fault) {
                 (Some(active), _) if active.is(wanted) => Some(good(active)),
-                (_, Some(reason)) => Some(stand(wanted, Standing::Failed { reason: reason.clone() })),
+                (_, Some(reason)) => Some(stand(wanted, ReleaseState::Failed { reason: reason.clone() })),
                 _ => None,
             },
             None => state.active.as_ref().map(good),
@@ -130,7 +130,7 @@ impl Slot {
             let is = |loaded: &&Loaded| loaded.is(release);
             let loaded = state.prepared.as_ref().map(|(loaded, _)| loaded).filter(is);
             let told = match (refused, loaded.or(state.tried.as_ref().filter(is))) {
-                (Some((_, reason)), _) => Some(stand(release, Standing::Failed { reason: reason.clone() })),
+                (Some((_, reason)), _) => Some(stand(release, ReleaseState::Failed { reason: reason.clone() })),
                 (None, Some(loaded)) => Some(good(loaded)),
                 (None, None) => None,
             };
@@ -167,6 +167,6 @@ fn same(loaded: &Loaded, release: &Release) -> bool {
     loaded.release.digest == release.digest && loaded.release.manifest == release.manifest
 }
 
-fn stand(release: &Release, state: Standing) -> Stand {
-    Stand { number: release.number, digest: release.digest.clone(), state }
+fn stand(release: &Release, state: ReleaseState) -> HostRelease {
+    HostRelease { number: release.number, digest: release.digest.clone(), state }
 }

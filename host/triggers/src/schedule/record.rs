@@ -32,7 +32,7 @@ impl Keys {
 }
 
 /// One run of a tick.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Run {
     /// When the tick was due, in milliseconds since 1970 as all times here.
     pub tick: u64,
@@ -56,7 +56,7 @@ pub struct Run {
 }
 
 /// What came of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TickOutcome {
     /// Its writes are committed.
