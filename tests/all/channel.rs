@@ -240,7 +240,7 @@ async fn what_the_server_refuses_leaves_the_others_alone() {
     let test = TestHost::with(Config::default(), store, components::CHANNEL_RECORD, &manifest).await;
     poll_until(PATIENCE, "one listens", async || server.get::<u64>(&["PUBLISH", "open", "x"]) == 1).await;
     heard(&test, "heard", 1).await;
-    assert!(!test.host.health().is_ready(), "the other does not, and it is told");
+    assert!(!test.host.health().is_ready(), "the other does not, and readiness shows it");
     server.ask(&["ACL", "SETUSER", "host", "allchannels"]);
     poll_until(PATIENCE, "both listen", async || test.host.health().is_ready()).await;
 }

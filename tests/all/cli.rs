@@ -21,7 +21,7 @@ fn folder() -> Folder {
     Folder::new(env!("CARGO_BIN_EXE_sandbar-under-test"))
 }
 
-/// The lines of a text as JSON objects; others are left out.
+/// The lines of a text as JSON objects; others are skipped.
 fn objects(text: &str) -> Vec<serde_json::Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -11,8 +11,8 @@ use sandbar_tests::{Options, RedisServer, TestHost, components, poll_until};
 const TRIGGERS: usize = 200;
 /// 2 shared, 4 for commits, 1 for wake-ups, and 1 for the moment after a lost reply.
 const CONNECTIONS_MAX: usize = 8;
-/// How long all triggers together may take to react. A trigger that is not woken looks by itself after 2.5 to 5 seconds, so some of
-/// so many would be too late.
+/// How long all triggers together may take to react. A trigger that is not woken looks by itself after 2.5 to 5
+/// seconds, so some of so many would be too late.
 const REACTION: Duration = Duration::from_secs(2);
 /// How many reactions are measured at most.
 const ROUNDS_MAX: usize = 5;
@@ -82,7 +82,7 @@ async fn shortest_reaction(server: &RedisServer, round: &mut u32) -> Duration {
 async fn many_triggers_share_few_connections_and_are_woken() {
     let server = RedisServer::start();
     let _test = start(server.url()).await;
-    poll_until(PATIENCE, "the host is told of changes", async || watching(&server) == 1).await;
+    poll_until(PATIENCE, "the host hears of changes", async || watching(&server) == 1).await;
     let mut round = 0;
     // A trigger that has just begun looks by itself.
     reaction(&server, &mut round).await;
@@ -93,7 +93,7 @@ async fn many_triggers_share_few_connections_and_are_woken() {
     assert!(took < REACTION, "it took {took:?}");
 
     server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    poll_until(PATIENCE, "the host is told of changes again", async || watching(&server) == 1).await;
+    poll_until(PATIENCE, "the host hears of changes again", async || watching(&server) == 1).await;
     // The first events after the cut may meet connections that are being made anew.
     reaction(&server, &mut round).await;
     let took = shortest_reaction(&server, &mut round).await;
@@ -114,7 +114,7 @@ async fn streams_are_polled_where_tracking_is_not_permitted() {
     // A trigger that has just begun looks by itself.
     reaction(&server, &mut round).await;
     let took = shortest_reaction(&server, &mut round).await;
-    assert_eq!(watching(&server), 0, "this user cannot be told of changes");
+    assert_eq!(watching(&server), 0, "this user cannot hear of changes");
     println!("without tracking {TRIGGERS} triggers reacted within {took:?}");
     assert!(took < REACTION, "it took {took:?}");
     assert!(clients(&server).len() <= CONNECTIONS_MAX);

@@ -1,5 +1,5 @@
-//! The way of an event through the whole program: fed, rejected by a plugin, counted, found among the dead letters, sent back to the
-//! running host, dead again, and dropped.
+//! The way of an event through the whole program: fed, rejected by a plugin, counted, found among the dead letters,
+//! sent back to the running host, dead again, and dropped.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Shutdown: a host that is asked to end under load finishes what it took, within its grace time, and leaves nothing behind.
+//! Shutdown: a host that is asked to end under load finishes what it took, within its grace time, and leaves nothing
+//! behind.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use sandbar_tests::{
 const EVENTS: u64 = 30_000;
 const CAMERAS: u64 = 5;
 const TRIGGER: &str = "batch = 100\nconcurrency = 4\nprefetch = 4";
-/// The grace time of a host, unless it is told otherwise.
+/// The grace time of a host, by default.
 const GRACE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,11 +1,12 @@
-//! Nothing lost, nothing doubled: hosts are killed and stopped, connections are cut, replies are lost or come late, and Redis
-//! itself is killed, while events with effects that can be counted flow.
+//! Nothing lost, nothing doubled: hosts are killed and stopped, connections are cut, replies are lost or come late,
+//! and Redis itself is killed, while events with effects that can be counted flow.
 //!
-//! The short form runs in CI with a fixed seed. `SANDBAR_LONG=1` runs the long one (100,000 events, at least 50 faults by
-//! signals alone), and `SANDBAR_SEED` chooses the faults. The counts are printed: `cargo test … -- exactly_once --nocapture`.
+//! The short form runs in CI with a fixed seed. `SANDBAR_LONG=1` runs the long one (100,000 events, at least 50
+//! faults by signals alone), and `SANDBAR_SEED` chooses the faults. The counts are printed: `cargo test … --
+//! exactly_once --nocapture`.
 //!
-//! The same run without the fence, and without the increment of the fence after a lost reply, must show doubled events: that
-//! proves that the faults are hard enough to notice.
+//! The same run without the fence, and without the increment of the fence after a lost reply, must show doubled
+//! events: that proves that the faults are hard enough to notice.
 
 mod queue;
 

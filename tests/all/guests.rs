@@ -42,7 +42,7 @@ const ONE_AT_A_TIME: &str = "batch = 1\nretry-min = \"1ms\"\nretry-max = \"2ms\"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_see_the_writes_before_them() {
-    expect(components::KV_OVERLAY, &open_manifest("", ""), &["any"], 1, &[]).await;
+    expect(components::KV_PENDING, &open_manifest("", ""), &["any"], 1, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,7 @@ impl Server {
     }
 }
 
-/// Answers one request. Whoever asks may hang up at any time.
+/// Answers one request. The client may hang up at any time.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, secrets: &AtomicUsize) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -202,7 +202,7 @@ async fn time_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_told() {
+async fn a_missing_server_is_an_error() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let test = host(&[&gone], &[], "10s").await;
     passes(&test, &gone, &["nobody"]).await;

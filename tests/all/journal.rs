@@ -1,4 +1,5 @@
-//! Plugins that go on in memory while Redis is away: what they were told was committed is in Redis afterwards, once and in order.
+//! Plugins that go on in memory while Redis is away: what was answered as committed is in Redis afterwards, once and
+//! in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ fn set(key: &str, value: &'static str) -> Effect {
     Effect::Set { key: key.to_owned(), value, expiry: Expiry::Never, condition: Condition::Always }
 }
 
-/// What one writer was told.
+/// What one writer was answered.
 #[derive(Debug, Default)]
 struct Told {
     made: Vec<u64>,
@@ -62,7 +63,7 @@ async fn write(outage: Arc<Outage>, writer: u64, stop: Arc<std::sync::atomic::At
     told
 }
 
-/// Each number that a writer was told is made is in its list once and in order; one of which nothing is known at most once.
+/// Each number that was answered as made is in its list once and in order; one of which nothing is known at most once.
 fn check(server: &RedisServer, writer: u64, told: &Told) {
     let list: Vec<u64> = server.get(&["LRANGE", &format!("list:{writer}"), "0", "-1"]);
     let made: Vec<u64> = list.iter().copied().filter(|number| !told.unknown.contains(number)).collect();
@@ -85,7 +86,8 @@ async fn outages_lose_nothing_double_nothing_and_keep_the_order() {
         (0..WRITERS).map(|writer| tokio::spawn(write(outage.clone(), writer, stop.clone()))).collect();
     for round in 0..rounds {
         poll_until(PATIENCE, "commits go to the store", async || !outage.is_degraded()).await;
-        // The replay loses replies, and meets commits of its own that come late, after it has looked what the store has.
+        // The replay loses replies, and meets commits of its own that come late, after it has looked what the store
+        // has.
         let late_for = Duration::from_millis(50)..Duration::from_millis(400);
         proxy.set_faults(Faults { late: 0.3, late_for, ..Faults::lossy(0.05, b"EXEC") });
         if round % 2 == 0 {

@@ -113,8 +113,8 @@ async fn each_limit_of_a_call_binds_on_each_trigger() {
     }
     let mut clients = Vec::new();
     for (plugin, name, kind) in &plugins {
-        // A channel hears nothing from before it listens, so it is told until it has heard; not too often, because a request ends with its
-        // client.
+        // A channel hears nothing from before it listens, so messages are published until it has heard one; not too
+        // often, because a request ends with its client.
         let mut rounds = 0;
         poll_until(PATIENCE, &format!("{plugin} meets {name}"), async || {
             if rounds % 200 == 0 && *kind != "schedule" {

@@ -1,7 +1,8 @@
-//! A poison event among many: it ends in the dead letters with its reason, all others are done once, and the host's memory is
-//! flat.
+//! A poison event among many: it ends in the dead letters with its reason, all others are done once, and the host's
+//! memory is flat.
 //!
-//! The host is a process of its own, so that its memory is its own. `SANDBAR_LONG=1` runs 100,000 events instead of 3,000.
+//! The host is a process of its own, so that its memory is its own. `SANDBAR_LONG=1` runs 100,000 events instead of
+//! 3,000.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,8 +24,8 @@ const POISON: [(&str, &str, &str); 8] = [
     ("reject", "1", "this event is rejected"),
     ("large", "1", "xxxxxxxxxxxxxxxx"),
 ];
-/// How much the resident memory may grow after the host has met each poison once. Less than two instances of 16 MiB that are kept by
-/// mistake.
+/// How much the resident memory may grow after the host has met each poison once. Less than two instances of 16 MiB
+/// that are kept by mistake.
 const GROWTH_BYTES_MAX: u64 = 24 << 20;
 /// Enough for the long form on a busy machine.
 const SETTLE: Duration = Duration::from_secs(300);

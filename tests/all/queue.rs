@@ -194,7 +194,7 @@ async fn a_paused_queue_waits_and_higher_priorities_go_first() {
         assert_eq!(list(&*test.store, "order").await, ["255", "9a", "9b", "5a", "5b", "plain"]);
         // By itself a trigger looks only every 5 s.
         let took = attempts(&test, "255").await[0].saturating_sub(resumed);
-        assert!(took < 3_000, "it went on {took} ms after it was told to");
+        assert!(took < 3_000, "it went on {took} ms after it was resumed");
         drop(server);
     }
 }
@@ -285,7 +285,8 @@ async fn a_refused_write_of_a_job_is_a_dead_letter_and_the_rest_stands() {
         let settlement = Settlement::default();
         let commit = Commit { consumer: None, watched: &[], effects: &effects, settlement, leases: &[], atomic: true };
         test.store.commit(commit).await.unwrap();
-        // In one batch, which is committed in parts because of the second: the first part's letter must leave the second alone.
+        // In one batch, which is committed in parts because of the second: the first part's dead letter must leave
+        // the second alone.
         test.store.set_paused(&queue(), true).await.unwrap();
         push(&*test.store, job("refused", "refused", ""), PushOptions::default()).await;
         push(&*test.store, job("trap", "trap", ""), PushOptions::default()).await;

@@ -1,5 +1,5 @@
-//! Versions are replaced while events flow: none is lost, none is doubled, and none is handled by a version whose successor has
-//! begun.
+//! Versions are replaced while events flow: none is lost, none is doubled, and none is handled by a version whose
+//! successor has begun.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -144,7 +144,7 @@ async fn a_load_that_is_dropped_midway_loses_no_plugin() {
         let manifest = Manifest::parse(&marked(&format!("batch = {number}"), number)).unwrap();
         let load = test.host.load_bytes(manifest, version(number));
         let _ = tokio::time::timeout(Duration::from_millis(40 * number), load).await;
-        assert_eq!(test.host.plugins().len(), 1, "it is told of all the time");
+        assert_eq!(test.host.plugins().len(), 1, "it is listed all the time");
         assert_eq!(sandbar_server::http::Health::health(&test.host).plugins.len(), 1);
     }
     poll_until(PATIENCE, "what was begun is finished", async || test.host.plugins()[0].version != before).await;

@@ -17,7 +17,7 @@ const RARE: &str = "every = \"30days\"";
 const RARE_MS: u64 = 30 * 86_400_000;
 /// Hosts know the clock of the store about so well.
 const CLOCK_MS: u64 = 15;
-/// Nothing is left out.
+/// Nothing is dropped.
 const ALL: &str = "missed = \"catch-up\"\noverlap = \"wait\"\ncatch-up-max = 10000";
 
 /// Runs a test once on each store.
@@ -86,7 +86,7 @@ async fn ticks_run_when_they_are_due_and_are_noted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missed_ticks_are_left_out_or_caught_up() {
+async fn missed_ticks_are_skipped_or_caught_up() {
     on_both(async |store| {
         let newest = store.now_ms() / RARE_MS * RARE_MS;
         for name in ["skip", "catch"] {
@@ -110,7 +110,7 @@ async fn missed_ticks_are_left_out_or_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tick_that_is_due_while_another_runs_is_left_out_or_waits() {
+async fn a_tick_that_is_due_while_another_runs_is_skipped_or_waits() {
     on_both(async |store| {
         for name in ["skip", "wait"] {
             set(&*store, &format!("do:{name}"), "250").await;
@@ -168,7 +168,7 @@ async fn a_tick_that_fails_is_noted_and_not_run_again() {
             assert!(runs.iter().all(|run| run.outcome == outcome), "{runs:?}");
             assert!(runs.iter().all(|run| run.error.as_ref().unwrap().contains(words)), "{runs:?}");
             assert!(runs.windows(2).all(|pair| pair[0].tick < pair[1].tick), "each once: {runs:?}");
-            assert_eq!(ticks(&*store, name).await, [] as [u64; 0], "what it wrote is left out");
+            assert_eq!(ticks(&*store, name).await, [] as [u64; 0], "what it wrote is skipped");
         }
         assert_eq!(history(&*store, "trap").await.len(), 2, "the history is bounded");
         let refused = runs(&*store, "refused", 2).await;
@@ -245,7 +245,7 @@ async fn hosts_share_the_ticks() {
             test.host.shutdown().await;
         }
         let done = ticks(&*store, "schedule").await;
-        assert!(done.windows(2).all(|pair| pair[0] + 50 == pair[1]), "each once, none left out: {done:?}");
+        assert!(done.windows(2).all(|pair| pair[0] + 50 == pair[1]), "each once, none skipped: {done:?}");
         let counted = store.get("runs:schedule").await.unwrap().unwrap();
         assert_eq!(counted, done.len().to_string().as_bytes(), "nobody ran one in vain");
     })

@@ -1,7 +1,7 @@
 //! The traffic system: real detections and made-up assessments through `result-aggregator`, on both stores.
 //!
-//! What must come out is computed from what goes in, by the fate that each entry carries, and compared with what a real subscriber
-//! hears, in its order, and with what the keys hold.
+//! What must come out is computed from what goes in, by the fate that each entry carries, and compared with what a
+//! real subscriber hears, in its order, and with what the keys hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,7 +47,7 @@ async fn made_up_assessments_become_the_results_that_were_computed() {
     on_both(&entries).await;
 }
 
-/// What is told of one result: its time, and the request whose detection was joined.
+/// What is known of one result: its time, and the request whose detection was joined.
 type Told = (String, Option<String>);
 /// Results by camera, in the order in which they came.
 type Heard = Arc<Mutex<BTreeMap<String, Vec<Told>>>>;
@@ -149,7 +149,7 @@ fn hear(heard: &Heard, message: &[u8]) {
     heard.lock().unwrap().entry(camera).or_default().push(told);
 }
 
-/// The camera of a result, and what is told of it.
+/// The camera of a result, and what is announced of it.
 fn read(result: &[u8]) -> (String, Told) {
     let Published { camera_id, timestamp, detected_objects } = serde_json::from_slice(result).unwrap();
     (camera_id, (timestamp, detected_objects.into_iter().next().and_then(|object| object.joined)))
@@ -197,7 +197,10 @@ async fn run(store: Arc<dyn Store>, plan: &Plan<'_>, heard: &Heard) {
     for (dead_letter, (reason, data)) in dead_letters.iter().zip(reasons) {
         let found = text(dead_letter, "reason");
         assert!(found.starts_with(reason), "`{found}` should begin with `{reason}`");
-        assert!(dead_letter.fields.iter().any(|field| field.value == data.as_bytes()), "the event is in its letter");
+        assert!(
+            dead_letter.fields.iter().any(|field| field.value == data.as_bytes()),
+            "the event is in its dead letter"
+        );
     }
 }
 

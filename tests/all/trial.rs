@@ -20,8 +20,8 @@ fn version(number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A manifest whose plugin differs from itself in this word for each event whose number is a multiple of `every`; `trigger` are more lines
-/// of its trigger, `rest` what follows.
+/// A manifest whose plugin differs from itself in this word for each event whose number is a multiple of `every`;
+/// `trigger` are more lines of its trigger, `rest` what follows.
 fn differing(differs: &str, every: u64, trigger: &str, rest: &str) -> String {
     let config = format!("[config]\ndiffers = \"{differs}\"\nevery = \"{every}\"");
     open_manifest(trigger, &format!("{rest}\n{config}"))

@@ -68,7 +68,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What the guests `handle_count` and `handle_mark` have made of events that were fed with [`RedisServer::append_counted`].
+/// What the guests `handle_count` and `handle_mark` have made of events that were fed with
+/// [`RedisServer::append_counted`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
     /// Events without effect.

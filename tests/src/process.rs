@@ -26,8 +26,8 @@ impl HostProcess {
         Self { child: command.spawn().unwrap() }
     }
 
-    /// Starts a host that runs what is deployed to the fleet of a store; `config` is the text of its configuration. Compiled components
-    /// are kept in the folder `cache`. Does not wait until it is ready.
+    /// Starts a host that runs what is deployed to the fleet of a store; `config` is the text of its configuration.
+    /// Compiled components are kept in the folder `cache`. Does not wait until it is ready.
     pub fn join(program: &str, url: &str, cache: &Path, config: &str) -> Self {
         let mut command = Command::new(program);
         command.arg(url).arg("fleet").arg(cache).arg(config).stdout(Stdio::piped());

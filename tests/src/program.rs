@@ -195,8 +195,8 @@ pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     request(address, "GET", path, "")
 }
 
-/// Sends a request without a body and answers status and body; `head` are more lines of its head, each with its end. None where
-/// nobody answers.
+/// Sends a request without a body and answers status and body; `head` are more lines of its head, each with its end.
+/// None where nobody answers.
 pub fn request(address: &str, method: &str, path: &str, head: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;

@@ -1,8 +1,8 @@
-//! Quotes through tiers: the memory of a host, Redis, and a source that is asked once per symbol and five seconds, however many
-//! hosts and callers there are.
+//! Quotes through a tiered cache: the memory of a host, Redis, and a source that is asked once per symbol and five
+//! seconds, however many hosts and callers there are.
 //!
-//! One plugin is both here: the handler answers requests, the loader is the source. They may as well be two: then the manifest of the
-//! one names the other as `loader` under `[cache]`.
+//! One plugin is both here: the handler answers requests, the loader is the source. They may as well be two: then the
+//! manifest of the one names the other as `loader` under `[cache]`.
 
 use std::time::SystemTime;
 
@@ -41,11 +41,11 @@ fn answer(request: &Event) -> Result<(), Failure> {
 /// The source of quotes; a real one would send a request to the exchange here.
 fn load(key: &str) -> Result<Option<String>, Failure> {
     let symbol = key.strip_prefix("quote:").unwrap_or(key);
-    if symbol.is_empty() || !symbol.bytes().all(|letter| letter.is_ascii_uppercase()) {
+    if symbol.is_empty() || !symbol.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(None);
     }
     let time_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
-    let cents = symbol.bytes().fold(0, |sum, letter| sum * 31 + u128::from(letter)) % 10_000 + time_ms % 100;
+    let cents = symbol.bytes().fold(0, |sum, byte| sum * 31 + u128::from(byte)) % 10_000 + time_ms % 100;
     // At once, and outside of the commit: it counts what the source was asked, whatever becomes of the answer.
     cache::increment(&format!("asked:{symbol}"), 1)?;
     Ok(Some(format!(r#"{{"symbol":"{symbol}","price":{}.{:02},"time":{time_ms}}}"#, cents / 100, cents % 100)))

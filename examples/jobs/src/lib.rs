@@ -1,8 +1,8 @@
 //! A queue: uploads become jobs, jobs become thumbnails.
 //!
-//! The plugin has two triggers. Entries of the stream `uploads` become jobs of the queue `thumbnails`: urgent ones go first, and the
-//! same image twice within a minute is one job. The queue's trigger makes the thumbnails, and leaves for each a job that removes it an
-//! hour later.
+//! The plugin has two triggers. Entries of the stream `uploads` become jobs of the queue `thumbnails`: urgent ones go
+//! first, and the same image twice within a minute is one job. The queue's trigger makes the thumbnails, and leaves
+//! for each a job that removes it an hour later.
 
 use sandbar_sdk::prelude::*;
 use serde::{Deserialize, Serialize};

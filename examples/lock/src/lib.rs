@@ -1,7 +1,7 @@
 //! Sends a notification once, however many hosts see the alert, and not again for an hour.
 //!
-//! Alerts come from a stream. Other senders, in other languages, respect the same lock: `SET lock:alert:{fingerprint} {uuid} NX EX 10`
-//! (see `wit/lock.wit`).
+//! Alerts come from a stream. Other senders, in other languages, respect the same lock: `SET lock:alert:{fingerprint}
+//! {uuid} NX EX 10` (see `wit/lock.wit`).
 
 use sandbar_sdk::prelude::*;
 
@@ -20,7 +20,7 @@ fn handle(alert: &Event) -> Result<(), Failure> {
     if cache::get(&sent)?.is_some() {
         return Ok(());
     }
-    // The token only grows: whoever receives this can refuse what comes from a sender that was overtaken.
+    // The token only grows: the receiver can refuse a sender that was overtaken.
     let token = guard.token().to_string();
     cache::set(&sent, &token, QUIET)?;
     stream::append(

@@ -1,8 +1,8 @@
 //! Sessions over HTTP, and a channel that tells of them.
 //!
-//! `PUT`, `GET` and `DELETE` of `/sessions/{id}` write, read (which renews) and end a session. An answer goes out only after its writes are
-//! committed, together with the message on the channel `session-events`. The second trigger counts these messages: at most once, as
-//! pub/sub is.
+//! `PUT`, `GET` and `DELETE` of `/sessions/{id}` write, read (which renews) and end a session. An answer goes out
+//! only after its writes are committed, together with the message on the channel `session-events`. The second trigger
+//! counts these messages: at most once, as pub/sub is.
 
 use sandbar_sdk::http::{Problem, Request, Response};
 use sandbar_sdk::prelude::*;

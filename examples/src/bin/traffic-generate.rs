@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     for entry in generator.take(count) {
         match writeln!(out, "{}", entry.to_line()) {
-            // Whoever reads has enough.
+            // The reader has enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             result => result?,
         }

@@ -1,8 +1,8 @@
 //! Real detections of one camera become assessments of many.
 //!
-//! A recording is a JSON array of frames, `{frame_id, objects: [...]}`, at 30 frames a second. Camera `n` of `N` replays it
-//! from its own offset, `n / N` of its length, and round. There is no language model in this; the risk is derived from the
-//! detections:
+//! A recording is a JSON array of frames, `{frame_id, objects: [...]}`, at 30 frames a second. Camera `n` of `N`
+//! replays it from its own offset, `n / N` of its length, and round. There is no language model in this; the risk is
+//! derived from the detections:
 //!
 //! - Two objects are close when their centres are at most [`CLOSE`] apart, in parts of the picture's width and height.
 //! - A group is a set of at least two objects connected by being close.

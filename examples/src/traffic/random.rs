@@ -1,5 +1,5 @@
-//! A small generator of random numbers (SplitMix64) whose sequence never changes: the same seed gives the same lines with
-//! every version of every library.
+//! A small generator of random numbers (SplitMix64) whose sequence never changes: the same seed gives the same lines
+//! with every version of every library.
 
 /// The state of the sequence.
 #[derive(Clone, Debug)]

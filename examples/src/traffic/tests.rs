@@ -38,11 +38,11 @@ fn generated_entries_meet_their_fates() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "whoever runs the test has to know what was left out")]
+#[expect(clippy::print_stderr, reason = "the log of the tests must show what was skipped")]
 fn real_detections_meet_their_fates() {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/traffic/detections-30fps.json");
     let Ok(recording) = std::fs::read(&recording) else {
-        eprintln!("left out: there is no recording at {}", recording.display());
+        eprintln!("skipped: there is no recording at {}", recording.display());
         return;
     };
     let converter = Converter::parse(&recording).expect("it is a recording");

@@ -1,8 +1,8 @@
 //! Makes a component from a plugin's folder, with cargo.
 //!
-//! A folder with a `Cargo.toml` is compiled for `wasm32-wasip2`, which is installed through rustup where it is missing; a
-//! folder whose manifest names a component has it already. Knows nothing of hosts. Bounded by `LINES_KEPT` and
-//! `LINE_BYTES_MAX`; a build takes as long as the compiler needs, and is killed when it is dropped.
+//! A folder with a `Cargo.toml` is compiled for `wasm32-wasip2`, which is installed through rustup where it is
+//! missing; a folder whose manifest names a component has it already. Knows nothing of hosts. Bounded by `LINES_KEPT`
+//! and `LINE_BYTES_MAX`; a build takes as long as the compiler needs, and is killed when it is dropped.
 
 mod artifact;
 mod error;
@@ -82,7 +82,8 @@ impl PluginFolder {
         }
     }
 
-    /// Makes the component and answers where it is: a file of cargo's target folder, or the one that the manifest names.
+    /// Makes the component and answers where it is: a file of cargo's target folder, or the one that the manifest
+    /// names.
     pub(crate) async fn build(&self, progress: &(dyn Fn(Progress<'_>) + Send + Sync)) -> Result<PathBuf, BuildError> {
         match &self.origin {
             Origin::File(component) if component.is_file() => Ok(component.clone()),
@@ -130,7 +131,8 @@ async fn compile(folder: &Path, progress: &(dyn Fn(Progress<'_>) + Send + Sync))
     artifacts.component()
 }
 
-/// A program that runs in the plugin's folder, undisturbed by the flags and wrappers meant for the build of the host itself.
+/// A program that runs in the plugin's folder, undisturbed by the flags and wrappers meant for the build of the host
+/// itself.
 fn command(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);

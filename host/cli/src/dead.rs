@@ -23,30 +23,31 @@ enum Action {
     /// List dead letters, the newest first
     List {
         #[command(flatten)]
-        from: Place,
+        from: SourceOptions,
         /// How many at most
-        #[arg(long, default_value_t = 100, value_name = "LETTERS")]
+        #[arg(long, default_value_t = 100, value_name = "COUNT")]
         limit: u32,
     },
     /// Show all that is known of dead letters
     Show {
         #[command(flatten)]
-        from: Place,
-        /// The letters, by their ids in the list
+        from: SourceOptions,
+        /// The dead letters, by their ids in the list
         #[arg(required = true, value_name = "ID")]
         ids: Vec<EntryId>,
     },
-    /// Append the events again to the stream that they came from (or push the jobs to their queue), and remove the letters
+    /// Append the events again to the stream that they came from (or push the jobs to their queue), and remove the
+    /// dead letters
     Retry {
         #[command(flatten)]
-        from: Place,
+        from: SourceOptions,
         #[command(flatten)]
         which: Which,
     },
     /// Remove dead letters for good
     Drop {
         #[command(flatten)]
-        from: Place,
+        from: SourceOptions,
         #[command(flatten)]
         which: Which,
     },
@@ -54,7 +55,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Place {
+struct SourceOptions {
     /// The stream that the events came from, without the tenant's prefix
     #[arg(long, value_name = "STREAM")]
     stream: Option<String>,
@@ -63,7 +64,7 @@ struct Place {
     queue: Option<String>,
 }
 
-impl Place {
+impl SourceOptions {
     /// What is named, and how.
     fn named(&self) -> (&str, &'static str) {
         match (&self.stream, &self.queue) {
@@ -76,10 +77,10 @@ impl Place {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// The letters, by their ids in the list
+    /// The dead letters, by their ids in the list
     #[arg(value_name = "ID")]
     ids: Vec<EntryId>,
-    /// All letters that are there now
+    /// All dead letters that are there now
     #[arg(long)]
     all: bool,
 }
@@ -112,7 +113,7 @@ struct DeadLetterAdmin {
 }
 
 impl DeadLetterAdmin {
-    async fn open(from: &Place, global: &Global) -> Result<Self, Failure> {
+    async fn open(from: &SourceOptions, global: &Global) -> Result<Self, Failure> {
         let (name, option) = from.named();
         let called = format!("{option} {name}");
         sandbar_core::grants::check_name("stream's name", name).map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -152,8 +153,8 @@ impl DeadLetterAdmin {
             Fate::Drop => "dropped".to_owned(),
         };
         screen.result(&report, || match report.dead_letters {
-            1 => format!("1 letter {done}"),
-            dead_letters => format!("{dead_letters} letters {done}"),
+            1 => format!("1 dead letter {done}"),
+            dead_letters => format!("{dead_letters} dead letters {done}"),
         })?;
         if report.left.is_empty() {
             return Ok(Exit::Done);
@@ -174,7 +175,7 @@ impl DeadLetterAdmin {
                 Failure { exit, ..failure }
                     .help(format_args!("look at what is left: sandbar dead list {}", self.called))
             }
-            AdminError::Refused { .. } => failure.help("their letters were put back, with new ids"),
+            AdminError::Refused { .. } => failure.help("their dead letters were put back, with new ids"),
             AdminError::Name(_) | AdminError::Store { .. } | AdminError::NotHeld(_) => failure,
         }
     }

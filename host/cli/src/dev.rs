@@ -1,7 +1,7 @@
 //! `sandbar dev`: builds and runs the plugins of a folder, feeds them, and replaces them when they change.
 //!
-//! What fails at the start is shown and waited for: the next change may repair it. A plugin that runs goes on running its last
-//! good version.
+//! What fails at the start is shown and waited for: the next change may repair it. A plugin that runs goes on running
+//! its last good version.
 
 mod feeds;
 mod summary;
@@ -32,7 +32,7 @@ use sandbar_store::Store;
 use summary::{Summary, Tally};
 use watch::Watch;
 
-/// How often the summary is told.
+/// How often the summary is printed.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 
 /// What `sandbar dev` takes.
@@ -43,10 +43,10 @@ pub(super) struct Arguments {
     folder: PathBuf,
 }
 
-/// What is told with `--json`, one object a line.
+/// What `--json` prints, one object a line.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-enum Told<'a> {
+enum DevReport<'a> {
     /// The host answers.
     Started { address: String, store: &'a str },
     /// A plugin was built and loaded.
@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         screen.note(format!("store: {address}"));
     }
     let serving = Serving::start(&setup, store.clone()).await?;
-    let started = Told::Started { address: serving.address.to_string(), store: &address };
+    let started = DevReport::Started { address: serving.address.to_string(), store: &address };
     screen.result(&started, || format!("http://{0}/healthz and http://{0}/metrics answer", serving.address))?;
     let ended = develop(&setup, &serving, &mut plugins, &store, &stop, screen).await;
     let drained = stop_serving(serving, screen).await?;
@@ -146,13 +146,13 @@ async fn replace(plugin: &mut Placed, serving: &Serving, screen: &Screen) -> Res
     match loaded {
         Ok(()) => {
             let seconds = began.elapsed().as_secs_f64();
-            screen.result(&Told::Loaded { plugin: name, seconds }, || format!("`{name}` runs ({seconds:.1} s)"))
+            screen.result(&DevReport::Loaded { plugin: name, seconds }, || format!("`{name}` runs ({seconds:.1} s)"))
         }
         Err(Trouble::Machine(failure)) => Err(failure),
         Err(Trouble::Plugin(error)) => {
             let runs = serving.host().plugins().iter().any(|running| running.name == *name);
             let meanwhile = if runs { "its last good version goes on" } else { "it does not run yet" };
-            screen.result(&Told::Failed { plugin: name, error: &error }, || {
+            screen.result(&DevReport::Failed { plugin: name, error: &error }, || {
                 format!("error: {error}\nhelp: change it and it is tried again; {meanwhile}")
             })
         }
@@ -196,7 +196,7 @@ async fn summarise(serving: &Serving, screen: &Screen) -> Result<(), Failure> {
         last = now;
         match &live {
             Some(bar) => bar.set_message(summary.line()),
-            None => screen.result(&Told::Summary { summary: &summary }, || summary.line())?,
+            None => screen.result(&DevReport::Summary { summary: &summary }, || summary.line())?,
         }
     }
 }

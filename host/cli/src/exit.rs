@@ -1,4 +1,4 @@
-//! How a command ends: an exit code, and what a person is told about it.
+//! How a command ends: an exit code, and what a person reads about it.
 
 use std::fmt::Display;
 use std::io;
@@ -41,7 +41,7 @@ impl From<Exit> for ExitCode {
 pub(super) struct Failure {
     /// How the process ends.
     pub(super) exit: Exit,
-    /// What happened, and where. Empty where nobody is left to be told.
+    /// What happened, and where. Empty where no one reads it.
     pub(super) what: String,
     /// What to do next.
     pub(super) help: Option<String>,

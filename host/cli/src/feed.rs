@@ -12,8 +12,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-pub(super) use feeder::{Ended, Fed, Target, feed};
-pub(super) use source::{Repeat, Source};
+pub(super) use feeder::{Fed, FeedError, Target, feed};
+pub(super) use source::{LineSource, Repeat};
 
 use super::Global;
 use super::exit::{Exit, Failure};
@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     /// The stream, without the tenant's prefix
     #[arg(value_name = "STREAM")]
     stream: String,
-    /// JSON lines, each an object whose members become the fields of an entry: strings as they are, other values as JSON
-    /// text; `-` for standard input
+    /// JSON lines, each an object whose members become the fields of an entry: strings as they are, other values as
+    /// JSON text; `-` for standard input
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     /// Events per second; as fast as possible by default
@@ -87,7 +87,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     finish(&arguments, fed, ended)
 }
 
-async fn open(arguments: &Arguments) -> Result<(Source, Option<u64>), Failure> {
+async fn open(arguments: &Arguments) -> Result<(LineSource, Option<u64>), Failure> {
     let repeat = match arguments.repeat {
         0 => Repeat::Forever,
         times => Repeat::Times(times - 1),
@@ -96,11 +96,11 @@ async fn open(arguments: &Arguments) -> Result<(Source, Option<u64>), Failure> {
         if repeat != Repeat::Times(0) {
             return Err(Failure::new(Exit::Usage, "--repeat needs a file: standard input can be read once only"));
         }
-        return Ok((Source::pipe(tokio::io::stdin()), None));
+        return Ok((LineSource::pipe(tokio::io::stdin()), None));
     }
     let cannot = |error| Failure { exit: Exit::Input, ..Failure::file("read", &arguments.file, &error) };
     let bytes = tokio::fs::metadata(&arguments.file).await.map_err(cannot)?.len();
-    let source = Source::file(arguments.file.clone(), repeat).await.map_err(cannot)?;
+    let source = LineSource::file(arguments.file.clone(), repeat).await.map_err(cannot)?;
     let length = (arguments.repeat > 0).then(|| bytes.saturating_mul(arguments.repeat.into()));
     Ok((source, length))
 }
@@ -130,7 +130,7 @@ impl Report {
 }
 
 /// What the end of the feed means for the process, and how to go on.
-fn finish(arguments: &Arguments, fed: Fed, ended: Ended) -> Result<Exit, Failure> {
+fn finish(arguments: &Arguments, fed: Fed, ended: FeedError) -> Result<Exit, Failure> {
     let file = arguments.file.display();
     let go_on = |entries: u64| format!("go on with --skip {}", arguments.skip + entries);
     let so_far = match fed.events {
@@ -142,14 +142,14 @@ fn finish(arguments: &Arguments, fed: Fed, ended: Ended) -> Result<Exit, Failure
         entries => format!("{so_far}; when that is repaired, {}", go_on(entries - arguments.skip)),
     };
     match ended {
-        Ended::Complete => Ok(Exit::Done),
-        Ended::Stopped => Ok(Exit::Interrupted),
-        Ended::Bad(reason) => Err(Failure::new(Exit::Input, format_args!("`{file}`, {reason}; {so_far}"))
+        FeedError::Complete => Ok(Exit::Done),
+        FeedError::Stopped => Ok(Exit::Interrupted),
+        FeedError::Bad(reason) => Err(Failure::new(Exit::Input, format_args!("`{file}`, {reason}; {so_far}"))
             .help(format_args!("correct the line, then {}", go_on(fed.events)))),
-        Ended::Refused(error) => {
+        FeedError::Refused(error) => {
             Err(Failure::store(&format!("append to `{}`", arguments.stream), &error).help(after_repair))
         }
-        Ended::Unknown(count, error) => {
+        FeedError::Unknown(count, error) => {
             let doing = format!("tell whether the {count} entries behind line {} were appended", fed.last_line);
             let (without, with) = (go_on(fed.events), go_on(fed.events + count as u64));
             let help = format!("look at the end of the stream: where they are missing, {without}, else {with}");
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use sandbar_store::StoreError;
 
-    fn told(ended: Ended) -> String {
+    fn told(ended: FeedError) -> String {
         let file = PathBuf::from("events.jsonl");
         let arguments = Arguments { stream: "s".to_owned(), file, rate: None, repeat: 1, skip: 10, max_len: None };
         let fed = Fed { events: 2000, bytes: 1, last_line: 2014 };
@@ -173,15 +173,15 @@ mod tests {
 
     #[test]
     fn an_early_end_says_what_is_in_the_stream_and_how_to_go_on() {
-        insta::assert_snapshot!(told(Ended::Bad("line 2015: expected value (column 7)".to_owned())), @r#"
+        insta::assert_snapshot!(told(FeedError::Bad("line 2015: expected value (column 7)".to_owned())), @r#"
         Input: `events.jsonl`, line 2015: expected value (column 7); the 2000 entries before that are in the stream
         correct the line, then go on with --skip 2010
         "#);
-        insta::assert_snapshot!(told(Ended::Refused(StoreError::WrongType("`s` holds a list".to_owned()))), @r#"
+        insta::assert_snapshot!(told(FeedError::Refused(StoreError::WrongType("`s` holds a list".to_owned()))), @r#"
         Failed: cannot append to `s`: `s` holds a list
         the 2000 entries before that are in the stream; when that is repaired, go on with --skip 2010
         "#);
-        insta::assert_snapshot!(told(Ended::Unknown(500, StoreError::TimedOut("after 5 s".to_owned()))), @r#"
+        insta::assert_snapshot!(told(FeedError::Unknown(500, StoreError::TimedOut("after 5 s".to_owned()))), @r#"
         Store: cannot tell whether the 500 entries behind line 2014 were appended: the store did not answer in time: after 5 s
         look at the end of the stream: where they are missing, go on with --skip 2010, else go on with --skip 2510
         "#);

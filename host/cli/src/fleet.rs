@@ -1,4 +1,4 @@
-//! What the commands about the fleet share: who it is that asks, and how releases are told.
+//! What the commands about the fleet share: who it is that asks, and how releases are shown.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use super::setup::Setup;
 use sandbar_fleet::{Fleet, HostFailure, Past, Release, ReleaseState, Why};
 use sandbar_runtime::rollout::Trial;
 
-/// How many characters of a digest are told to people.
+/// How many characters of a digest are shown.
 const DIGEST_TOLD: usize = 12;
 
 /// The fleet, and the tenant that the command is about.
@@ -77,7 +77,7 @@ pub(super) fn standing(standing: Option<&ReleaseState>, alive: bool) -> String {
         Some(ReleaseState::Good) => "runs it".to_owned(),
         Some(ReleaseState::Failed { reason }) => format!("cannot run it: {}", line(reason)),
         Some(ReleaseState::Elsewhere) => "does not have the tenant".to_owned(),
-        None if alive => "has not told yet".to_owned(),
+        None if alive => "has not reported yet".to_owned(),
         None => "is stopped, and follows when it is back".to_owned(),
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn host(id: &str, machine: &str) -> String {
 
 /// A time, in the notation of RFC 3339.
 pub(super) fn time(ms: u64) -> String {
-    // Years behind 9999 have no such form, and whoever can write to the store can write them.
+    // Years behind 9999 have no such form, and any client of the store can write them.
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
     time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }

@@ -1,12 +1,12 @@
 //! The commands of the program `sandbar`.
 //!
-//! The only part of the library that reads arguments and the environment, prints, and decides how the process ends. Each command is
-//! one file below; what they share is `setup` (configuration and store), `serving` (a host with its HTTP server),
-//! `screen` (all output), `logs` and `exit` (how a command ends). What can be worked on by a program goes to
-//! standard output, everything else to standard error.
+//! The only part of the library that reads arguments and the environment, prints, and decides how the process ends.
+//! Each command is one file below; what they share is `setup` (configuration and store), `serving` (a host with its
+//! HTTP server), `screen` (all output), `logs` and `exit` (how a command ends). What can be worked on by a program
+//! goes to standard output, everything else to standard error.
 //!
-//! Exit codes: 0 it worked · 1 it failed · 2 wrong usage · 64 the configuration or a manifest is wrong · 65 the input is
-//! malformed · 69 the store is not available · 130 interrupted before it was finished.
+//! Exit codes: 0 it worked · 1 it failed · 2 wrong usage · 64 the configuration or a manifest is wrong · 65 the input
+//! is malformed · 69 the store is not available · 130 interrupted before it was finished.
 
 mod build;
 mod builder;

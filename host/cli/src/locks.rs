@@ -23,11 +23,11 @@ pub(super) struct Arguments {
 enum Action {
     /// List the locks that are held: by plugins, and with --match by clients of any kind
     List {
-        /// Also keys that match this pattern (`*`, `?`, `[ab]`), whoever set them, such as `lock:*`
+        /// Also keys that match this pattern (`*`, `?`, `[ab]`), whichever client set them, such as `lock:*`
         #[arg(long = "match", value_name = "PATTERN")]
         pattern: Option<String>,
     },
-    /// Take a lock from whoever holds it; the first who waits for it gets it
+    /// Take a lock from its holder; the first waiter gets it
     Break {
         /// The lock's key, without the tenant's prefix
         key: String,

@@ -55,9 +55,9 @@ fn directives(global: &Global, server: bool) -> &'static str {
 
 fn skipped(format: Format, lines: u64) -> String {
     match format {
-        Format::Text => format!("({lines} lines like the next one were left out; -v shows all)"),
+        Format::Text => format!("({lines} lines like the next one were dropped; -v shows all)"),
         Format::Json => {
-            serde_json::json!({ "level": "WARN", "message": "lines like the next one were left out", "lines": lines })
+            serde_json::json!({ "level": "WARN", "message": "lines like the next one were dropped", "lines": lines })
                 .to_string()
         }
     }

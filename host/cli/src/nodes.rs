@@ -20,7 +20,7 @@ pub(super) async fn run(_: &Arguments, global: &Global, screen: &Screen) -> Resu
         screen.result(node, || page(node))?;
     }
     if nodes.is_empty() {
-        screen.note("no host has told of itself lately");
+        screen.note("no host has sent a heartbeat lately");
     }
     Ok(Exit::Done)
 }

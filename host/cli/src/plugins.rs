@@ -15,7 +15,8 @@ use sandbar_fleet::{Candidate, FleetError, HostOutcome, Listed, Phase, Record};
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Tell the history of this plugin, and what each host has made of it; all plugins in a line each where none is named
+    /// Tell the history of this plugin, and what each host has made of it; all plugins in a line each where none is
+    /// named
     #[arg(value_name = "PLUGIN")]
     plugin: Option<String>,
 }
@@ -23,15 +24,15 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make the release active that is tried
-    Promote(Place),
+    Promote(FleetOptions),
     /// Drop the release that is tried or being loaded
-    Drop(Place),
+    Drop(FleetOptions),
     /// Take a plugin away from all hosts; those that have it in a folder run that version then
-    Remove(Place),
+    Remove(FleetOptions),
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct FleetOptions {
     /// The plugin
     #[arg(value_name = "PLUGIN")]
     plugin: String,
@@ -45,7 +46,7 @@ struct Place {
 
 /// A plugin with what each host has made of it.
 #[derive(Debug, Serialize)]
-struct Told {
+struct PluginReport {
     #[serde(flatten)]
     listed: Listed,
     hosts: Vec<HostOutcome>,
@@ -81,7 +82,7 @@ impl FleetAdmin {
         let record = record.ok_or_else(|| failed(none()).help("sandbar plugins lists those that were"))?;
         let number = record.active.as_ref().map_or(0, |release| release.number);
         let hosts = self.fleet.outcomes(&self.tenant, &plugin, number).await.map_err(failed)?;
-        let told = Told { listed: Listed { tenant: self.tenant.clone(), plugin, record }, hosts };
+        let told = PluginReport { listed: Listed { tenant: self.tenant.clone(), plugin, record }, hosts };
         screen.result(&told, || told.page())?;
         Ok(Exit::Done)
     }
@@ -89,15 +90,15 @@ impl FleetAdmin {
     async fn act(&self, action: Action, screen: &Screen) -> Result<Exit, Failure> {
         let Self { fleet, tenant } = self;
         let (doing, plugin, changed) = match action {
-            Action::Promote(Place { plugin, .. }) => {
+            Action::Promote(FleetOptions { plugin, .. }) => {
                 let changed = fleet.promote(tenant, &plugin).await;
                 ("promote", plugin, changed)
             }
-            Action::Drop(Place { plugin, by, reason }) => {
+            Action::Drop(FleetOptions { plugin, by, reason }) => {
                 let changed = fleet.end_trial(tenant, &plugin, &fleet::who(by), &reason).await;
                 ("drop the release of", plugin, changed)
             }
-            Action::Remove(Place { plugin, by, .. }) => {
+            Action::Remove(FleetOptions { plugin, by, .. }) => {
                 let changed = fleet.remove(tenant, &plugin, &fleet::who(by)).await;
                 ("remove", plugin, changed)
             }
@@ -125,7 +126,7 @@ pub(super) fn line(plugin: &str, record: &Record) -> String {
     format!("{plugin}  {active}{candidate}")
 }
 
-impl Told {
+impl PluginReport {
     fn page(&self) -> String {
         let mut lines = vec![line(&self.listed.plugin, &self.listed.record)];
         for host in &self.hosts {

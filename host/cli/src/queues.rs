@@ -21,15 +21,15 @@ enum Action {
     /// List the queues that something was ever taken from, and those that are paused
     List,
     /// Tell how many jobs a queue has, by state
-    Length(Place),
+    Length(QueueOptions),
     /// Let nobody take jobs from a queue; those that are taken are finished
-    Pause(Place),
+    Pause(QueueOptions),
     /// Let a queue go on
-    Resume(Place),
+    Resume(QueueOptions),
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct QueueOptions {
     /// The queue, without the tenant's prefix
     #[arg(value_name = "QUEUE")]
     queue: String,
@@ -44,13 +44,13 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let queues = Queues::of(setup.connect_shared("queues").await?, setup.prefix());
     match arguments.action {
         Action::List => list(&queues, screen).await,
-        Action::Length(Place { queue }) => {
+        Action::Length(QueueOptions { queue }) => {
             let state = queues.state(&queue).await.map_err(|error| Failure::from(&error))?;
             screen.result(&state, || state_line(&state))?;
             Ok(Exit::Done)
         }
-        Action::Pause(Place { queue }) => switch(&queues, &queue, true, screen).await,
-        Action::Resume(Place { queue }) => switch(&queues, &queue, false, screen).await,
+        Action::Pause(QueueOptions { queue }) => switch(&queues, &queue, true, screen).await,
+        Action::Resume(QueueOptions { queue }) => switch(&queues, &queue, false, screen).await,
     }
 }
 

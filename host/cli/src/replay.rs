@@ -1,8 +1,10 @@
-//! `sandbar replay`: runs a version over recorded events, and tells what it would write. Nothing is written, sent, locked or logged.
+//! `sandbar replay`: runs a version over recorded events, and tells what it would write. Nothing is written, sent,
+//! locked or logged.
 //!
-//! What the events read comes from their recordings, where the trigger has `record = true`, else from the store as it is now. A recording is of one
-//! call, so the events of a batch are replayed together. Each call has an instance of its own, and what is random or asks for the time is
-//! answered alike each time: the same events give the same output.
+//! What the events read comes from their recordings, where the trigger has `record = true`, else from the store as it
+//! is now. A recording is of one call, so the events of a batch are replayed together. Each call has an instance of
+//! its own, and what is random or asks for the time is answered alike each time: the same events give the same
+//! output.
 
 mod source;
 
@@ -28,7 +30,7 @@ use sandbar_runtime::replay::dry_run::{DifferenceKind, DryRun, compare, dry_run}
 use sandbar_runtime::replay::{Recording, effect};
 use sandbar_server::host::{Host, MANIFEST_NAME, Tenant};
 use sandbar_store::{Store, embedded::Embedded};
-use source::{Place, Source};
+use source::{RecordingSource, ReplayOptions};
 
 /// The longest line of a file with recordings.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -46,17 +48,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: ReplayOptions,
     /// The first event; by default the oldest that is known
     #[arg(long, value_name = "ID", default_value = "0")]
     from: String,
     /// How many events
     #[arg(long, value_name = "EVENTS", default_value_t = 100)]
     count: usize,
-    /// Replay dead letters; ids are those of the letters
+    /// Replay dead letters; ids are those of the dead letters
     #[arg(long)]
     dead: bool,
-    /// Tell only what differs from another version: a component's file, or the beginning of the digest of a version that was deployed
+    /// Tell only what differs from another version: a component's file, or the beginning of the digest of a version
+    /// that was deployed
     #[arg(long, value_name = "VERSION|FILE")]
     against: Option<String>,
     /// Keep the events with what they read in a file, to replay them later without a store
@@ -69,7 +72,7 @@ pub(super) struct Arguments {
 
 /// What became of one call.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct ReplayReport<'a> {
     events: Vec<&'a str>,
     outcomes: &'a [EventOutcome],
     effects: Vec<Value>,
@@ -98,7 +101,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     let recordings = match &arguments.from_file {
         Some(path) => kept(path)?,
         None => {
-            let source = Source::new(&store, setup.prefix(), &manifest.name, &arguments.place)?;
+            let source = RecordingSource::new(&store, setup.prefix(), &manifest.name, &arguments.place)?;
             let from = source::order(&arguments.from)
                 .ok_or_else(|| Failure::new(Exit::Usage, format_args!("`{}` is no id of an event", arguments.from)))?;
             if arguments.dead {
@@ -154,7 +157,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
 }
 
 fn tell(recording: &Recording, dry_run: &DryRun, screen: &Screen) -> Result<(), Failure> {
-    let told = Told {
+    let told = ReplayReport {
         events: recording.events.iter().map(|event| event.id.as_str()).collect(),
         outcomes: &dry_run.side.outcomes,
         effects: dry_run.side.effects.iter().map(effect).collect(),
@@ -266,7 +269,7 @@ fn kept(path: &Path) -> Result<Vec<Recording>, Failure> {
         if line.len() > LINE_BYTES_MAX {
             return Err(odd(format!("longer than {LINE_BYTES_MAX} bytes")));
         }
-        recordings.push(serde_json::from_str(&line).map_err(|error| odd(format!("no tape: {error}")))?);
+        recordings.push(serde_json::from_str(&line).map_err(|error| odd(format!("not a recording: {error}")))?);
     }
     Ok(recordings)
 }

@@ -15,8 +15,8 @@ pub(super) struct Arguments {
     /// The plugin
     #[arg(value_name = "PLUGIN")]
     plugin: String,
-    /// The beginning of the digest of the version to go back to; by default the one that the present one replaced. Where that replaced none,
-    /// hosts run the version of their folder again
+    /// The beginning of the digest of the version to go back to; by default the one that the present one replaced.
+    /// Where that replaced none, hosts run the version of their folder again
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
     /// Who does it; by default the user

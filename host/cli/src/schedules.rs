@@ -56,7 +56,7 @@ fn page(due: &Due) -> String {
     let mut lines = vec![format!("{} {}  next {next}{running}", due.plugin, due.schedule)];
     for run in &due.runs {
         let Run { tick, duration_ms, host, outcome, error, skipped, .. } = run;
-        let skipped = if *skipped > 0 { format!(", {skipped} left out before") } else { String::new() };
+        let skipped = if *skipped > 0 { format!(", {skipped} skipped before") } else { String::new() };
         let error = error.as_ref().map_or(String::new(), |error| format!(": {}", error.escape_debug()));
         let word = outcome.word();
         lines.push(format!("  {}  {word} in {duration_ms} ms on {host}{skipped}{error}", time(*tick)));
@@ -65,7 +65,7 @@ fn page(due: &Due) -> String {
 }
 
 fn time(ms: u64) -> String {
-    // Years behind 9999 have no such form, and whoever can write to the store can write them.
+    // Years behind 9999 have no such form, and any client of the store can write them.
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
     time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_millis(time).to_string())
 }

@@ -1,7 +1,7 @@
 //! All that the program prints.
 //!
-//! Results go to standard output; remarks, errors, log lines and the live line go to standard error. The live line stays below
-//! everything else: it is taken away while another line is written.
+//! Results go to standard output; remarks, errors, log lines and the live line go to standard error. The live line
+//! stays below everything else: it is taken away while another line is written.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;

@@ -67,9 +67,9 @@ enum Action {
     },
 }
 
-/// A token, as it is told once.
+/// A token, as it is shown once.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct TokenReport<'a> {
     id: &'a TokenId,
     token: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ async fn registry(setup: &Setup) -> Result<Registry, Failure> {
 
 /// The only place where a token is printed.
 fn tell(minted: &Minted, config: Option<String>, screen: &Screen) -> Result<Exit, Failure> {
-    let told = Told { id: &minted.id, token: minted.token.expose(), config };
+    let told = TokenReport { id: &minted.id, token: minted.token.expose(), config };
     screen.result(&told, || match &told.config {
         None => told.token.to_owned(),
         Some(config) => format!("{}\n\n{config}", told.token),

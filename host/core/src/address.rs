@@ -9,9 +9,9 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
-/// The blocks of IPv4 that are not public, from IANA's registry of special-purpose addresses: this network, private networks,
-/// carriers, loopback, link-local (also the metadata services of clouds), protocol assignments, documentation, 6to4 relays, benchmarks,
-/// multicast, reserved and broadcast.
+/// The blocks of IPv4 that are not public, from IANA's registry of special-purpose addresses: this network, private
+/// networks, carriers, loopback, link-local (also the metadata services of clouds), protocol assignments,
+/// documentation, 6to4 relays, benchmarks, multicast, reserved and broadcast.
 const PRIVATE_V4: [Ipv4Net; 15] = [
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
@@ -43,8 +43,8 @@ const fn v6([a, b, c]: [u16; 3], bits: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), bits)
 }
 
-/// Whether an address can only belong to a host on the public internet. An address of IPv6 that carries one of IPv4 (mapped, NAT64,
-/// 6to4) is as public as that one.
+/// Whether an address can only belong to a host on the public internet. An address of IPv6 that carries one of IPv4
+/// (mapped, NAT64, 6to4) is as public as that one.
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => !PRIVATE_V4.iter().any(|block| block.contains(&address)),

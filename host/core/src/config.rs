@@ -46,7 +46,8 @@ pub struct Config {
     pub tenants: Vec<TenantConfig>,
     /// What only `sandbar dev` reads.
     pub dev: DevConfig,
-    /// What the paths of secrets are relative to: the folder of the configuration; by default that in which the process runs.
+    /// What the paths of secrets are relative to: the folder of the configuration; by default that in which the
+    /// process runs.
     #[serde(skip)]
     pub folder: PathBuf,
 }
@@ -86,11 +87,11 @@ impl Default for CacheConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct EngineConfig {
-    /// Where compiled components are kept; by default `sandbar` in the user's cache folder. Whoever can write there can
-    /// run code in the host, so it is made for its owner alone.
+    /// Where compiled components are kept; by default `sandbar` in the user's cache folder. A process that can write
+    /// there can run code in the host, so only its owner may write to it.
     pub cache_dir: Option<PathBuf>,
-    /// Instances of all plugins at once, 1 to 10,000; default 1,000. Address space of the largest memory that a plugin may ask for is
-    /// reserved for each.
+    /// Instances of all plugins at once, 1 to 10,000; default 1,000. Address space of the largest memory that a
+    /// plugin may ask for is reserved for each.
     pub instances: u32,
 }
 

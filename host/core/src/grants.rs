@@ -30,8 +30,8 @@ pub struct Grants {
     pub write: Vec<Pattern>,
     /// Channels that may be published to, and whose subscribers may be counted.
     pub publish: Vec<Pattern>,
-    /// Hosts that may be sent HTTP requests: `name` or `name:port`. An address that is not public must be granted as it is, without a
-    /// star, or lie in the tenant's `http-private`.
+    /// Hosts that may be sent HTTP requests: `name` or `name:port`. An address that is not public must be granted as
+    /// it is, without a star, or lie in the tenant's `http-private`.
     pub http: Vec<Pattern>,
 }
 
@@ -110,8 +110,9 @@ impl Policy {
         self.check(&authority, "send HTTP to", "`http`", listed)
     }
 
-    /// Checks an address that such a host stands for: names may stand for anything, so it is the address that counts. It must be
-    /// public, or lie in the tenant's `http-private`, or the tenant must grant this very address, without a star.
+    /// Checks an address that such a host stands for: names may stand for anything, so it is the address that counts.
+    /// It must be public, or lie in the tenant's `http-private`, or the tenant must grant this very address, without
+    /// a star.
     pub fn address(&self, host: &str, port: u16, address: IpAddr) -> Result<(), NameError> {
         let (host, authority) = authority(host, port);
         let is_itself = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(address);

@@ -65,7 +65,8 @@ pub struct Manifest {
     pub config: BTreeMap<String, Setting>,
 }
 
-/// What becomes of a plugin's calls while the store is away. Deliveries of streams and queues wait for the store in any case.
+/// What becomes of a plugin's calls while the store is away. Deliveries of streams and queues wait for the store in
+/// any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnOutage {
@@ -85,8 +86,8 @@ pub struct Limits {
     /// Wall-clock time of one call, waiting for the store included, 1 ms to 1 h; default 5 s.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
-    /// Bytes of one value, 1 B to 512 MiB; default 1 MiB. A function that reads many values asks the store for as many at once as `read_bytes` holds
-    /// of this size.
+    /// Bytes of one value, 1 B to 512 MiB; default 1 MiB. A function that reads many values asks the store for as
+    /// many at once as `read_bytes` holds of this size.
     pub value_bytes: ByteSize,
     /// Writes gathered by one call, 1 to 1,000,000; default 10,000.
     pub effects: u32,
@@ -94,7 +95,7 @@ pub struct Limits {
     pub effect_bytes: ByteSize,
     /// Calls after which an instance is replaced by a new one, from 1; default 10,000.
     pub calls_per_instance: u32,
-    /// Log lines of one call, from 0; default 100. What comes after that is counted and left out.
+    /// Log lines of one call, from 0; default 100. Excess is dropped and counted.
     pub log_lines: u32,
     /// Bytes of the body of an outgoing request, up to 1 GiB; default 16 MiB.
     pub http_request_bytes: ByteSize,
@@ -103,7 +104,8 @@ pub struct Limits {
     /// CPU time of one call, 1 ms to 1 h; by default as long as its deadline.
     #[serde(with = "humantime_serde")]
     pub cpu: Option<Duration>,
-    /// Calls of one call to the host, 1 to 100,000,000; default 100,000. Each key of a call that names many counts as one.
+    /// Calls of one call to the host, 1 to 100,000,000; default 100,000. Each key of a call that names many counts as
+    /// one.
     pub host_calls: u32,
     /// Keys and channels that one call names, each counted once, 1 to 1,000,000; default 10,000.
     pub keys: u32,
@@ -111,10 +113,10 @@ pub struct Limits {
     pub read_bytes: ByteSize,
     /// Calls in flight on one host, 1 to 10,000; default 64.
     pub calls: u32,
-    /// Events that the plugin is called for in a second on one host, 1 to 10,000,000; default no limit. Streams, queues and schedules wait,
-    /// requests are answered 429, messages of channels are dropped.
+    /// Events that the plugin is called for in a second on one host, 1 to 10,000,000; default no limit. Streams,
+    /// queues and schedules wait, requests are answered 429, messages of channels are dropped.
     pub events_per_second: Option<u32>,
-    /// Bytes of the log lines of one call; default 256 KiB. A line is cut to 4 KiB, and what comes after that is left out.
+    /// Bytes of the log lines of one call; default 256 KiB. A line is cut to 4 KiB, and excess is dropped.
     pub log_bytes: ByteSize,
     /// Outgoing requests that one instance has under way at a time, 1 to 1,000; default 16.
     pub http_requests: u32,

@@ -5,7 +5,8 @@
 
 use serde::Deserialize;
 
-/// A pattern of keys or channels, such as `camera:*:latest`. It is taken apart once, since each name that a plugin uses is compared with several.
+/// A pattern of keys or channels, such as `camera:*:latest`. It is taken apart once, since each name that a plugin
+/// uses is compared with several.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct Pattern {
@@ -55,8 +56,8 @@ impl Pattern {
         let Shape::Parts { first, middle, last } = &self.shape else {
             return self.shape == Shape::Any || self.text == name;
         };
-        // Most patterns that a name is compared with differ from it in the first letter.
-        if first.bytes().next().is_some_and(|letter| name.bytes().next() != Some(letter)) {
+        // Most patterns that a name is compared with differ from it in the first character.
+        if first.bytes().next().is_some_and(|byte| name.bytes().next() != Some(byte)) {
             return false;
         }
         let between = name.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last));
@@ -67,8 +68,8 @@ impl Pattern {
     }
 
     /// Whether every name that a glob of the store stands for is also one of this pattern. It may answer no where the
-    /// truth is yes, but never the reverse: the glob's literal beginning must already lie below a pattern that ends in its only `*`,
-    /// or the glob must be the pattern itself.
+    /// truth is yes, but never the reverse: the glob's literal beginning must already lie below a pattern that ends
+    /// in its only `*`, or the glob must be the pattern itself.
     pub fn covers_glob(&self, glob: &str) -> bool {
         if self.text == glob && !glob.contains(['?', '[', '\\']) {
             return true;

@@ -1,6 +1,7 @@
 //! The two priorities at which a host runs the code of plugins.
 //!
-//! A tenant that uses much CPU time is demoted to the background; the runtime decides when. The store reads the current priority to choose a connection.
+//! A tenant that uses much CPU time is demoted to the background; the runtime decides when. The store reads the
+//! current priority to choose a connection.
 
 use std::cell::Cell;
 

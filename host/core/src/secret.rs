@@ -1,8 +1,8 @@
 //! Texts that are not to be seen: what a configuration or a manifest says about them, and the texts themselves.
 //!
-//! A [`Setting`] is a text, or says where one stands: in a variable of the environment or in a file. It is resolved where it is used, on
-//! each host, and never written back: what is kept, told or logged of a manifest has the reference in it. A [`Secret`] shows itself to
-//! nobody but to those who ask for it by [`Secret::expose`]. Pure, but for [`Machine`], which is the host's own [`Sources`].
+//! A [`Setting`] is a text, or a reference to one: to a variable of the environment or a file. It is resolved where
+//! it is used, on each host, and never written back: stored, shown and logged manifests contain the reference. Only
+//! [`Secret::expose`] shows the text of a [`Secret`]. Pure: [`Sources`] reads the environment and files.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ const REFERENCE_BYTES_MAX: usize = 1024;
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// The text itself. Whoever asks for it must not print it, log it or put it in an error.
+    /// The text itself. The caller must not print it, log it or put it in an error.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -55,7 +55,8 @@ pub enum Setting {
     Text(Secret),
     /// A variable of the environment: `{ env = "NAME" }`.
     Env(String),
-    /// A file: `{ file = "path" }`, relative to the folder of the host's configuration. One newline at its end is left out.
+    /// A file: `{ file = "path" }`, relative to the folder of the host's configuration. One newline at its end is
+    /// removed.
     File(PathBuf),
 }
 
@@ -85,7 +86,7 @@ impl From<&str> for Setting {
 }
 
 impl fmt::Display for Setting {
-    /// What a person may be told of it.
+    /// What a person may see of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(_) => f.write_str("a text"),
@@ -128,8 +129,8 @@ pub struct Allowed<'a> {
 }
 
 impl Setting {
-    /// The text. What the operator of the host has written may refer to anything; `allowed` bounds what others have written. Reads a file
-    /// where it must: call it where blocking is allowed.
+    /// The text. What the operator of the host has written may refer to anything; `allowed` bounds what others have
+    /// written. Reads a file where it must: call it where blocking is allowed.
     pub fn resolve(
         &self,
         setting: &str,

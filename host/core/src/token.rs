@@ -1,11 +1,12 @@
 //! Tokens of the API: who may use it, and for what.
 //!
-//! A token is `sandbar_<id>_<secret>`: the id is public and names it in logs and lists, the secret has 256 random bits. What is kept is the
-//! SHA-256 of the whole token. A slow hash such as those for passwords would add nothing: it makes guessing costly where a secret has
-//! little entropy, and here there is nothing to guess. A token belongs to one tenant, or to the whole host, and has one [`Role`].
+//! A token is `sandbar_<id>_<secret>`: the id is public and names it in logs and lists, the secret has 256 random
+//! bits. What is kept is the SHA-256 of the whole token. A slow hash such as those for passwords would add nothing:
+//! it makes guessing costly where a secret has little entropy, and here there is nothing to guess. A token belongs to
+//! one tenant, or to the whole host, and has one [`Role`].
 //!
-//! Tokens are kept in the store for the whole fleet ([`Registry`]), in the configuration of a host (`[[http.token]]`), or both; [`Gate`]
-//! asks both.
+//! Tokens are kept in the store for the whole fleet ([`Registry`]), in the configuration of a host
+//! (`[[http.token]]`), or both; [`Gate`] asks both.
 
 mod record;
 
@@ -36,7 +37,8 @@ const PRESENTED_BYTES_MAX: usize = 256;
 pub enum Role {
     /// Looks at plugins, dead letters, queues, locks, schedules and nodes.
     Read,
-    /// Also sends back and drops dead letters, pauses queues, breaks locks, goes back to an earlier version and ends a trial.
+    /// Also sends back and drops dead letters, pauses queues, breaks locks, goes back to an earlier version and ends
+    /// a trial.
     Operate,
     /// Also puts versions in place, promotes and removes them.
     Deploy,
@@ -182,7 +184,7 @@ impl TryFrom<String> for TokenHash {
     }
 }
 
-/// A token that was just made. It is told once.
+/// A token that was just made. It is shown once.
 #[derive(Debug)]
 pub struct Minted {
     /// Its public part.
@@ -222,7 +224,8 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// Takes a header apart, `Bearer sandbar_<id>_<secret>`. Whatever came is hashed, so that what is no token takes as long as what is.
+    /// Takes a header apart, `Bearer sandbar_<id>_<secret>`. Whatever came is hashed, so that what is no token takes
+    /// as long as what is.
     pub fn parse(header: &[u8]) -> Self {
         let header = header.get(..PRESENTED_BYTES_MAX).unwrap_or(header);
         let text = std::str::from_utf8(header).unwrap_or_default();

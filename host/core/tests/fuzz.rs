@@ -10,7 +10,8 @@ use sandbar_core::secret::{Allowed, Sources};
 use sandbar_core::token::Presented;
 use sandbar_test_harness::fuzz::{changed, changed_text, check};
 
-/// The blocks of the configuration reference that begin like this: every key there is. Those that are commented out too.
+/// The blocks of the configuration reference that begin like this: every key there is. Those that are commented out
+/// too.
 fn blocks(beginning: &str) -> Vec<String> {
     let blocks = include_str!("../../../docs/configuration.md").split("```toml\n").skip(1);
     let blocks = blocks.filter_map(|block| block.split("```").next()).filter(|block| block.starts_with(beginning));

@@ -10,7 +10,8 @@ use crate::token_registry::Registry;
 use sandbar_core::token::{Presented, Record, Role, Scope, TokenHash, TokenId};
 use sandbar_store::StoreError;
 
-/// How long a record is used before it is read again: a token that was revoked or rotated anywhere is refused here after so long.
+/// How long a record is used before it is read again: a token that was revoked or rotated anywhere is refused here
+/// after so long.
 pub const CACHE_TTL: Duration = Duration::from_secs(2);
 /// How many records are remembered, those that are not there included.
 const CACHE_ENTRIES_MAX: u64 = 10_000;
@@ -33,7 +34,7 @@ pub struct Authenticator {
 pub struct Caller {
     /// The token's id.
     pub id: TokenId,
-    /// What the token is for, in the words of whoever made it.
+    /// What the token is for, in the words of its maker.
     pub name: String,
     /// For whom the token lets act.
     pub scope: Scope,
@@ -108,8 +109,8 @@ impl Authenticator {
         }
     }
 
-    /// Who has sent this header `authorization`. Whatever came takes the same way: it is hashed, and compared with some record in constant
-    /// time, before anything is decided; `sandbar-bench -- refusals` looks for a difference.
+    /// Who has sent this header `authorization`. Whatever came takes the same way: it is hashed, and compared with
+    /// some record in constant time, before anything is decided; `sandbar-bench -- refusals` looks for a difference.
     pub async fn check(&self, header: Option<&[u8]>) -> Result<Caller, Refused> {
         let presented = Presented::parse(header.unwrap_or_default());
         let found = match &presented.id {

@@ -9,7 +9,8 @@ use sandbar_store::{CommitError, Effect};
 const COLLECTED_MAX: usize = 100;
 
 impl Fleet {
-    /// Deletes components that no record refers to, and answers how many. Does nothing while others deploy: they collect when they are done.
+    /// Deletes components that no record refers to, and answers how many. Does nothing while others deploy: they
+    /// collect when they are done.
     pub async fn collect(&self) -> Result<usize, FleetError> {
         let catalogue = self.key("catalogue");
         // A deploy after this moment changes it, so that what it refers to is not collected.

@@ -1,7 +1,8 @@
 //! A deploy: from bytes and a manifest to a release that all hosts run.
 //!
-//! Whoever deploys writes the component and the record in one commit, and then only watches: when all living hosts have loaded the candidate,
-//! whichever host or deployer sees it first writes the record in which it is active. A deployer that dies in between changes nothing.
+//! The deployer writes the component and the record in one commit, and then only waits. When all living hosts have
+//! loaded the candidate, the first host or deployer that sees it writes the record in which the candidate is active.
+//! A deployer that dies in between changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub struct HostOutcome {
     pub machine: String,
     /// Whether it is alive. One that is not was not waited for, and follows when it is back.
     pub alive: bool,
-    /// What it has made of it; none while it has not told.
+    /// What it has made of it; none while it has not reported.
     pub standing: Option<ReleaseState>,
 }
 
@@ -96,8 +97,9 @@ enum Verdict {
 }
 
 impl Fleet {
-    /// Has all hosts load a release and switch to it, and waits for that. Nothing is switched where one of them cannot load it: then all that
-    /// could not are named. Hosts that are not alive are not waited for; they follow when they are back.
+    /// Has all hosts load a release and switch to it, and waits for that. Nothing is switched where one of them
+    /// cannot load it: then all that could not are named. Hosts that are not alive are not waited for; they follow
+    /// when they are back.
     pub async fn deploy(&self, tenant: &str, deploy: Deploy) -> Result<Deployed, FleetError> {
         let Deploy { manifest: text, component, by, trial, wait } = deploy;
         if text.len() > MANIFEST_BYTES_MAX {
@@ -161,8 +163,9 @@ impl Fleet {
         Ok(Deployed { tenant: tenant.to_owned(), plugin, number, digest, outcome, hosts })
     }
 
-    /// Decides about a candidate that is being prepared, if the time has come: all hosts that are alive have loaded it, or one of them could
-    /// not, or the time is over. Answers the record as it is then; none where there is none. Any host may call it at any time.
+    /// Decides about a candidate that is being prepared, if the time has come: all hosts that are alive have loaded
+    /// it, or one of them could not, or the time is over. Answers the record as it is then; none where there is none.
+    /// Any host may call it at any time.
     pub async fn settle(&self, tenant: &str, plugin: &str) -> Result<Option<Record>, FleetError> {
         let Some(record) = self.record(tenant, plugin).await? else { return Ok(None) };
         let (Phase::Preparing { until_ms }, Some(candidate)) = (record.phase, &record.candidate) else {
@@ -177,7 +180,7 @@ impl Fleet {
         let decide = |record: Record, now_ms| {
             let still = record.candidate.as_ref().is_some_and(|candidate| candidate.release.number == number);
             if !still || !matches!(record.phase, Phase::Preparing { .. }) {
-                // Somebody else was faster.
+                // Another client was faster.
                 return Err(FleetError::Changed);
             }
             Ok(match &verdict {
@@ -215,7 +218,7 @@ impl Fleet {
         }
     }
 
-    /// Waits until all hosts that are alive have told what they have made of a release that is active or tried.
+    /// Waits until all hosts that are alive have reported what they made of a release that is active or tried.
     async fn await_switch(
         &self,
         tenant: &str,
@@ -286,7 +289,7 @@ fn ended(number: u64, past: Option<Past>) -> FleetError {
     FleetError::Ended { number, why }
 }
 
-/// Wakes whoever waits for a change.
+/// Wakes the waiter for a change.
 #[derive(Debug, Default)]
 struct Changed(Notify);
 

@@ -51,7 +51,7 @@ pub enum FleetError {
         by: String,
     },
     /// Others changed the plugin again and again.
-    #[error("the plugin was changed by somebody else at the same time")]
+    #[error("the plugin was changed by another client at the same time")]
     Changed,
     /// There is no such plugin.
     #[error("no plugin `{plugin}` of the tenant `{tenant}` was ever deployed")]

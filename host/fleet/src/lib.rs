@@ -1,8 +1,9 @@
 //! The plugins that a fleet of hosts runs, as they are kept in its store.
 //!
-//! There is no leader. A deploy writes the component and a record that names it as candidate; every living host loads it and reports; whoever
-//! sees that all have done so makes it active by comparing and setting the record, and all hosts follow the record. Works on a
-//! [`Store`] alone, so hosts, the command line and the HTTP API share it. Keys are the fleet's own, outside of all tenants:
+//! There is no leader. A deploy writes the component and a record that names it as candidate; every living host loads
+//! it and reports. The first that sees all reports makes it active by comparing and setting the record, and all hosts
+//! follow the record. Works on a [`Store`] alone, so hosts, the command line and the HTTP API share it. Keys are the
+//! fleet's own, outside of all tenants:
 //!
 //! | key | what it holds |
 //! | --- | --- |
@@ -13,7 +14,7 @@
 //! | `sandbar:fleet:catalogue` | counts the deploys, so that no component is collected that is just being deployed |
 //! | `sandbar:fleet:nodes` | a hash from each host to its [`Node`], as JSON |
 //! | `sandbar:fleet:report:{tenant}:{plugin}` | a hash from each host to its [`Report`], as JSON |
-//! | `sandbar:fleet:changes` | counts the changes of records; also the channel on which changes and reports are announced |
+//! | `sandbar:fleet:changes` | counts the changes of records; also the channel that announces changes and reports |
 
 pub mod authenticator;
 mod collect;
@@ -44,13 +45,13 @@ use sandbar_store::{
 pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
 /// The most characters of what people write: who they are, and why.
 pub const WORDS_MAX: usize = 500;
-/// How often a change is tried again because somebody else changed the record in between.
+/// How often a change is tried again because another client changed the record in between.
 const ATTEMPTS_MAX: u32 = 8;
 /// How many records are read at once.
 const READ_MAX: usize = 100;
 /// The most plugins of all tenants of a fleet, those that were removed included.
 pub const PLUGINS_MAX: u64 = 5000;
-/// How long whoever waits for hosts rests between two looks without an announcement.
+/// How long a waiter for hosts pauses between two looks without an announcement.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The plugins of a fleet; cheap to clone.
@@ -90,7 +91,7 @@ impl Fleet {
         self.records(names).await
     }
 
-    /// What is known of these plugins of these tenants; those of which nothing is known are left out.
+    /// What is known of these plugins of these tenants; unknown ones are skipped.
     pub async fn records(&self, names: Vec<(String, String)>) -> Result<Vec<Listed>, FleetError> {
         let keys: Vec<String> = names.iter().map(|(tenant, plugin)| self.plugin_key(tenant, plugin)).collect();
         let mut values = Vec::with_capacity(keys.len());
@@ -133,7 +134,8 @@ impl Fleet {
         Ok(reports)
     }
 
-    /// Goes back to an older release, as [`Record::rollback`] says, and answers what is known then. Hosts that run follow at once.
+    /// Goes back to an older release, as [`Record::rollback`] says, and answers what is known then. Hosts that run
+    /// follow at once.
     pub async fn rollback(
         &self,
         tenant: &str,
@@ -163,7 +165,8 @@ impl Fleet {
         self.change(tenant, plugin, |record, now_ms| record.remove(&by, now_ms)).await
     }
 
-    /// Takes a release back, by its number, that a host has found not good enough. None where it is not active or tried any more.
+    /// Takes a release back, by its number, that a host has found not good enough. None where it is not active or
+    /// tried any more.
     pub async fn fail_probation(
         &self,
         tenant: &str,
@@ -214,7 +217,7 @@ impl Fleet {
         self.commit(&[Effect::HashSet { key: self.key("nodes"), fields }], &[]).await
     }
 
-    /// Forgets hosts that have not told for [`LISTED_MS`] that they are alive.
+    /// Forgets hosts without a heartbeat for [`LISTED_MS`].
     pub async fn forget_nodes(&self) -> Result<(), FleetError> {
         let (key, now_ms) = (self.key("nodes"), self.now_ms());
         let fields = self.store.hash_get_all(&key).await?;
@@ -258,8 +261,8 @@ impl Fleet {
         self.write(tenant, plugin, decide, &[]).await
     }
 
-    /// Writes the record that is decided upon, with more effects in the same commit, unless somebody has changed it in between: then it is
-    /// decided anew.
+    /// Writes the record that is decided upon, with more effects in the same commit, unless somebody has changed it
+    /// in between: then it is decided anew.
     async fn write(
         &self,
         tenant: &str,

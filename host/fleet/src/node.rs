@@ -1,14 +1,14 @@
-//! The hosts of a fleet, as they tell of themselves.
+//! The hosts of a fleet, as they report themselves.
 
 use serde::{Deserialize, Serialize};
 
-/// How often a host tells that it is alive, in milliseconds.
+/// How often a host sends a heartbeat, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 1000;
-/// How long a host counts as alive after it told so, in milliseconds.
+/// How long a host counts as alive after its last heartbeat, in milliseconds.
 pub const ALIVE_MS: u64 = 3000;
 /// How long a host that is not alive any more is listed, in milliseconds.
 pub const LISTED_MS: u64 = 3_600_000;
-/// How many faults a host tells of itself.
+/// The most faults that a host reports.
 pub const FAULTS_MAX: usize = 20;
 
 /// A host of the fleet.
@@ -26,13 +26,13 @@ pub struct Node {
     pub program: String,
     /// When it was started, in milliseconds since 1970 by the store's clock.
     pub started_ms: u64,
-    /// When it last told that it is alive, in milliseconds since 1970 by the store's clock.
+    /// When it sent its last heartbeat, in milliseconds since 1970 by the store's clock.
     pub seen_ms: u64,
     /// How many plugins it runs.
     pub plugins: u64,
     /// What it cannot run although it should, one sentence each; up to [`FAULTS_MAX`].
     pub faults: Vec<String>,
-    /// Whether it has told so lately. Not kept: whoever reads it decides.
+    /// Whether its heartbeat is recent. Not kept: the reader decides.
     #[serde(default)]
     pub alive: bool,
 }
@@ -77,12 +77,12 @@ pub enum ReleaseState {
 }
 
 impl Node {
-    /// Whether it told within [`ALIVE_MS`] before `now_ms` that it is alive.
+    /// Whether it sent a heartbeat within [`ALIVE_MS`] before `now_ms`.
     pub fn is_alive(&self, now_ms: u64) -> bool {
         self.seen_ms.saturating_add(ALIVE_MS) > now_ms
     }
 
-    /// Whether it told so within [`LISTED_MS`] before `now_ms`.
+    /// Whether it sent a heartbeat within [`LISTED_MS`] before `now_ms`.
     pub fn is_listed(&self, now_ms: u64) -> bool {
         self.seen_ms.saturating_add(LISTED_MS) > now_ms
     }

@@ -1,6 +1,7 @@
 //! What the fleet knows of one plugin: its active release, the one that is on its way, and those that were before.
 //!
-//! Pure: every change is a function from one record to the next. Who writes the next one compares it with what was read.
+//! Pure: every change is a function from one record to the next. Who writes the next one compares it with what was
+//! read.
 
 use std::collections::VecDeque;
 
@@ -219,8 +220,9 @@ impl Record {
         Ok(self.drop_candidate(why, now_ms).changed())
     }
 
-    /// Goes back: to the release whose digest begins with `to`, else from a candidate to the active release, else from the active release
-    /// to the one that it replaced. Where it replaced none, the versions in the folders of the hosts are back.
+    /// Goes back: to the release whose digest begins with `to`, else from a candidate to the active release, else
+    /// from the active release to the one that it replaced. Where it replaced none, the versions in the folders of
+    /// the hosts are back.
     pub fn rollback(mut self, to: Option<&str>, by: &str, reason: &str, now_ms: u64) -> Result<Self, FleetError> {
         let why = || Why::RolledBack { by: by.to_owned(), reason: reason.to_owned() };
         let target = match to {
@@ -239,8 +241,9 @@ impl Record {
         Ok(self.changed())
     }
 
-    /// Takes a release away that was found not good enough. None where it is neither active nor tried any more. By its number, because a
-    /// release may differ from the one before in its manifest alone, and every host of a fleet may find it out.
+    /// Takes a release away that was found not good enough. None where it is neither active nor tried any more. By
+    /// its number, because a release may differ from the one before in its manifest alone, and every host of a fleet
+    /// may find it out.
     pub fn fail_probation(
         mut self,
         number: u64,

@@ -1,7 +1,8 @@
 //! The tokens of a fleet, in the store.
 //!
-//! One key for each, `{prefix}sandbar:fleet:token:{id}`, with a [`Record`] as JSON; and one beside it that tells when the token was last
-//! used, which many hosts write without a look at the record. No plugin reads or writes either: see [`sandbar_core::grants::RESERVED_PREFIX`].
+//! One key for each, `{prefix}sandbar:fleet:token:{id}`, with a [`Record`] as JSON; and one beside it with the time
+//! when the token was last used, which hosts write without reading the record. No plugin reads or writes either: see
+//! [`sandbar_core::grants::RESERVED_PREFIX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub enum TokenError {
     #[error("{0}")]
     Invalid(String),
     /// Somebody changed it at the same time.
-    #[error("the token `{0}` was changed by somebody else at the same time; nothing was done")]
+    #[error("the token `{0}` was changed by another client at the same time; nothing was done")]
     Changed(TokenId),
     /// The store did not do it.
     #[error(transparent)]

@@ -20,7 +20,7 @@ pub(crate) struct Bounded<B> {
     over: Over,
 }
 
-/// What is told of a body that is too large.
+/// The error about a body that is too large.
 pub(crate) type Over = fn() -> Error;
 
 impl<B> Bounded<B> {

@@ -1,7 +1,8 @@
 //! One call of a plugin: what it gathers while it runs.
 //!
 //! Bookkeeping, bounded by the plugin's limits. The call ends as a [`Gathered`] list of writes and the values it
-//! relied on, with the locks that it holds and the jobs that it took; whether and how they are committed is decided elsewhere.
+//! watched, with the locks that it holds and the jobs that it took; whether and how they are committed is decided
+//! elsewhere.
 
 mod budget;
 mod locks;
@@ -54,8 +55,8 @@ pub struct Call {
     pub scope: Option<CommitScope>,
     /// Ids of the batch's events.
     pub events: Arc<[String]>,
-    /// Whether what stands in for the store may serve it while the store is away. Calls that were made for an event or for a tick
-    /// wait for the store that it came from.
+    /// Whether what stands in for the store may serve it while the store is away. Calls that were made for an event
+    /// or for a tick wait for the store that it came from.
     pub falls_back: bool,
     /// Which event writes belong to now.
     pub current: Option<u32>,
@@ -97,7 +98,7 @@ pub enum Interrupted {
 pub struct FinishedCall {
     /// Its writes, in order.
     pub writes: Vec<Gathered>,
-    /// Keys with the values that it relied on.
+    /// Watched keys with the values that it read.
     pub watched: Vec<(String, Option<Bytes>)>,
     /// Jobs that it took.
     pub taken: Takes,
@@ -132,8 +133,8 @@ impl Call {
         }
     }
 
-    /// A value that is to be written. One that is the same as the one before it takes no memory of its own: what is published is often set
-    /// under a key as well.
+    /// A value that is to be written. One that is the same as the one before it takes no memory of its own: what is
+    /// published is often set under a key as well.
     pub fn value(&mut self, value: Vec<u8>) -> Bytes {
         if self.last_value != value {
             self.last_value = Bytes::from(value);
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_relied_on_counts() {
+    fn the_first_watched_value_counts() {
         let mut call = call();
         call.watch_key("a", None).unwrap();
         call.watch_key("a", Some(Bytes::from_static(b"later"))).unwrap();

@@ -1,12 +1,12 @@
 //! The one way in which the writes of a call reach the store.
 //!
-//! A commit waits for its turn in the tenant's quota, takes the jobs that the call has taken along, and gives the locks of the call back
-//! afterwards, however it ends.
+//! A commit waits for its turn in the tenant's quota, takes the jobs that the call has taken along, and gives the
+//! locks of the call back afterwards, however it ends.
 //!
-//! The store may refuse single writes inside a commit, for instance because a key holds another type; the other writes and the
-//! acknowledgement stand. There is one policy for that: a refused write is logged once, here, and reported to the caller as a
-//! [`RefusedWrite`]. The caller turns it into a failure of its own kind: a dead letter, a failed tick, an answer of 500, an error
-//! `wrong-type`, a failed load.
+//! The store may refuse single writes inside a commit, for instance because a key holds another type; the other
+//! writes and the acknowledgement stand. There is one policy for that: a refused write is logged once, here, and
+//! reported to the caller as a [`RefusedWrite`]. The caller turns it into a failure of its own kind: a dead letter, a
+//! failed tick, an answer of 500, an error `wrong-type`, a failed load.
 
 use std::time::{Duration, Instant};
 

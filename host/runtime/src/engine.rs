@@ -25,8 +25,8 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 4;
 const TABLES_PER_INSTANCE: u32 = 4;
 /// Bytes of memory that a free place in the pool keeps, so that it is quickly used again.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
-/// Free places that stay warm before they are used for other components. Each keeps memory although its component may be gone, so that many
-/// of them would be what is left of versions that were replaced.
+/// Free places that stay warm before they are used for other components. Each keeps memory although its component may
+/// be gone, so that many of them would be what is left of versions that were replaced.
 const WARM_SLOTS: u32 = 8;
 
 /// Compiles components and runs their instances; cheap to clone.
@@ -107,12 +107,12 @@ fn settings(instances: u32) -> Config {
     config.allocation_strategy(pool);
     config.memory_init_cow(true);
     config.epoch_interruption(true);
-    // An instance serves one call at a time, and what several at once would need costs each call of the host about a microsecond. An
-    // asynchronous tier beside the plain functions would turn it on.
+    // An instance serves one call at a time, and what several at once would need costs each call of the host about a
+    // microsecond. An asynchronous tier beside the plain functions would turn it on.
     config.concurrency_support(false);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
-    // Inlining by wasmtime is left out: compiling takes four times as long and six times the memory, and a batch that is parsed, joined and
-    // committed gains 3 % of its time.
+    // Inlining by wasmtime is off: compiling takes four times as long and six times the memory, and a batch that is
+    // parsed, joined and committed gains 3 % of its time.
     config
 }
 

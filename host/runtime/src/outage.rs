@@ -1,8 +1,9 @@
 //! What becomes of calls while the store is away, for plugins that ask for `on-outage = "fallback"`.
 //!
-//! Their reads and writes go to a store in this process, and each commit to a bounded journal. Once the store answers again the
-//! journal is replayed in order, each commit exactly once, and only then do calls go to the store again: until then new commits
-//! join the end of the journal, so that nothing overtakes. The fallback then forgets all that it held.
+//! Their reads and writes go to a store in this process, and each commit to a bounded journal. Once the store answers
+//! again the journal is replayed in order, each commit exactly once, and only then do calls go to the store again:
+//! until then new commits join the end of the journal, so that nothing overtakes. The fallback then forgets all that
+//! it held.
 //!
 //! Deliveries never come here: what a stream or a queue hands out waits for the store that it came from.
 //! The journal is in memory: it ends with the process, and says so when it begins.
@@ -89,8 +90,7 @@ impl Outage {
 
     /// Commits writes that belong to no delivery.
     ///
-    /// A commit of which it is not known whether the store has made it is answered as such and not journaled: its caller was
-    /// told nothing else.
+    /// A commit of which it is not known whether the store has made it is answered as such and not journaled.
     pub async fn commit(
         &self,
         effects: &[Effect],
@@ -116,7 +116,7 @@ impl Outage {
             self.shared.metrics.refused();
             CommitError::Refused(StoreError::Unavailable(full.to_string()))
         })?;
-        // The fallback decides like the store would: a value that was relied on and has changed, a wrong type.
+        // The fallback decides like the store would: a watched key that has changed, a wrong type.
         let committed = self.shared.fallback.load().commit(Commit::plain(effects, watched)).await?;
         journal.push(entry.without(&committed.refused));
         self.shared.tell(&journal);

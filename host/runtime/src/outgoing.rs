@@ -1,8 +1,8 @@
 //! Requests that plugins send: one connection each, to an address that was checked, within bounds.
 //!
-//! The name is resolved here, each address is checked, and one of those that passed is connected to: a name that leads elsewhere a
-//! moment later gains nothing. Redirects are answers like others; nothing is followed, kept open or sent again. Knows plugins only by
-//! their [`Policy`]. Errors are those of `wasi:http`, which the plugin sees.
+//! The name is resolved here, each address is checked, and one of those that passed is connected to: a name that
+//! leads elsewhere a moment later gains nothing. Redirects are answers like others; nothing is followed, kept open or
+//! sent again. Knows plugins only by their [`Policy`]. Errors are those of `wasi:http`, which the plugin sees.
 
 use std::io;
 use std::net::SocketAddr;
@@ -163,7 +163,7 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err("it has none".to_owned()) } else { Ok(roots) }
 }
 
-/// Logs why a request was denied, and answers what the plugin is told.
+/// Logs why a request was denied, and answers the error for the plugin.
 fn refused(plugin: &str, denied: &NameError, told: Error) -> Error {
     tracing::warn!(plugin, %denied, "an outgoing request was denied");
     told
@@ -230,7 +230,8 @@ async fn exchange(stream: Box<dyn Stream>, mut request: Request<WasiBody>, bound
     let answer = std::pin::pin!(timeout(bounds.first_byte, sender.send_request(request)));
     let (answer, connection) = match select(answer, Box::pin(connection)).await {
         Either::Left((answer, connection)) => (answer, Some(connection)),
-        // The connection has ended, maybe only after the answer, and maybe not as politely as it should (TLS without a last word).
+        // The connection has ended, maybe only after the answer, and maybe not as politely as it should (TLS without
+        // a last word).
         Either::Right((ended, answer)) => match (answer.await, ended) {
             (Ok(Err(_)), Err(ended)) => (Ok(Err(ended)), None),
             (answer, _) => (answer, None),
@@ -256,7 +257,7 @@ async fn exchange(stream: Box<dyn Stream>, mut request: Request<WasiBody>, bound
     Ok((answer, Box::new(drive)))
 }
 
-/// What a plugin is told of an exchange that failed.
+/// The error for the plugin of an exchange that failed.
 fn told(error: &hyper::Error) -> Error {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
     if let Some(Error::HttpRequestBodySize(max)) = cause {

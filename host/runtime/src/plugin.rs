@@ -22,8 +22,8 @@ pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
 const PACKAGE: &str = "sandbar:plugin/";
 const PACKAGE_VERSION: &str = "0.1";
 const INTERFACES: &[&str] = &["types", "cache", "stream", "queue", "pubsub", "lock", "collections", "transaction"];
-/// Standard interfaces that are offered. Those of `cli` and `filesystem` are what the standard libraries of guests import;
-/// behind them there is no file, no argument and no variable.
+/// Standard interfaces that are offered. Those of `cli` and `filesystem` are what the standard libraries of guests
+/// import; behind them there is no file, no argument and no variable.
 const STANDARD: &[&str] = &[
     "wasi:cli/",
     "wasi:io/",

@@ -1,7 +1,7 @@
 //! Plugins as loaders of the tiered cache.
 //!
-//! A load is a call of the plugin's `loader` export. What the plugin writes meanwhile is committed with the load; a write that the store
-//! refuses fails the load.
+//! A load is a call of the plugin's `loader` export. What the plugin writes meanwhile is committed with the load; a
+//! write that the store refuses fails the load.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Loader for PluginLoader {
         };
         let pool = rollout.choose();
         drop(rollout);
-        // The value is written on the loader's behalf, so the loader needs the grant.
+        // The value is written for the loader, so the loader needs the grant.
         let policy = &pool.context().policy;
         let denied = keys.iter().map(|key| policy.write(key).err().map(|error| error.to_string()));
         let denied: Vec<Option<String>> = denied.collect();

@@ -1,8 +1,8 @@
 //! Warm instances of one plugin.
 //!
-//! An instance serves one call at a time and is used again, until it has served `calls-per-instance` calls, or until a call
-//! ends in any other way than well: then its store is thrown away, because nothing in it can be relied on. How many calls run at
-//! the same time is the caller's bound; idle instances are never more than have run at once.
+//! An instance serves one call at a time and is used again, until it has served `calls-per-instance` calls, or until
+//! a call ends in any other way than well: then its store is thrown away, because nothing in it can be trusted. How
+//! many calls run at the same time is the caller's bound; idle instances are never more than have run at once.
 
 mod error;
 mod idle;
@@ -33,8 +33,8 @@ pub use error::{CallError, CallFailure};
 use idle::Idle;
 pub use incoming::IncomingAnswer;
 
-/// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then, where
-/// epochs do not reach it.
+/// How much longer than its deadline a call may take before it is dropped from outside: it waits for the host then,
+/// where epochs do not reach it.
 const DEADLINE_SLACK: Duration = Duration::from_millis(30);
 /// What one call to the host may carry beside the largest value: names, and the lists around them.
 const HOSTCALL_SLACK_BYTES: u64 = 4 << 20;
@@ -109,9 +109,9 @@ impl Pool {
         self.context.quota.try_admit(events)
     }
 
-    /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it answered outcomes.
-    /// The call records what it reads, or plays what was
-    /// recorded, where there is a recorder; one that plays must be on nobody's scope.
+    /// Hands a batch, whose events have these ids, to the plugin. What the call has gathered counts only where it
+    /// answered outcomes. The call records what it reads, or plays what was recorded, where there is a recorder; one
+    /// that plays must be on nobody's scope.
     pub async fn handle(
         &self,
         scope: Option<CommitScope>,

@@ -1,6 +1,7 @@
 //! Which protections a host has: all of them.
 //!
-//! With the feature `fault-injection`, which only tests enable, each protection can be taken away. A test then sees that it is needed.
+//! With the feature `fault-injection`, which only tests enable, each protection can be taken away. A test then sees
+//! that it is needed.
 
 /// The protections of a host. Without the feature `fault-injection` this has no fields, and every answer is a constant.
 #[derive(Debug, Clone, Copy)]
@@ -11,7 +12,8 @@ pub struct Protocol {
     /// After a lost reply a consumer first advances its own fence, or moves its lease to a new name.
     #[cfg(feature = "fault-injection")]
     pub fence_after_lost_reply: bool,
-    /// Names that plugins use are checked and prefixed. Otherwise only the store's access control keeps a tenant below its prefix.
+    /// Names that plugins use are checked and prefixed. Otherwise only the store's access control keeps a tenant
+    /// below its prefix.
     #[cfg(feature = "fault-injection")]
     pub names_checked: bool,
 }

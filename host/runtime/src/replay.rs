@@ -1,6 +1,7 @@
 //! Recordings of calls, and what runs over them: dry runs.
 //!
-//! A recording has the events of one call and what it read. A dry run has a version handle them again without any effect.
+//! A recording has the events of one call and what it read. A dry run has a version handle them again without any
+//! effect.
 
 mod answer;
 mod difference;

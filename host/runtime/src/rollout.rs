@@ -1,10 +1,11 @@
 //! Which versions of a plugin take its calls.
 //!
-//! Every trigger asks the rollout once for each call, so a version that is put in place takes new calls from one instant on, and calls
-//! that run end on the version that they began with.
+//! Every trigger asks the rollout once for each call, so a version that is put in place takes new calls from one
+//! instant on, and calls that run end on the version that they began with.
 //!
-//! A version that takes another one's place is on probation at first: how it does is counted, compared with how the version before it did
-//! (`rollout/gate.rs`), and whoever waits for [`Rollout::failed_probation`] learns when it is not good enough.
+//! A version that takes another one's place is on probation at first: how it does is counted, compared with how the
+//! version before it did (`rollout/health_check.rs`), and [`Rollout::failed_probation`] returns when it is not good
+//! enough.
 
 mod health_check;
 mod health_stats;
@@ -113,8 +114,8 @@ impl Rollout {
         }
     }
 
-    /// Puts another version in place from this instant on, and answers the one before. The new one is on probation, unless it comes in
-    /// place of one that was found not good enough.
+    /// Puts another version in place from this instant on, and answers the one before. The new one is on probation,
+    /// unless it comes in place of one that was found not good enough.
     pub fn replace(&self, active: Pool) -> Arc<Pool> {
         let before = self.active.load_full();
         let judged_by = (!before.has_failed_probation()).then_some(&before.health_stats);
@@ -166,8 +167,8 @@ impl Rollout {
         self.last_failed_probation.lock().clone()
     }
 
-    /// Waits until a version on probation (the active one, or a candidate) is found not good enough; at once while such a version is in
-    /// place or tried. Nothing is looked at while no version is on probation. Cancel-safe.
+    /// Waits until a version on probation (the active one, or a candidate) is found not good enough; at once while
+    /// such a version is in place or tried. Nothing is looked at while no version is on probation. Cancel-safe.
     pub async fn failed_probation(&self) -> FailedProbation {
         loop {
             let changed = self.changed.notified();
@@ -217,8 +218,8 @@ fn probation_status(slot: &VersionSlot) -> Option<ProbationStatus> {
 fn note(slot: &VersionSlot) -> bool {
     let Some(probation) = &slot.probation else { return false };
     let is_on = slot.on_probation().is_some();
-    // What has ended is told once.
-    if is_on || !probation.is_told() {
+    // An end is reported once.
+    if is_on || !probation.is_reported() {
         let context = slot.pool.context();
         let labels = [("tenant", context.tenant.clone()), ("plugin", context.plugin.clone())];
         metrics::gauge!("sandbar_probation", &labels).set(if is_on { 1.0 } else { 0.0 });

@@ -2,7 +2,7 @@
 //!
 //! Counters and gauges go through the `metrics` facade to one Prometheus recorder per process; distributions are kept
 //! here, as counts in fixed buckets, so that an event costs two additions and memory does not grow with the rate.
-//! Knows no plugin, no store and no server: whoever has something to tell calls in. Bounded by the number of plugins.
+//! Knows no plugin, no store and no server: other modules call in. Bounded by the number of plugins.
 
 mod cache;
 mod cpu;

@@ -1,10 +1,11 @@
-//! Values through tiered_cache: memory, the store, a plugin that loads them.
+//! The tiered cache: memory, the store, and a loader.
 //!
-//! [`TieredCache::fetch`] looks into the memory of this process, then into the store, then asks a loader, and keeps what it gets on the way
-//! back. One caller of the whole fleet loads a missing key: in this process callers join one load, and loads of several
-//! hosts are told apart by a grant in the store ([`Loading`](sandbar_store::Loading)), which the loading host renews while it loads. A load is a task
-//! of its own, so a caller that traps, is cancelled or runs out of time leaves nothing behind; it has a bound in time, and ends
-//! with an error for all who wait where that is over. Knows no WebAssembly but for the pool that it calls.
+//! [`TieredCache::fetch`] looks into the memory of this process, then into the store, then asks a loader, and fills
+//! what it gets back upwards. One caller of the whole fleet loads a missing key: callers in this process join one
+//! in-flight load, and a grant in the store ([`Loading`](sandbar_store::Loading)), which the loading host renews,
+//! excludes other hosts. A load is a task of its own, so a caller that traps, is cancelled or runs out of time leaves
+//! nothing behind. A load has a bound in time, and ends with an error for all waiters where that is over. Knows no
+//! WebAssembly.
 
 pub mod policy;
 
@@ -30,7 +31,7 @@ use in_flight_loads::InFlightLoads;
 use loaders::Loaders;
 use memory::{Memory, Reading};
 use policy::Policy;
-use sandbar_store::{Listener, Slot, Store, StoreError};
+use sandbar_store::{Listener, LoadSlot, Store, StoreError};
 
 pub use in_flight_load::LEASE;
 pub use in_flight_loads::IN_FLIGHT_LOADS_MAX;
@@ -101,7 +102,7 @@ impl TieredCache {
         let tiered_cache = Arc::new(Self {
             memory: Memory::new(memory_bytes, store.changes().clone()),
             prefix: prefix.to_owned(),
-            notes: Slot::notes(prefix),
+            notes: LoadSlot::notes(prefix),
             in_flight: Arc::default(),
             loaders: Loaders::default(),
             groups: Mutex::default(),
@@ -134,8 +135,8 @@ impl TieredCache {
         self.memory.settled_bytes()
     }
 
-    /// Reads a key through all tiered_cache, and tells from which the answer came; none where the source has nothing, or where there is
-    /// neither a value nor a loader.
+    /// Reads a key through all tiered_cache, and tells from which the answer came; none where the source has nothing,
+    /// or where there is neither a value nor a loader.
     pub async fn fetch(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<(Option<Bytes>, Tier), FetchError> {
         let found = self.find(fetch).await;
         match &found {
@@ -161,7 +162,7 @@ impl TieredCache {
         if let Some((sender, ticket)) = new {
             let load = InFlightLoad {
                 tiered_cache: self.clone(),
-                slot: Slot::new(&self.prefix, key),
+                slot: LoadSlot::new(&self.prefix, key),
                 name: key.to_owned(),
                 full,
                 policy: *policy,
@@ -187,7 +188,7 @@ impl TieredCache {
     }
 
     /// Begins to read a key that is to be kept in memory.
-    fn begin(&self, slot: &Slot, policy: &Policy) -> Option<Reading> {
+    fn begin(&self, slot: &LoadSlot, policy: &Policy) -> Option<Reading> {
         if policy.memory_ttl_ms == 0 {
             return None;
         }

@@ -1,7 +1,8 @@
 //! What operators do: dead letters, queues, locks and schedules of a tenant.
 //!
-//! The command line and the HTTP API both work here, on a [`Store`](sandbar_store::Store) and a tenant's prefix; neither is known. Every search
-//! is bounded by what a tenant has, every change is one commit of bounded size or one call.
+//! The command line and the HTTP API both work here, on a [`Store`](sandbar_store::Store) and a tenant's prefix;
+//! neither is known. Every search is bounded by what a tenant has, every change is one commit of bounded size or one
+//! call.
 
 pub mod dead;
 pub mod dead_letter;
@@ -29,13 +30,13 @@ pub enum AdminError {
     /// There is no such dead letter.
     #[error("there is no dead letter {id} in `{dead}`; nothing was done")]
     NoDeadLetter {
-        /// The letter.
+        /// The dead letter.
         id: EntryId,
         /// Where it should be.
         dead: String,
     },
     /// Dead letters were settled in part.
-    #[error("stopped after {dead_letters} letters: {error}")]
+    #[error("stopped after {dead_letters} dead letters: {error}")]
     Stopped {
         /// How many were settled.
         dead_letters: u64,

@@ -1,12 +1,13 @@
-//! The HTTP API below `/api/v1`: who may do what, and how it is told.
+//! The HTTP API below `/api/v1`: which caller may do what, and how it answers.
 //!
-//! All of it needs a token ([`sandbar_core::token`]). A request goes one way: `guard` finds out who calls, before anything else is looked at;
-//! then the route's role and the tenant are checked; then its handler calls what the command line calls as well ([`sandbar_fleet`],
-//! [`crate::admin`]), and answers JSON. [`routes`]
-//! lists the routes; the router, the checks of roles, the bounds and the OpenAPI document are made from one list.
+//! All of it needs a token ([`sandbar_core::token`]). A request goes one way: `guard` finds out who calls, before
+//! anything else is looked at; then the route's role and the tenant are checked; then its handler calls what the
+//! command line calls as well ([`sandbar_fleet`], [`crate::admin`]), and answers JSON. [`routes`] lists the routes;
+//! the router, the checks of roles, the bounds and the OpenAPI document are made from one list.
 //!
-//! Bounded in bodies and times by the route, in requests at one time by [`REQUESTS_MAX`], in log lines about refusals by
-//! `refusals`, and in connections by [`crate::http`]. What a token does not let see answers as if it were not there.
+//! Bounded in bodies and times by the route, in requests at one time by [`REQUESTS_MAX`], in log lines about refusals
+//! by `refusals`, and in connections by [`crate::http`]. What a token does not let see answers as if it were not
+//! there.
 
 mod answer;
 mod dead;
@@ -33,7 +34,7 @@ pub use routes::{Route, list as routes};
 
 /// Where the API is.
 pub const BASE: &str = "/api/v1";
-/// Requests that are worked on at one time; more are told to come back.
+/// Requests that are worked on at one time; more are answered with 503.
 const REQUESTS_MAX: usize = 64;
 /// Components that are received at one time: each may take as much memory as a component is large.
 const UPLOADS_MAX: usize = 2;

@@ -1,7 +1,7 @@
 //! A host: the plugins of a configuration, running on one store.
 //!
-//! It composes the parts and owns their lives: a plugin is loaded beside the one that it replaces, takes new batches from
-//! one instant on, and the old one goes when its last batch is done. It does not know how events are delivered.
+//! It composes the parts and owns their lives: a plugin is loaded beside the one that it replaces, takes new batches
+//! from one instant on, and the old one goes when its last batch is done. It does not know how events are delivered.
 
 mod base;
 mod follow;
@@ -244,8 +244,9 @@ impl Host {
         &self.base.engine
     }
 
-    /// Joins the fleet of its store: loads what is deployed there, and follows from then on. `listen` is where the host answers over HTTP.
-    /// Fails where the store cannot be asked. Join before folders are loaded, so that no event meets a version that is not the fleet's.
+    /// Joins the fleet of its store: loads what is deployed there, and follows from then on. `listen` is where the
+    /// host answers over HTTP. Fails where the store cannot be asked. Join before folders are loaded, so that no
+    /// event meets a version that is not the fleet's.
     pub async fn join_fleet(&self, listen: Option<String>) -> Result<(), FleetError> {
         let fleet = Fleet::new(self.base.store.clone(), &self.base.config.fleet.prefix);
         if self.base.fleet.set(fleet.clone()).is_err() {

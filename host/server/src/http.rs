@@ -1,7 +1,9 @@
-//! What a host answers over HTTP: `/healthz`, `/readyz` and `/metrics` by itself, and what plugins answer below their routes.
+//! What a host answers over HTTP: `/healthz`, `/readyz` and `/metrics` by itself, and what plugins answer below their
+//! routes.
 //!
-//! Knows the host only through [`Health`], and plugins only through [`Routes`]; the host's own paths go before theirs. Every request is
-//! bounded in its headers, its body and its time, every connection in its life, and all of them in their number.
+//! Knows the host only through [`Health`], and plugins only through [`Routes`]; the host's own paths go before
+//! theirs. Every request is bounded in its headers, its body and its time, every connection in its life, and all of
+//! them in their number.
 
 mod connection;
 mod health;
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_is_down_is_told() {
+    async fn a_store_that_is_down_is_reported() {
         let answer = exchange(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(answer.contains(r#""degraded":["the store does not answer"]"#), "{answer}");

@@ -19,7 +19,7 @@ pub enum Remaining {
 /// One step of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
-    /// Keys that match. Keys that are not UTF-8 are left out.
+    /// Keys that match. Keys that are not UTF-8 are skipped.
     pub keys: Vec<String>,
     /// Where the scan goes on; none when it is complete.
     pub next: Option<u64>,
@@ -28,7 +28,7 @@ pub struct Page {
 /// Reads of plain values, and the one write that happens at once.
 #[async_trait]
 pub trait Cache: Send + Sync {
-    /// The value of a key. [`StoreError::WrongType`] where it holds something else than a plain value.
+    /// The value of a key. [`StoreError::WrongType`] where it holds something other than a plain value.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
 
     /// The values of several keys at one instant; none for a key that holds something else.

@@ -1,10 +1,11 @@
 //! Which keys have changed, for those who keep copies of values.
 //!
-//! A store tells of every change below the prefixes that are wanted, as far as it hears of it, and of its own commits at
-//! once. While it cannot hear (its connection is down, or the server does not allow it), [`Changes::hears`] is false and no copy may be
-//! kept. A copy may be answered only as long as it is certain that all changes were heard until shortly before: the store asks
-//! its server for a sign of life again and again while somebody trusts it ([`TRUST`]). So a change is never overlooked for
-//! longer, however late its news are, and whatever stands still meanwhile. Whoever hears is told synchronously and must not wait.
+//! A store tells of every change below the prefixes that are wanted, as far as it hears of it, and of its own commits
+//! at once. While it cannot hear (its connection is down, or the server does not allow it), [`Changes::hears`] is
+//! false and no copy may be kept. A copy may be answered only as long as it is certain that all changes were heard
+//! until shortly before: the store asks its server for a sign of life again and again while somebody trusts it
+//! ([`TRUST`]). So a change is never overlooked for longer, however late its news are, and whatever stands still
+//! meanwhile. Listeners are called synchronously and must not wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,11 +20,11 @@ use tokio::sync::Notify;
 
 use super::Effect;
 
-/// For how long what was heard is believed to be all, counted from when the last sign of life was asked for. It bounds for how long
-/// an old value may be answered.
+/// For how long what was heard is believed to be all, counted from when the last sign of life was asked for. It
+/// bounds for how long an old value may be answered.
 pub const TRUST: Duration = Duration::from_millis(40);
 
-/// Is told what changes.
+/// Receives the keys that change.
 pub trait Listener: Send + Sync + fmt::Debug {
     /// The value under a key has changed, or may have.
     fn changed(&self, key: &str);
@@ -84,7 +85,8 @@ impl Changes {
         same.push(weak);
     }
 
-    /// Asks to hear of the keys that begin with this. True where that is new; whoever holds the connection has to be told then.
+    /// Asks to hear of the keys that begin with this. True where that is new; the task that holds the connection must
+    /// then be woken.
     pub(super) fn want(&self, prefix: &str) -> bool {
         let mut wanted = self.0.wanted.lock();
         if wanted.iter().any(|known| prefix.starts_with(known.as_str())) {
@@ -195,9 +197,9 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default)]
-    struct Told(Mutex<Vec<String>>);
+    struct Heard(Mutex<Vec<String>>);
 
-    impl Listener for Told {
+    impl Listener for Heard {
         fn changed(&self, key: &str) {
             self.0.lock().push(key.to_owned());
         }
@@ -209,7 +211,7 @@ mod tests {
         #[test]
         fn those_are_told_whose_keys_begin_so(prefixes in prop::collection::vec("[ab:é]{0,4}", 0..30), key in "[ab:é]{0,6}") {
             let changes = Changes::remote();
-            let listeners: Vec<Arc<Told>> = prefixes.iter().map(|_| Arc::default()).collect();
+            let listeners: Vec<Arc<Heard>> = prefixes.iter().map(|_| Arc::default()).collect();
             for (prefix, listener) in prefixes.iter().zip(&listeners) {
                 changes.listen(prefix, listener);
             }
@@ -222,7 +224,7 @@ mod tests {
 
     #[test]
     fn messages_change_nothing() {
-        let (changes, told) = (Changes::local(), Arc::new(Told::default()));
+        let (changes, told) = (Changes::local(), Arc::new(Heard::default()));
         changes.listen("a", &told);
         let message = Effect::Publish { channel: "a:channel".to_owned(), payload: bytes::Bytes::new() };
         changes.made(&[message, Effect::Delete { key: "a:key".to_owned() }, Effect::Delete { key: "b".to_owned() }]);

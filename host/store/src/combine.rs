@@ -2,9 +2,9 @@
 //!
 //! It is pure, and takes time in proportion to the writes: each is compared with at most [`LOOK_BACK_MAX`] writes
 //! before it on the same key. Nobody outside can see the difference, since a commit is atomic: in the end the keys
-//! hold the same values, and no write that a store may refuse (an addition to what is no integer, a push to what is no list)
-//! is left out. A refused write counts against all events that contributed to it. Only at the edge of 64
-//! bits can a sum differ: of two additions, one alone may overflow where both together do not.
+//! hold the same values, and no write that a store may refuse (an addition to what is no integer, a push to what is
+//! no list) is dropped. A refused write counts against all events that contributed to it. Only at the edge of 64 bits
+//! can a sum differ: of two additions, one alone may overflow where both together do not.
 //!
 //! Appends and messages are never combined and stay in their order.
 
@@ -45,7 +45,7 @@ pub struct Combined {
 pub type Owners = SmallVec<[Option<u32>; 2]>;
 
 /// A write in the making.
-struct Slot {
+struct CombinedWrite {
     combined: Combined,
     /// The write before it on the same key.
     previous: Option<usize>,
@@ -61,7 +61,7 @@ pub fn combine(gathered: Vec<Gathered>) -> Vec<Combined> {
         let combined = Combined { effect, events: smallvec![event] };
         match key.and_then(|key| last.get_mut(key)) {
             Some(last) => slots.place(last, combined),
-            None => slots.0.push(Some(Slot { combined, previous: None })),
+            None => slots.0.push(Some(CombinedWrite { combined, previous: None })),
         }
     }
     slots.0.into_iter().flatten().map(|slot| finish(slot.combined)).collect()
@@ -89,8 +89,8 @@ fn finish(mut combined: Combined) -> Combined {
     combined
 }
 
-/// All writes; empty where one was left out.
-struct Slots(Vec<Option<Slot>>);
+/// All writes; empty where one was dropped.
+struct Slots(Vec<Option<CombinedWrite>>);
 
 impl Slots {
     /// Adds a write to what is there of its key. `last` is the key's last write.
@@ -121,7 +121,7 @@ impl Slots {
             };
             at = previous;
         }
-        let slot = Slot { combined: Combined { effect, events }, previous: *last };
+        let slot = CombinedWrite { combined: Combined { effect, events }, previous: *last };
         // In the place of what it replaces, so that it still comes before a message that tells of it.
         match free.and_then(|index| Some((index, self.0.get_mut(index)?))) {
             Some((index, place)) => {

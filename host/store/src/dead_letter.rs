@@ -1,7 +1,8 @@
 //! What a dead letter says.
 //!
-//! Pure. A dead letter is an entry of the stream `<source>:dead`: first what happened, then the event's own fields, each
-//! with [`FIELD_PREFIX`] before its name, or the job's payload under [`PAYLOAD`], so that it can be looked at and sent back.
+//! Pure. A dead letter is an entry of the stream `<source>:dead`: first what happened, then the event's own fields,
+//! each with [`FIELD_PREFIX`] before its name, or the job's payload under [`PAYLOAD`], so that it can be looked at
+//! and sent back.
 
 use bytes::Bytes;
 

@@ -1,10 +1,10 @@
 //! Delivery of stream entries to the consumers of a group, and the commit that acknowledges them.
 //!
 //! Exactly once rests on one number. Each consumer has an [`Epoch`], kept in the store under its fence key. What a
-//! consumer reads carries the epoch of that moment, and a commit is only made while the epoch is still the same.
-//! Whoever takes entries away from a consumer advances its epoch in the same step; a consumer that does not know
-//! whether its last commit was made advances its own before it looks at its pending entries again. So of two commits
-//! for one entry at most one is ever made, whatever is killed, stopped or delayed.
+//! consumer reads carries the epoch of that moment, and a commit is only made while the epoch is still the same. A
+//! consumer that takes entries away from a consumer advances its epoch in the same step; a consumer that does not
+//! know whether its last commit was made advances its own before it looks at its pending entries again. So of two
+//! commits for one entry at most one is ever made, whatever is killed, stopped or delayed.
 //!
 //! An event that waits for a retry stays pending and is listed with its due time; while it is listed, nobody handles
 //! it, and neither [`Delivery::pending`] nor [`Delivery::take_over`] deliver it.
@@ -90,8 +90,8 @@ impl Consumer {
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// Stands for any epoch: a commit that presents it is not fenced. Only for tests of the protocol, which show that it
-    /// loses exactness without its fence.
+    /// Stands for any epoch: a commit that presents it is not fenced. Only for tests of the protocol, which show that
+    /// it loses exactness without its fence.
     pub const UNCHECKED: Self = Self(u64::MAX);
 }
 
@@ -211,10 +211,10 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Not made: the consumer's epoch, or the lease, is over. Pending entries must be read again.
-    #[error("the events were taken over by somebody else")]
+    #[error("the events were taken over by another client")]
     Fenced,
-    /// Not made: a value that the writer relied on has changed.
-    #[error("`{0}` was changed by somebody else")]
+    /// Not made: a watched key has changed.
+    #[error("`{0}` was changed by another client")]
     Conflict(String),
     /// Not made: the store refused the transaction as a whole (out of memory, too few replicas).
     #[error(transparent)]
@@ -222,7 +222,8 @@ pub enum CommitError {
     /// Not made: the store will not take one of the writes as it is, however often it is asked.
     #[error("a write was not accepted: {0}")]
     Unacceptable(StoreError),
-    /// Not known: the reply was lost. The consumer must advance its own epoch before it reads its pending entries again.
+    /// Not known: the reply was lost. The consumer must advance its own epoch before it reads its pending entries
+    /// again.
     #[error("it is not known whether the commit was made: {0}")]
     Unknown(StoreError),
 }
@@ -276,7 +277,8 @@ pub trait Delivery: Send + Sync {
     /// that is still on its way cannot be made any more.
     async fn fence(&self, consumer: &Consumer) -> Result<Epoch, StoreError>;
 
-    /// The consumer's own pending entries behind `after`, looking at up to `count`; those that wait for a retry are left out.
+    /// The consumer's own pending entries behind `after`, looking at up to `count`; those that wait for a retry are
+    /// skipped.
     async fn pending(&self, consumer: &Consumer, after: EntryId, count: u32) -> Result<Taken, StoreError>;
 
     /// Looks at up to `count` pending entries of the whole group behind `after` and takes those that nobody has

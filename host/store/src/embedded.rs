@@ -1,9 +1,9 @@
 //! The store in this process: for trying things out, and for tests of plugins.
 //!
-//! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only by what
-//! is put into it. Everything lives behind one mutex, which is never held over an await: each call is one instant.
-//! Fences, waiting retries, counts of attempts, lines for locks and what queues have beside their lists are kept beside the keys, not in them, so a scan
-//! does not meet them. It does not know plugins, tenants or grants.
+//! It answers what Redis 7 answers through the same traits, keeps nothing when the process ends, and is bounded only
+//! by what is put into it. Everything lives behind one mutex, which is never held over an await: each call is one
+//! instant. Fences, waiting retries, counts of attempts, lines for locks and what queues have beside their lists are
+//! kept beside the keys, not in them, so a scan does not meet them. It does not know plugins, tenants or grants.
 
 mod apply;
 mod cache;
@@ -54,7 +54,7 @@ pub struct Embedded {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Who waits for entries; has its own lock, which is taken while the state's is not held.
     wakes: Wakes,
-    /// Who keeps copies of values; told while the state's lock is not held.
+    /// Who keeps copies of values; called while the state's lock is not held.
     changes: Changes,
 }
 
@@ -84,7 +84,7 @@ impl Embedded {
     }
 
     /// A new listener of a channel. One that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is
-    /// told how many.
+    /// learn how many.
     pub fn subscribe(&self, channel: &str) -> broadcast::Receiver<Bytes> {
         self.state().channels.subscribe(channel)
     }

@@ -13,7 +13,7 @@ pub struct Bound;
 impl Bound {
     /// The first id of a range. `ms` without a sequence means its first entry.
     ///
-    /// None where the range is empty, because nothing comes after the id that was left out.
+    /// None where the range is empty, because nothing comes after the excluded id.
     pub fn start(text: &str) -> Result<Option<EntryId>, StoreError> {
         match (text, text.strip_prefix('(')) {
             ("-", _) => Ok(Some(EntryId::ZERO)),

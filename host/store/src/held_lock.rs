@@ -1,7 +1,8 @@
 //! A lock that a host holds: renewed at a third of its time to live, given back when it is dropped.
 //!
-//! Whether it is still held is known for certain only to a commit that relies on it (see [`HeldLock::watched`]). What is told here
-//! ([`HeldLock::is_lost`]) is early news: a renewal was refused, or none has succeeded for a whole time to live.
+//! Whether it is still held is known for certain only to a commit that relies on it (see [`HeldLock::watched`]). What
+//! is said here ([`HeldLock::is_lost`]) is early news: a renewal was refused, or none has succeeded for a whole time
+//! to live.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,7 +135,7 @@ impl Shared {
         Duration::from_millis(self.ttl_ms.load(Ordering::Relaxed))
     }
 
-    /// Renews once. False where the lock is lost, of which everybody is told.
+    /// Renews once. False where the lock is lost, which all holders of it learn.
     async fn renew(&self, ttl_ms: u64) -> Result<bool, StoreError> {
         let begun = Instant::now();
         let is_held = self.store.renew(&self.lease, ttl_ms).await?;

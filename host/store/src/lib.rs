@@ -1,11 +1,12 @@
 //! Where the primitives live: the contract that every store keeps.
 //!
-//! A store knows keys, values, streams and consumer groups, queues and leases. It does not know plugins, tenants, grants
-//! or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
+//! A store knows keys, values, streams and consumer groups, queues and leases. It does not know plugins, tenants,
+//! grants or WebAssembly: keys arrive with their tenant's prefix already on them, and checked. Two stores keep the
 //! contract, [`redis`] and [`embedded`]; one conformance suite runs against both.
 //!
-//! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`],
-//! [`Collections`], [`Lock`], [`Queue`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere else.
+//! Reads and calls that answer something happen at once ([`Cache`], [`Stream`], [`PubSub`], [`Collections`],
+//! [`Lock`], [`Queue`], [`Loading`]). All other writes are [`Effect`]s, which take place in a [`Commit`] and nowhere
+//! else.
 
 pub mod combine;
 pub mod effect;
@@ -41,7 +42,7 @@ pub use delivery::{
 pub use effect::{Condition, Effect, End, Expiry, Retention};
 pub use entry::{Bound, Entry, Field};
 pub use error::StoreError;
-pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Slot, Stale};
+pub use loading::{ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, LoadSlot, Loading, Stale};
 pub use lock::{Claim, Holder, Lock, LockKey, LockLease, Locked};
 pub use pubsub::{PubSub, Subject, Subscriber, Subscription};
 pub use queue::{

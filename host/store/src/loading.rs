@@ -1,32 +1,34 @@
 //! Values that are loaded from a source: one load at a time over all hosts, and what is remembered beside a value.
 //!
-//! The key itself holds the plain value and nothing else, so that every client reads and writes it as usual. Beside it lies a note,
-//! one hash that expires: who loads the value now and until when, how the last load ended, that the source had nothing, and
-//! a copy of the value that outlives the key by the time for which stale values may be answered. A load is granted
-//! against a token; whoever deletes the note takes the grant away, so what was loaded before a deletion is not kept after it.
+//! The key itself holds the plain value and nothing else, so that every client reads and writes it as usual. Beside
+//! it lies a note, one hash that expires: who loads the value now and until when, how the last load ended, that the
+//! source had nothing, and a copy of the value that outlives the key by the time for which stale values may be
+//! answered. A load is granted against a token; a client that deletes the note takes the grant away, so what was
+//! loaded before a deletion is not kept after it.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Remaining, StoreError};
 
-/// For how long it is told how a load ended: to those who waited for it, and, where there is a stale value, to everybody. In that
-/// time the source is not asked again then.
+/// How long the end of a load is announced: to those who waited for it, and, where there is a stale value, to
+/// everybody. In that time the source is not asked again then.
 pub const ENDED_MS: u64 = 1_000;
 
-/// How much earlier than it should a key may expire without being taken for deleted, in milliseconds: the two clocks of one server.
+/// How much earlier than it should a key may expire without being taken for deleted, in milliseconds: the two clocks
+/// of one server.
 pub(super) const EXPIRY_SLACK_MS: u64 = 10;
 
 /// A key, and the note beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct LoadSlot {
     /// The key, with the tenant's prefix.
     pub key: String,
     /// The key of the note.
     pub note: String,
 }
 
-impl Slot {
+impl LoadSlot {
     /// The slot of a key; `prefix` is the tenant's, `name` comes without it.
     pub fn new(prefix: &str, name: &str) -> Self {
         Self { key: format!("{prefix}{name}"), note: format!("{}{name}", Self::notes(prefix)) }
@@ -83,7 +85,7 @@ pub enum LoadClaimed {
         /// What may be answered in its place.
         stale: Option<Stale>,
     },
-    /// Somebody else loads it.
+    /// Another client loads it.
     Busy {
         /// Who.
         token: String,
@@ -130,21 +132,21 @@ pub enum Filled {
 /// What a store does for values that are loaded.
 #[async_trait]
 pub trait Loading: Send + Sync {
-    /// The value of a key with what is left of it. With `stale_ms` more than 0 a copy that outlives an expiring value by so long
-    /// is kept in step with it. [`StoreError::WrongType`] where the key holds something else.
-    async fn kept(&self, slot: &Slot, stale_ms: u64) -> Result<Option<Kept>, StoreError>;
+    /// The value of a key with what is left of it. With `stale_ms` more than 0 a copy that outlives an expiring value
+    /// by so long is kept in step with it. [`StoreError::WrongType`] where the key holds something else.
+    async fn kept(&self, slot: &LoadSlot, stale_ms: u64) -> Result<Option<Kept>, StoreError>;
 
     /// Asks to load a key.
-    async fn claim(&self, slot: &Slot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError>;
+    async fn claim(&self, slot: &LoadSlot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError>;
 
     /// Keeps a grant for so many milliseconds from now. False where it was taken away.
-    async fn renew_load(&self, slot: &Slot, token: &str, lease_ms: u64) -> Result<bool, StoreError>;
+    async fn renew_load(&self, slot: &LoadSlot, token: &str, lease_ms: u64) -> Result<bool, StoreError>;
 
     /// Ends a load that found something, or nothing.
-    async fn fill(&self, slot: &Slot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError>;
+    async fn fill(&self, slot: &LoadSlot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError>;
 
-    /// Ends a load that failed, for a reason which is told for [`ENDED_MS`].
-    async fn fail(&self, slot: &Slot, token: &str, reason: &str) -> Result<(), StoreError>;
+    /// Ends a load that failed, for a reason that is kept for [`ENDED_MS`].
+    async fn fail(&self, slot: &LoadSlot, token: &str, reason: &str) -> Result<(), StoreError>;
 
     /// Hears of changes of keys that begin with this, from soon on.
     fn follow(&self, prefix: &str);
@@ -153,7 +155,8 @@ pub trait Loading: Send + Sync {
     fn changes(&self) -> &super::Changes;
 }
 
-/// A number that differs for different values, to tell whether a copy is still that of the value (FNV-1a, in hexadecimal).
+/// A number that differs for different values, to tell whether a copy is still that of the value (FNV-1a, in
+/// hexadecimal).
 pub(super) fn sum(value: &[u8]) -> String {
     let hash = value
         .iter()

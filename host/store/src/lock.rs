@@ -1,11 +1,11 @@
 //! Locks: one holder at a time, a number that orders the holders, and a line of those who wait.
 //!
-//! A lock is a plain value under the key that is named, which expires by itself: exactly what `SET key value NX PX ttl` makes.
-//! So every client that sets and deletes that key in the usual way excludes, and is excluded. The value is unique to its
-//! [`LockLease`], and nothing is ever done to a lock without comparing it.
+//! A lock is a plain value under the key that is named, which expires by itself: exactly what `SET key value NX PX
+//! ttl` makes. So every client that sets and deletes that key in the usual way excludes, and is excluded. The value
+//! is unique to its [`LockLease`], and nothing is ever done to a lock without comparing it.
 //!
-//! Who gives a lock back hands it to the first of the line in the same step, and tells him; a line is in the order of arrival. Who
-//! dies without giving back is followed when the lock has expired, by whoever looks next.
+//! Who gives a lock back hands it to the first of the line in the same step, and tells him; a line is in the order of
+//! arrival. Who dies without giving back is followed when the lock has expired, by the next client that looks.
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ pub struct Locked {
 /// Locks.
 #[async_trait]
 pub trait Lock: Send + Sync {
-    /// Takes a lock. While somebody else holds it, waits in line for up to `wait`; none where that was not enough.
+    /// Takes a lock. While another client holds it, waits in line for up to `wait`; none where that was not enough.
     /// Cancel-safe: who stops waiting leaves the line, and what was handed over meanwhile is given back.
     /// [`StoreError::Limit`] where [`WAITERS_MAX`] wait already.
     async fn acquire(&self, claim: &Claim, wait: Duration) -> Result<Option<LockLease>, StoreError>;
@@ -160,8 +160,8 @@ pub trait Lock: Send + Sync {
     /// lock is never touched, so this may be repeated.
     async fn release(&self, lease: &LockLease) -> Result<bool, StoreError>;
 
-    /// The same in the background, tried several times where the store does not answer. Does nothing outside of a runtime; the lock
-    /// expires then.
+    /// The same in the background, tried several times where the store does not answer. Does nothing outside of a
+    /// runtime; the lock expires then.
     fn release_later(&self, lease: LockLease);
 
     /// Waits until [`Lock::release_later`] has nothing left to do.
@@ -170,11 +170,12 @@ pub trait Lock: Send + Sync {
     /// Up to [`LOCKS_MAX`] locks that Sandbar has held below a prefix, in no order; some may be held by nobody now.
     async fn locks(&self, prefix: &str) -> Result<Vec<LockKey>, StoreError>;
 
-    /// Who holds a lock; none where nobody does. [`StoreError::WrongType`] where the key holds something else than a plain
-    /// value.
+    /// Who holds a lock; none where nobody does. [`StoreError::WrongType`] where the key holds something other than a
+    /// plain value.
     async fn look(&self, lock: &LockKey) -> Result<Option<Locked>, StoreError>;
 
-    /// Takes a lock from whoever holds it and hands it to the first of the line, where somebody waits. Answers what the key held.
+    /// Takes a lock from its holder and hands it to the first of the line, where somebody waits. Answers what the key
+    /// held.
     async fn break_open(&self, lock: &LockKey) -> Result<Option<Bytes>, StoreError>;
 }
 

@@ -1,7 +1,7 @@
 //! What a key would hold after writes that are not committed yet.
 //!
-//! Pure. A call's reads through `cache` see its own writes: the value in the store is read, and the writes that the call has
-//! gathered for that key are applied to it here, as the store will apply them in the commit.
+//! Pure. A call's reads through `cache` see its own writes: the value in the store is read, and the writes that the
+//! call has gathered for that key are applied to it here, as the store will apply them in the commit.
 
 use bytes::Bytes;
 
@@ -11,14 +11,14 @@ use crate::{Condition, Effect, Expiry, Remaining};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// What the key holds.
-    pub value: Held,
+    pub value: PendingValue,
     /// How long it has left.
     pub ttl: Remaining,
 }
 
 /// What a key holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum PendingValue {
     /// Nothing: there is no such key.
     Nothing,
     /// A plain value.
@@ -29,13 +29,13 @@ pub enum Held {
 
 impl Seen {
     /// A key that does not exist.
-    pub const MISSING: Self = Self { value: Held::Nothing, ttl: Remaining::Missing };
+    pub const MISSING: Self = Self { value: PendingValue::Nothing, ttl: Remaining::Missing };
 
     /// Applies one write to this key. Writes that the store will refuse change nothing.
     pub fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::Set { value, expiry, condition, .. } => {
-                let exists = self.value != Held::Nothing;
+                let exists = self.value != PendingValue::Nothing;
                 let applies = match condition {
                     Condition::Always => true,
                     Condition::IfAbsent => !exists,
@@ -47,26 +47,26 @@ impl Seen {
                         (Expiry::KeepTtl, Remaining::Ms(ms)) => Remaining::Ms(ms),
                         (Expiry::Never | Expiry::KeepTtl, _) => Remaining::Never,
                     };
-                    self.value = Held::Plain(value.clone());
+                    self.value = PendingValue::Plain(value.clone());
                 }
             }
             Effect::Delete { .. } => *self = Self::MISSING,
             Effect::Expire { ttl_ms, .. } => {
-                if self.value != Held::Nothing {
+                if self.value != PendingValue::Nothing {
                     self.ttl = Remaining::Ms(*ttl_ms);
                 }
             }
             Effect::Add { by, .. } => {
                 let before = match &self.value {
-                    Held::Nothing => Some(0),
-                    Held::Plain(value) => integer(value),
-                    Held::Other => None,
+                    PendingValue::Nothing => Some(0),
+                    PendingValue::Plain(value) => integer(value),
+                    PendingValue::Other => None,
                 };
                 if let Some(sum) = before.and_then(|before| before.checked_add(*by)) {
-                    if self.value == Held::Nothing {
+                    if self.value == PendingValue::Nothing {
                         self.ttl = Remaining::Never;
                     }
-                    self.value = Held::Plain(sum.to_string().into());
+                    self.value = PendingValue::Plain(sum.to_string().into());
                 }
             }
             // What fills a missing key makes it a collection; what empties one may delete it, which is known only
@@ -79,8 +79,8 @@ impl Seen {
             | Effect::SetAdd { .. }
             | Effect::SortedAdd { .. }
             | Effect::ListPush { .. } => {
-                if self.value == Held::Nothing {
-                    *self = Self { value: Held::Other, ttl: Remaining::Never };
+                if self.value == PendingValue::Nothing {
+                    *self = Self { value: PendingValue::Other, ttl: Remaining::Never };
                 }
             }
             Effect::Remove { .. }
@@ -118,8 +118,8 @@ mod tests {
         Effect::Set { key: "k".into(), value: Bytes::from(value.to_owned()), expiry, condition }
     }
 
-    fn plain(value: &str) -> Held {
-        Held::Plain(Bytes::from(value.to_owned()))
+    fn plain(value: &str) -> PendingValue {
+        PendingValue::Plain(Bytes::from(value.to_owned()))
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub trait PubSub: Send + Sync {
     /// How many clients subscribe to the channel by its name.
     async fn subscribers(&self, channel: &str) -> Result<u64, StoreError>;
 
-    /// Hands what is published from about now on to a listener, until the subscription is dropped. At most once: what is published while
-    /// the store cannot be reached is not heard.
+    /// Hands what is published from about now on to a listener, until the subscription is dropped. At most once: what
+    /// is published while the store cannot be reached is not heard.
     fn subscribe(&self, subject: Subject, listener: Arc<dyn Subscriber>) -> Subscription;
 }
 
@@ -46,8 +46,8 @@ impl Subject {
     }
 }
 
-/// Takes messages as they come, and is told whether it can hear any. Called by whoever reads from the store, who must not be held up:
-/// nothing here may wait, or call the store.
+/// Takes messages as they come, and learns whether it can receive any. Called by the task that reads from the store,
+/// which must not be delayed: nothing here may wait, or call the store.
 pub trait Subscriber: Send + Sync + std::fmt::Debug {
     /// A message of a channel.
     fn message(&self, channel: &str, payload: Bytes);
@@ -200,7 +200,7 @@ mod tests {
         listeners.deliver(&subject, "a", &Bytes::new());
         listeners.deaf();
         assert_eq!(*first.0.lock(), (vec!["a".to_owned(), "a".to_owned()], vec![true, false]));
-        assert_eq!(*second.0.lock(), (vec!["a".to_owned()], vec![true]), "it is told at once");
+        assert_eq!(*second.0.lock(), (vec!["a".to_owned()], vec![true]), "it learns it at once");
         drop(kept);
         assert!(listeners.subjects().is_empty() && !listeners.has(&subject));
     }

@@ -1,13 +1,14 @@
 //! Queues: jobs in plain lists, taken under leases.
 //!
-//! A producer needs only `LPUSH`; the oldest job of the list is taken first. A job that has a priority, was due later, or
-//! has come back lies in a sorted set beside the list and goes before it. Taking moves jobs into a lease: a hash under a
-//! random name that nobody ever uses again, with a deadline. The lease is the fence. A commit that settles jobs of a lease
-//! is only made while the lease is there; whoever takes its jobs away deletes it in the same step, and a worker that does
-//! not know whether its last commit was made moves its own lease to a new name before it looks at what is left. So of
-//! two commits for one job at most one is ever made, whatever is killed, stopped or delayed.
+//! A producer needs only `LPUSH`; the oldest job of the list is taken first. A job that has a priority, was due
+//! later, or has come back lies in a sorted set beside the list and goes before it. Taking moves jobs into a lease: a
+//! hash under a random name that nobody ever uses again, with a deadline. The lease is the fence. A commit that
+//! settles jobs of a lease is only made while the lease is there; a worker that takes its jobs away deletes it in the
+//! same step, and a worker that does not know whether its last commit was made moves its own lease to a new name
+//! before it looks at what is left. So of two commits for one job at most one is ever made, whatever is killed,
+//! stopped or delayed.
 //!
-//! A lease whose deadline is over is dissolved by whoever takes jobs of that queue next: they go back to where they were,
+//! A lease whose deadline is over is dissolved by the next take from that queue: they go back to where they were,
 //! with one more crash each.
 
 use std::fmt;
@@ -220,8 +221,8 @@ pub struct Took {
     pub jobs: Vec<Job>,
     /// Nothing is taken from a queue that is paused.
     pub is_paused: bool,
-    /// When there may be something to take of which no wake-up tells, as time from now in milliseconds: a job is due, a lease
-    /// ends, or the rate allows more.
+    /// When there may be something to take of which no wake-up tells, as time from now in milliseconds: a job is due,
+    /// a lease ends, or the rate allows more.
     pub next_in_ms: Option<u64>,
     /// Jobs that came back from abandoned leases in this step.
     pub returned: u64,
@@ -258,15 +259,15 @@ impl PushOptions {
     }
 }
 
-/// What a commit is told where a lease is not there any more.
+/// The error of a commit where a lease is not there any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// That it is fenced: it was made on scope of the lease.
     Fenced,
     /// That it is in conflict: the jobs were taken by the way.
     Conflict,
-    /// Nothing; the lease is not looked at. Only for notes about jobs that are settled already, and for tests of the protocol,
-    /// which show that it loses exactness so.
+    /// Nothing; the lease is not looked at. Only for notes about jobs that are settled already, and for tests of the
+    /// protocol, which show that it loses exactness so.
     Unchecked,
 }
 
@@ -306,12 +307,13 @@ pub struct DeadJob {
 /// Queues. All answer [`StoreError::WrongType`] where the list's key holds no list.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Takes jobs into a lease of this name, and dissolves leases that were abandoned. A take that finds nothing changes
-    /// nothing. Where the answer is lost, the jobs are in the lease or the take was not made.
+    /// Takes jobs into a lease of this name, and dissolves leases that were abandoned. A take that finds nothing
+    /// changes nothing. Where the answer is lost, the jobs are in the lease or the take was not made.
     async fn take(&self, lease: &Lease, want: Want) -> Result<Took, StoreError>;
 
-    /// Moves what is left of a lease to a new name, so that a commit that is still on its way cannot be made any more, and
-    /// answers it in its order. No crash is counted. It may be asked again with the same names where its answer was lost.
+    /// Moves what is left of a lease to a new name, so that a commit that is still on its way cannot be made any
+    /// more, and answers it in its order. No crash is counted. It may be asked again with the same names where its
+    /// answer was lost.
     async fn recover(&self, lease: &Lease, to: LeaseId, visibility_ms: u64) -> Result<Vec<Job>, StoreError>;
 
     /// Puts what is left of a lease back among those that are ready, and deletes the lease. Answers how many jobs.
@@ -332,8 +334,8 @@ pub trait Queue: Send + Sync {
     /// Whether a queue is paused.
     async fn is_paused(&self, queue: &JobQueue) -> Result<bool, StoreError>;
 
-    /// Tells when there may be more to take, except by the passing of time. It may tell without cause, and always does after a
-    /// connection was lost.
+    /// Tells when there may be more to take, except by the passing of time. It may tell without cause, and always
+    /// does after a connection was lost.
     fn watch_queue(&self, queue: &JobQueue) -> Wake;
 }
 

@@ -6,12 +6,12 @@
 //! | --- | --- |
 //! | `shared-connections` (2), multiplexed | reads, deliveries, calls that answer |
 //! | up to `commit-connections` (4), private for a round trip or two | commits, which `WATCH` |
-//! | 1, watching | wake-ups, and changes of what is kept in memory, through client tracking; locks that are handed over |
+//! | 1, watching | wake-ups, changes of what is kept in memory (client tracking), locks that are handed over |
 //! | 1, watching, where somebody listens to channels | what is published |
 //! | 1 for a moment | advancing a fence after a lost reply |
 //!
-//! A tenant with `acl = true` has a user of its own, and connections: one shared, one for commits, and one for channels where its plugins listen
-//! to any (`acl.rs`). Wake-ups come over the host's own.
+//! A tenant with `acl = true` has a user of its own, and connections: one shared, one for commits, and one for
+//! channels where its plugins listen to any (`acl.rs`). Wake-ups come over the host's own.
 //!
 //! Each is watched and rebuilt with capped, jittered back-off. Nothing is ever sent a second time by itself: a lost
 //! reply is an error that says so, and the delivery protocol resolves it (see `store/delivery.rs`).
@@ -190,8 +190,9 @@ impl Confine for Redis {
 }
 
 impl Redis {
-    /// Refuses a name that the server would not refuse by itself although it lies outside of the tenant's prefix: it does not look at patterns of
-    /// keys, nor at whose subscribers are counted. `literal` is what all that it stands for begins with.
+    /// Refuses a name that the server would not refuse by itself although it lies outside of the tenant's prefix: it
+    /// does not look at patterns of keys, nor at whose subscribers are counted. `literal` is what all that it stands
+    /// for begins with.
     fn is_within(&self, name: &str, literal: &str) -> Result<(), StoreError> {
         match &self.user {
             Some(user) if !literal.starts_with(user.prefix()) => {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-/// Exponential back-off with jitter: the delay doubles with each attempt from `min` up to `max`, and a random part of up to
-/// half of it is taken off, so that events that failed together do not come back together.
+/// Exponential back-off with jitter: the delay doubles with each attempt from `min` up to `max`, and a random part of
+/// up to half of it is taken off, so that events that failed together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The delay after the first attempt.

@@ -36,7 +36,8 @@ pub(super) use recording::RecordingWriter;
 use sandbar_runtime::outcome::EventOutcome;
 use settlement::PartSettlement;
 
-/// How often a batch is run again at once because a value that it relied on had changed, before it goes back to pending.
+/// How often a batch is run again at once because a key that it watched had changed, before it goes back to
+/// pending.
 const CONFLICTS_MAX: u32 = 50;
 /// How often it is run again because the store failed while the plugin used it, before that counts as a failed attempt.
 const RERUNS_MAX: u32 = 10;
@@ -213,7 +214,7 @@ pub(super) async fn run<O: Origin>(origin: O, mut parts: Vec<Part<O::Event>>) ->
             Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
                 conflicts += 1;
                 common.metrics.commit_lost("conflict");
-                tracing::debug!(%key, "a value that the batch relied on has changed: it is run again");
+                tracing::debug!(%key, "a key that the batch watched has changed: it is run again");
                 settlement.taken.give_back().await;
                 parts.push(part);
             }

@@ -1,8 +1,8 @@
 //! The order in which the batches of one worker run.
 //!
-//! Where only one batch may run at a time they run in the order in which they were read, each from its first call to the end of its
-//! commit: what a plugin reads then has been written by all batches before. Elsewhere they run as they please. Knows nothing
-//! of batches; bounded by their number.
+//! Where only one batch may run at a time they run in the order in which they were read, each from its first call to
+//! the end of its commit: what a plugin reads then has been written by all batches before. Elsewhere they run as they
+//! please. Knows nothing of batches; bounded by their number.
 
 use tokio::sync::oneshot;
 

@@ -1,8 +1,8 @@
 //! The channel trigger: messages that are published, handled as they come. At most once, by nature.
 //!
-//! A message is gone that is published while the host does not listen, that finds no room in the buffer, or over which the plugin fails: all of
-//! these but the first are counted. Effects are committed without an acknowledgement. Every host of a fleet that runs the plugin gets every
-//! message.
+//! A message is gone that is published while the host does not listen, that finds no room in the buffer, or over
+//! which the plugin fails: all of these but the first are counted. Effects are committed without an acknowledgement.
+//! Every host of a fleet that runs the plugin gets every message.
 
 mod mailbox;
 
@@ -23,7 +23,8 @@ use sandbar_runtime::rollout::{Chosen, Rollout};
 use sandbar_runtime::telemetry::PluginMetrics;
 use sandbar_store::{CommitError, Store, Subject};
 
-/// How often a batch is run again because a value that it relied on had changed, or because there was no instance for it.
+/// How often a batch is run again because a key that it watched had changed, or because there was no instance for
+/// it.
 const RERUNS_MAX: u32 = 20;
 /// How long a batch that got no instance waits.
 const INSTANCE_PAUSE: Duration = Duration::from_millis(100);
@@ -75,7 +76,8 @@ impl DropReason {
 }
 
 impl Worker {
-    /// Handles messages until `stop`, then those that wait. `give_up` drops them. `ready` is true while messages are heard.
+    /// Handles messages until `stop`, then those that wait. `give_up` drops them. `ready` is true while messages are
+    /// heard.
     pub async fn run(self, ready: Arc<AtomicBool>, stop: CancellationToken, give_up: CancellationToken) -> WorkerEnd {
         let (prefix, buffer) = (self.prefix.clone(), self.trigger.buffer);
         let dropped = self.metrics.dropped(DropReason::Buffer.reason());

@@ -1,11 +1,11 @@
 //! The HTTP trigger: requests below a route, answered by a plugin.
 //!
-//! The answer goes out only after its writes are committed (`guest/incoming.rs` has how). What is written after the head is committed when
-//! the call ends, and the client gets the end of the answer only then; where that fails, or the call does, the connection is cut. A call is
-//! never run twice for one request: its body may be read only once.
+//! The answer goes out only after its writes are committed (`guest/incoming.rs` has how). What is written after the
+//! head is committed when the call ends, and the client gets the end of the answer only then; where that fails, or
+//! the call does, the connection is cut. A call is never run twice for one request: its body may be read only once.
 //!
-//! A request is bounded in its body, its time and the number at a time; an answer in its body. Who hangs up ends the call, and nothing of it
-//! is committed that was not yet.
+//! A request is bounded in its body, its time and the number at a time; an answer in its body. Who hangs up ends the
+//! call, and nothing of it is committed that was not yet.
 
 mod body;
 mod refused;
@@ -86,8 +86,9 @@ impl Service {
         normal(&self.trigger.route)
     }
 
-    /// Takes requests for its route until `stop`, then finishes those under way. `give_up` drops those that are still running. Another service may have
-    /// taken the route over by then; before a shutdown [`Routes::close`] sees to it that no more come.
+    /// Takes requests for its route until `stop`, then finishes those under way. `give_up` drops those that are still
+    /// running. Another service may have taken the route over by then; before a shutdown [`Routes::close`] sees to it
+    /// that no more come.
     pub async fn run(
         self: Arc<Self>,
         registration: Registration,

@@ -12,8 +12,8 @@ use sandbar_store::Backlog;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// The step of the moments at which the workers of one host look by themselves. Questions of one moment go out in one write and are answered
-/// in one read, which costs an idle host a fraction of what as many single ones cost.
+/// The step of the moments at which the workers of one host look by themselves. Questions of one moment go out in one
+/// write and are answered in one read, which costs an idle host a fraction of what as many single ones cost.
 const MOMENT: Duration = Duration::from_secs(1);
 /// The shortest wait that is moved to such a moment.
 const MOMENT_WAIT_MIN: Duration = Duration::from_secs(3);
@@ -56,7 +56,8 @@ pub(crate) fn jittered(full: Duration) -> Duration {
     full.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// When to look again: after `full` at the latest, and not much sooner. Short waits have jitter, long ones end together with those of others.
+/// When to look again: after `full` at the latest, and not much sooner. Short waits have jitter, long ones end
+/// together with those of others.
 pub(crate) fn look_after(full: Duration) -> Instant {
     let now = Instant::now();
     if full < MOMENT_WAIT_MIN {

@@ -1,8 +1,9 @@
 //! What the workers of streams and queues have in common: batches that run, timers, back-off, and the drain.
 //!
-//! A worker is a [`Reader`], which knows its source. [`run`] drives it: it never has more than `concurrency + prefetch` batches, measures
-//! the backlog, keeps what is being handled alive, and waits with back-off while the store fails. A reader never waits in the store:
-//! wake-ups of all triggers come over one connection, and between them the reader looks by itself.
+//! A worker is a [`Reader`], which knows its source. [`run`] drives it: it never has more than `concurrency +
+//! prefetch` batches, measures the backlog, keeps what is being handled alive, and waits with back-off while the
+//! store fails. A reader never waits in the store: wake-ups of all triggers come over one connection, and between
+//! them the reader looks by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

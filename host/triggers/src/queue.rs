@@ -1,12 +1,12 @@
 //! The queue trigger: jobs of a queue, handled and acknowledged in one commit.
 //!
-//! One [`Worker`] task per trigger and host takes batches of jobs, each under a lease of its own, and hands them to tasks of their own
-//! (`batch.rs`). Timers say when a job is due, a lease ends or the rate allows more; without any of these the worker looks at the queue
-//! every [`LOOK_MAX`].
+//! One [`Worker`] task per trigger and host takes batches of jobs, each under a lease of its own, and hands them to
+//! tasks of their own (`batch.rs`). Timers say when a job is due, a lease ends or the rate allows more; without any
+//! of these the worker looks at the queue every [`LOOK_MAX`].
 //!
-//! Whenever it is not certain what the store has of a lease (a lost reply, a commit that was not made), the worker moves the lease to a
-//! new name over a new connection, and handles what is still in it: see the store's `queue.rs`. Leases of other hosts that ended are
-//! dissolved by the store with each take.
+//! Whenever it is not certain what the store has of a lease (a lost reply, a commit that was not made), the worker
+//! moves the lease to a new name over a new connection, and handles what is still in it: see the store's `queue.rs`.
+//! Leases of other hosts that ended are dissolved by the store with each take.
 
 mod leased_batch;
 mod plan;

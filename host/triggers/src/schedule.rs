@@ -1,9 +1,9 @@
 //! The schedule trigger: ticks at given times, each run once by the whole fleet.
 //!
-//! Every host has a [`Worker`] for a schedule, which sleeps until a tick is due. Who then takes the schedule's lock runs it; the
-//! others look again after [`LOOK_AGAIN`]. The commit of a tick moves the mark of the last one on in the same transaction, and is
-//! made only while the lock is held and the mark is where it was: so each tick is committed once, whatever is killed, stopped or
-//! delayed. Between ticks nothing is asked of the store.
+//! Every host has a [`Worker`] for a schedule, which sleeps until a tick is due. Who then takes the schedule's lock
+//! runs it; the others look again after [`LOOK_AGAIN`]. The commit of a tick moves the mark of the last one on in the
+//! same transaction, and is made only while the lock is held and the mark is where it was: so each tick is committed
+//! once, whatever is killed, stopped or delayed. Between ticks nothing is asked of the store.
 
 mod plan;
 mod record;
@@ -37,14 +37,14 @@ const LOCK_TTL_MS: u64 = 5000;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep: clocks may be changed.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-/// How often a tick is run again at once because a value that it relied on had changed, before it has failed.
+/// How often a tick is run again at once because a key that it watched had changed, before it has failed.
 const CONFLICTS_MAX: u32 = 50;
 /// How often it is run again because the store failed while the plugin used it, before that counts as its failure.
 const RERUNS_MAX: u32 = 10;
 /// How long it waits before that.
 const STORE_PAUSE: Duration = Duration::from_millis(100);
-/// Up to how many ticks that are left out are counted at a time.
-const LEFT_OUT_MAX: u64 = 10_000;
+/// The most skipped ticks that are counted at a time.
+const SKIPPED_MAX: u64 = 10_000;
 
 /// What a worker needs.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl Worker {
     async fn tick(&self, plan: &Plan, lock: &HeldLock, last: u64, tick: u64) -> Result<Ran, StoreError> {
         let ScheduleContext { store, keys, host, metrics, .. } = &self.context;
         let standing = vec![lock.watched(), (keys.last.clone(), Some(Bytes::from(last.to_string())))];
-        let skipped = plan.between(last, tick, LEFT_OUT_MAX);
+        let skipped = plan.between(last, tick, SKIPPED_MAX);
         let (mut conflicts, mut reruns) = (0, 0);
         // One version runs a tick from beginning to end.
         let mut pool = self.context.rollout.choose();
@@ -252,7 +252,7 @@ impl Worker {
                 match commit.make(pool.context()).await {
                     Ok(committed) => {
                         pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
-                        let overlapping = plan.between(tick, settled.saturating_add(1), LEFT_OUT_MAX);
+                        let overlapping = plan.between(tick, settled.saturating_add(1), SKIPPED_MAX);
                         self.count(outcome, skipped + overlapping, error.as_deref(), tick);
                         if let Some(refused) = committed.refused.iter().find(|refused| refused.effect < writes) {
                             self.note_refused(pool.context(), &run(TickOutcome::Refused, Some(refused.to_string())))
@@ -267,12 +267,12 @@ impl Worker {
                     Err(CommitError::Conflict(key)) if conflicts < CONFLICTS_MAX => {
                         conflicts += 1;
                         metrics.commit_lost("conflict");
-                        tracing::debug!(%key, "a value that the tick relied on has changed: it is run again");
+                        tracing::debug!(%key, "a key that the tick watched has changed: it is run again");
                         break;
                     }
                     Err(CommitError::Conflict(key)) if error.is_none() => {
                         metrics.failed("conflict");
-                        error = Some(format!("`{key}` was changed by somebody else, each time"));
+                        error = Some(format!("`{key}` was changed by another client, each time"));
                     }
                     Err(CommitError::Unacceptable(reason)) if error.is_none() => {
                         metrics.failed("unacceptable");

@@ -1,10 +1,11 @@
 //! The stream trigger: entries of a stream, handled and acknowledged in one commit.
 //!
-//! One [`Worker`] task per trigger and host is one consumer of the group. It reads ahead, and hands batches to tasks of their own
-//! (`batch.rs`). Without a wake-up it looks at the stream every [`LOOK_MAX`].
+//! One [`Worker`] task per trigger and host is one consumer of the group. It reads ahead, and hands batches to tasks
+//! of their own (`batch.rs`). Without a wake-up it looks at the stream every [`LOOK_MAX`].
 //!
-//! Whenever it is not certain what the store has of the consumer (a lost reply, a fenced commit, a deleted group), the worker lets its
-//! batches end, advances its own fence, and reads its own pending entries before anything else. Every fault takes this one way back.
+//! Whenever it is not certain what the store has of the consumer (a lost reply, a fenced commit, a deleted group),
+//! the worker lets its batches end, advances its own fence, and reads its own pending entries before anything else.
+//! Every fault takes this one way back.
 
 mod consumer_batch;
 mod in_flight;
@@ -218,8 +219,8 @@ impl Worker {
         let taken = self.store().take_over(&self.context.consumer, idle_ms, self.take_over_after, span).await?;
         self.take_over_after = taken.next.unwrap_or(EntryId::ZERO);
         let events = taken.batch.events.len();
-        // Wake-ups are only heard while the worker waits, which it does not as long as it finds something here. They can also be lost
-        // with their connection, so the stream itself is looked at after each full search.
+        // Wake-ups are only heard while the worker waits, which it does not as long as it finds something here. They
+        // can also be lost with their connection, so the stream itself is looked at after each full search.
         self.state.took_over(events > 0 || taken.next.is_none());
         if taken.next.is_none() {
             self.take_over_at = pacing::look_after(LOOK_MAX.min(idle / 2));

@@ -1,7 +1,7 @@
 //! From an assessment and a detection to a result: pure functions from bytes to bytes.
 //!
-//! It knows no host and no key. Large parts (objects, groups) are checked for their kind and passed through as they were
-//! written, so a result of 50 KB is read once and written once.
+//! It knows no host and no key. Large parts (objects, groups) are checked for their kind and passed through as they
+//! were written, so a result of 50 KB is read once and written once.
 
 mod id;
 mod risk;
@@ -94,7 +94,8 @@ impl<'a> Assessment<'a> {
         self.risk_assessment.is_alert()
     }
 
-    /// The result as JSON. Its objects are those of the detection where there is one, else the assessment's own, else none.
+    /// The result as JSON. Its objects are those of the detection where there is one, else the assessment's own, else
+    /// none.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The plugin `result-aggregator`: risk assessments of traffic cameras become live results and alerts.
 //!
 //! It knows the keys, the channel and the host's calls; what a result says is decided in [`aggregate`], which is pure.
-//! All that a batch joins is read in one journey to the store, and one buffer a result is published, set and pushed.
+//! All that a batch joins is read in one round trip to the store, and one buffer a result is published, set and pushed.
 
 pub mod aggregate;
 
@@ -18,7 +18,8 @@ const READ_KEYS_MAX: usize = 1_000;
 
 sandbar_sdk::batch_handler!(handle);
 
-/// Handles a batch. It fails as a whole, and is halved by the host, only where the join or the configuration is refused.
+/// Handles a batch. It fails as a whole, and is halved by the host, only where the join or the configuration is
+/// refused.
 fn handle(batch: &[Event]) -> Result<Vec<Outcome>, String> {
     let ttl_ms = config::parse("latest-ttl-ms").map_err(|error| error.to_string())?.unwrap_or(LATEST_TTL_MS);
     let assessments: Vec<_> = batch.iter().map(read).collect();

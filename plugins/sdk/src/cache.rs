@@ -1,7 +1,8 @@
 //! Plain values under keys, with expiry.
 //!
 //! Functions that answer nothing are part of the commit; functions that answer something happen at once. [`get`],
-//! [`get_many`], [`ttl`], [`get_for_update`] and [`fetch`] see the writes that the same call of the handler made before them.
+//! [`get_many`], [`ttl`], [`get_for_update`] and [`fetch`] see the writes that the same call of the handler made
+//! before them.
 
 mod policy;
 
@@ -27,7 +28,7 @@ impl From<Duration> for Expiry {
 ///
 /// # Errors
 ///
-/// `wrong-type` where the key holds something else than a plain value.
+/// `wrong-type` where the key holds something other than a plain value.
 pub fn get(key: &str) -> Result<Option<Vec<u8>>, Error> {
     host::get(key)
 }
@@ -42,8 +43,8 @@ pub fn get_json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Failure> {
     crate::json::parse(&value).map(Some).map_err(|reason| Failure::Reject(format!("{key}: {reason}")))
 }
 
-/// The values of 1 to 1,000 keys, in their order, read at one instant: one journey to the store.
-/// A key that holds something else than a plain value answers none.
+/// The values of 1 to 1,000 keys, in their order, read at one instant: one round trip to the store.
+/// A key that holds something other than a plain value answers none.
 ///
 /// # Errors
 ///
@@ -76,13 +77,13 @@ pub fn scan(pattern: &str, cursor: u64, count: u32) -> Result<Page, Error> {
 ///
 /// # Errors
 ///
-/// `wrong-type` where the key holds something else than a plain value.
+/// `wrong-type` where the key holds something other than a plain value.
 pub fn get_for_update(key: &str) -> Result<Option<Vec<u8>>, Error> {
     host::get_for_update(key)
 }
 
-/// Reads a key through all tiers: this host's memory, the store, then the loader that the manifest names. One caller of the whole
-/// fleet loads a missing key, the others wait for it. None where the source has nothing.
+/// Reads a key through the tiered cache: this host's memory, the store, then the loader that the manifest names. One
+/// caller of the whole fleet loads a missing key, the others wait for it. None where the source has nothing.
 ///
 /// # Errors
 ///
@@ -107,8 +108,8 @@ pub fn fetch_json<T: DeserializeOwned>(key: &str, policy: &Policy) -> Result<Opt
 ///
 /// # Errors
 ///
-/// `wrong-type` where the value is not an integer of 64 bits; `invalid` where the sum would overflow, or where this call
-/// has written to the key before.
+/// `wrong-type` where the value is not an integer of 64 bits; `invalid` where the sum would overflow, or where this
+/// call has written to the key before.
 pub fn increment(key: &str, by: i64) -> Result<i64, Error> {
     host::increment(key, by)
 }

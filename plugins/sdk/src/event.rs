@@ -31,8 +31,8 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// Rejects, naming the place within the document (`payload: objects[3].name: ...`), where the event has fields instead, or
-    /// the payload is not what `T` asks for.
+    /// Rejects, naming the place within the document (`payload: objects[3].name: ...`), where the event has fields
+    /// instead, or the payload is not what `T` asks for.
     pub fn payload_json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         let payload = self.payload().ok_or_else(|| Failure::reject("payload: the event has fields instead"))?;
         crate::json::parse(payload).map_err(|reason| Failure::Reject(format!("payload: {reason}")))

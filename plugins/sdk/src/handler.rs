@@ -8,8 +8,8 @@ use crate::transaction;
 
 /// Makes a function that handles one event the handler of this plugin.
 ///
-/// For each event of a batch, in order, its writes are told apart from those of the other events, and the function is
-/// called; a [`Failure`] concerns that event alone.
+/// For each event of a batch, in order, its writes are distinguished from those of the other events, and the function
+/// is called; a [`Failure`] concerns that event alone.
 ///
 /// ```
 /// use sandbar_sdk::prelude::*;
@@ -30,9 +30,9 @@ macro_rules! handler {
 
 /// Makes a function that handles a batch at once the handler of this plugin.
 ///
-/// It takes `&[Event]` and answers a `Vec<Outcome>`, one for each event in their order, or a `Result` of that whose error
-/// (a `String`) fails the batch as a whole. It calls [`transaction::for_event`] itself before it writes for an event. For
-/// handlers that read for many events at once.
+/// It takes `&[Event]` and answers a `Vec<Outcome>`, one for each event in their order, or a `Result` of that whose
+/// error (a `String`) fails the batch as a whole. It calls [`transaction::for_event`] itself before it writes for an
+/// event. For handlers that read for many events at once.
 ///
 /// ```
 /// use sandbar_sdk::prelude::*;
@@ -58,8 +58,9 @@ macro_rules! batch_handler {
     };
 }
 
-/// The part that [`handler!`](crate::handler!) and [`batch_handler!`](crate::batch_handler!) share: exports a function from
-/// `Vec<Event>` to `Result<Vec<Outcome>, String>`. Outside of WebAssembly it only checks the function's type.
+/// The part that [`handler!`](crate::handler!) and [`batch_handler!`](crate::batch_handler!) share: exports a
+/// function from `Vec<Event>` to `Result<Vec<Outcome>, String>`. Outside of WebAssembly it only checks the function's
+/// type.
 #[macro_export]
 macro_rules! export_handler {
     ($handle:expr) => {

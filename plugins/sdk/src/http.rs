@@ -1,4 +1,5 @@
-//! HTTP in both directions: requests that a plugin answers ([`service!`](crate::service!)) and requests that it sends ([`send`]).
+//! HTTP in both directions: requests that a plugin answers ([`service!`](crate::service!)) and requests that it sends
+//! ([`send`]).
 //!
 //! Bodies are read and written whole here. The host bounds them; [`bindings`] has the streams underneath.
 
@@ -25,7 +26,8 @@ pub struct Request {
     pub path: String,
     /// What follows the `?`, still percent-encoded.
     pub query: Option<String>,
-    /// Names in lower case, with their values, in the order in which they came. `host`, `connection` and their like are left out.
+    /// Names in lower case, with their values, in the order in which they came. `host`, `connection` and their like
+    /// are skipped.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Vec<u8>,
@@ -49,7 +51,8 @@ impl Request {
         first(&self.headers, name)
     }
 
-    /// What the path has below a prefix, without the slash between: `""` for the prefix itself, none where it lies elsewhere.
+    /// What the path has below a prefix, without the slash between: `""` for the prefix itself, none where it lies
+    /// elsewhere.
     #[must_use]
     pub fn below(&self, prefix: &str) -> Option<&str> {
         let rest = self.path.strip_prefix(prefix.trim_end_matches('/'))?;

@@ -19,14 +19,15 @@
 //! sandbar_sdk::handler!(handle);
 //! ```
 //!
-//! The plugin is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; its `plugin.toml` says which stream
-//! it reads and which keys it is granted.
+//! The plugin is a `cdylib`, built with `cargo build --release --target wasm32-wasip2`; its `plugin.toml` says which
+//! stream it reads and which keys it is granted.
 //!
 //! # What becomes of an event
 //!
-//! `Ok(())` acknowledges it, in one transaction with all that was written for it. A [`Failure`] leaves its writes out: it
-//! is retried, or rejected to the dead letters with a reason. A field that is missing or malformed rejects and names
-//! the field; an error of the store that may pass is retried; any other error that meets a `?` rejects with its text.
+//! `Ok(())` acknowledges it, in one transaction with all that was written for it. A [`Failure`] leaves its writes
+//! out: it is retried, or rejected to the dead letters with a reason. A field that is missing or malformed rejects
+//! and names the field; an error of the store that may pass is retried; any other error that meets a `?` rejects with
+//! its text.
 //!
 //! # When a call takes effect
 //!
@@ -42,8 +43,8 @@
 //!
 //! # Tests
 //!
-//! The crate compiles for the host's own target too, where calls of the primitives panic. Keep what decides in functions
-//! without them, and test those with `cargo test`.
+//! The crate compiles for the host's own target too, where calls of the primitives panic. Keep what decides in
+//! functions without them, and test those with `cargo test`.
 
 pub mod bindings;
 pub mod cache;

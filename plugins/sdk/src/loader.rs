@@ -5,10 +5,10 @@ use crate::failure::Failure;
 
 /// Makes a function that loads one key the loader of this plugin.
 ///
-/// It takes a `&str`, the key as `cache::fetch` names it, and answers a `Result` of an optional value: none where the source has
-/// nothing, a [`Failure`] where it could not be asked. It runs for one key after the other where the host asks for several;
-/// `batch_loader!` is for sources that answer many keys at once. What it writes is committed when it ends well. The plugin needs the grant
-/// to write the keys that it loads: the host sets them to what it answers.
+/// It takes a `&str`, the key as `cache::fetch` names it, and answers a `Result` of an optional value: none where the
+/// source has nothing, a [`Failure`] where it could not be asked. It runs for one key after the other where the host
+/// asks for several; `batch_loader!` is for sources that answer many keys at once. What it writes is committed when
+/// it ends well. The plugin needs the grant to write the keys that it loads: the host sets them to what it answers.
 ///
 /// ```
 /// use sandbar_sdk::prelude::*;
@@ -29,8 +29,8 @@ macro_rules! loader {
 
 /// Makes a function that loads 1 to 100 keys at once the loader of this plugin.
 ///
-/// It takes `&[String]` and answers a `Vec<Loaded>`, one for each key in their order, or a `Result` of that whose error (a `String`)
-/// says that none could be loaded.
+/// It takes `&[String]` and answers a `Vec<Loaded>`, one for each key in their order, or a `Result` of that whose
+/// error (a `String`) says that none could be loaded.
 ///
 /// ```
 /// use sandbar_sdk::loader::Loaded;
@@ -50,8 +50,8 @@ macro_rules! batch_loader {
     };
 }
 
-/// The part that [`loader!`](crate::loader!) and [`batch_loader!`](crate::batch_loader!) share. Outside of WebAssembly it only
-/// checks the function's type.
+/// The part that [`loader!`](crate::loader!) and [`batch_loader!`](crate::batch_loader!) share. Outside of
+/// WebAssembly it only checks the function's type.
 #[macro_export]
 macro_rules! export_loader {
     ($load:expr) => {

@@ -15,8 +15,8 @@
 //! }
 //! ```
 //!
-//! The host renews a lock while its call runs. A commit of what was written while a [`Guard`] was held is made only if the lock is
-//! still held then, else nothing is written and the batch is run again.
+//! The host renews a lock while its call runs. A commit of what was written while a [`Guard`] was held is made only
+//! if the lock is still held then, else nothing is written and the batch is run again.
 
 use std::time::Duration;
 
@@ -28,19 +28,19 @@ use crate::types::Error;
 #[derive(Debug)]
 pub struct Guard(host::Guard);
 
-/// Takes the lock under a key for `ttl` (100 ms to 1 h) at a time, which the host renews. Waits for up to `wait` (at most 1 h, and
-/// never longer than the call's deadline) while somebody else holds it, in the order of arrival. A key that this call gave back but
-/// has not committed under yet is taken again at once, with the same token.
+/// Takes the lock under a key for `ttl` (100 ms to 1 h) at a time, which the host renews. Waits for up to `wait` (at
+/// most 1 h, and never longer than the call's deadline) while another client holds it, in the order of arrival. A key
+/// that this call gave back but has not committed under yet is taken again at once, with the same token.
 ///
 /// # Errors
 ///
-/// `timed-out` where it was not free in time, which asks for a retry with `?`; `limit` for more than 16 locks; `invalid` where this
-/// call holds it already.
+/// `timed-out` where it was not free in time, which asks for a retry with `?`; `limit` for more than 16 locks;
+/// `invalid` where this call holds it already.
 pub fn acquire(key: &str, ttl: Duration, wait: Duration) -> Result<Guard, Error> {
     host::acquire(key, milliseconds(ttl), milliseconds(wait)).map(Guard)
 }
 
-/// The same without waiting; none where somebody else holds it.
+/// The same without waiting; none where another client holds it.
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub fn try_acquire(key: &str, ttl: Duration) -> Result<Option<Guard>, Error> {
 }
 
 impl Guard {
-    /// The fencing token: larger than that of every earlier holder of this lock. Hand it to systems outside of the store, so that
-    /// they can refuse a holder that was overtaken.
+    /// The fencing token: larger than that of every earlier holder of this lock. Hand it to systems outside of the
+    /// store, so that they can refuse a holder that was overtaken.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.0.token()

@@ -1,4 +1,4 @@
-//! Messages to whoever listens at the moment: at most once by nature.
+//! Messages to the clients that listen at the moment: at most once by nature.
 
 use crate::bindings::sandbar::plugin::pubsub as host;
 use crate::types::Error;

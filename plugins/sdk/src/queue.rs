@@ -18,7 +18,8 @@ use crate::types::Error;
 /// # use std::time::Duration;
 /// use sandbar_sdk::queue::Push;
 ///
-/// let options = Push::new().delay(Duration::from_secs(60)).priority(9).deduplicate("order:7", Duration::from_secs(300));
+/// let minute = Duration::from_secs(60);
+/// let options = Push::new().delay(minute).priority(9).deduplicate("order:7", 5 * minute);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Push<'a> {
@@ -46,7 +47,8 @@ impl<'a> Push<'a> {
         Self { priority, ..self }
     }
 
-    /// A job with the same id (1 to 256 bytes), pushed within the window (1 ms to 7 days) before this one, suppresses this one.
+    /// A job with the same id (1 to 256 bytes), pushed within the window (1 ms to 7 days) before this one, suppresses
+    /// this one.
     #[must_use]
     pub fn deduplicate(self, id: &'a str, window: Duration) -> Self {
         Self { deduplicate: Some((id, milliseconds(window))), ..self }
@@ -83,12 +85,12 @@ pub fn push_json(name: &str, payload: &impl Serialize, options: Push<'_>) -> Res
     Ok(push_with(name, payload, options)?)
 }
 
-/// Takes up to `count` (1 to 1,000) jobs at once; none where the queue is empty or paused. They are acknowledged by the commit
-/// of this call, and given back where it fails.
+/// Takes up to `count` (1 to 1,000) jobs at once; none where the queue is empty or paused. They are acknowledged by
+/// the commit of this call, and given back where it fails.
 ///
 /// # Errors
 ///
-/// `invalid` for a count out of bounds, `wrong-type` where the key holds something else than a list.
+/// `invalid` for a count out of bounds, `wrong-type` where the key holds something other than a list.
 pub fn take(name: &str, count: u32) -> Result<Vec<Job>, Error> {
     host::take(name, count)
 }
@@ -106,7 +108,7 @@ pub fn peek(name: &str, count: u32) -> Result<Vec<Job>, Error> {
 ///
 /// # Errors
 ///
-/// `wrong-type` where the key holds something else than a list.
+/// `wrong-type` where the key holds something other than a list.
 pub fn length(name: &str) -> Result<Lengths, Error> {
     host::length(name)
 }

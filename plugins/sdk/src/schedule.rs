@@ -27,9 +27,9 @@ pub mod bindings {
 
 /// Makes a function that runs a tick the schedule of this plugin. It may stand beside [`handler!`](crate::handler!).
 ///
-/// The function takes an [`Instant`]: the name of the trigger, when the tick was due, and what time it is. `Ok(())` commits what
-/// it wrote together with the note that the tick was run; an error (an [`Error`], a [`Failure`] or a `String`) leaves
-/// that out and is noted in the run history. The tick is not run again, the next one is.
+/// The function takes an [`Instant`]: the name of the trigger, when the tick was due, and what time it is. `Ok(())`
+/// commits what it wrote together with the note that the tick was run; an error (an [`Error`], a [`Failure`] or a
+/// `String`) leaves that out and is noted in the run history. The tick is not run again, the next one is.
 ///
 /// ```
 /// use sandbar_sdk::prelude::*;

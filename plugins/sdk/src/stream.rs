@@ -4,8 +4,8 @@ use crate::bindings::sandbar::plugin::stream as host;
 pub use crate::bindings::sandbar::plugin::stream::{Entry, Group, Retention, StreamInfo};
 use crate::types::{Error, FieldRef};
 
-/// Up to `count` (1 to 10,000) entries from id `start` to id `end`, oldest first. `-` and `+` are the ends of the stream,
-/// `(` before an id leaves that id out. A missing stream is empty.
+/// Up to `count` (1 to 10,000) entries from id `start` to id `end`, oldest first. `-` and `+` are the ends of the
+/// stream, `(` before an id leaves that id out. A missing stream is empty.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub fn rev_range(name: &str, end: &str, start: &str, count: u32) -> Result<Vec<E
 ///
 /// # Errors
 ///
-/// `wrong-type` where the key holds something else than a stream.
+/// `wrong-type` where the key holds something other than a stream.
 pub fn length(name: &str) -> Result<u64, Error> {
     host::length(name)
 }

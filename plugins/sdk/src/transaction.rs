@@ -3,7 +3,7 @@
 use crate::bindings::sandbar::plugin::transaction as host;
 use crate::types::Error;
 
-/// From here on, writes belong to the event with this id. They are left out of the commit when the event's outcome is a
+/// From here on, writes belong to the event with this id. They are skipped of the commit when the event's outcome is a
 /// retry or a rejection. `handler!` calls this for each event; a batch handler calls it itself.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ pub fn commit() -> Result<(), Error> {
     host::commit()
 }
 
-/// Forgets what has been written since the call began or last committed, with the values relied on.
+/// Forgets what has been written since the call began or last committed, with the watched keys.
 ///
 /// # Errors
 ///

@@ -6,7 +6,8 @@ use std::fmt;
 
 /// Why the host did not do what was asked. Each text is one sentence that names the key or the limit.
 ///
-/// With `?` in a handler it becomes a [`Failure`](crate::Failure): what may pass by itself is retried, the rest rejected.
+/// With `?` in a handler it becomes a [`Failure`](crate::Failure): what may pass by itself is retried, the rest
+/// rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The manifest does not ask for this key, or the tenant's configuration does not grant it.
@@ -21,7 +22,7 @@ pub enum Error {
     Unavailable(String),
     /// The store did not answer in time. A write at once may or may not have happened.
     TimedOut(String),
-    /// Something that this call relied on was changed by somebody else.
+    /// A key that this call watched was changed by another client.
     Conflict(String),
     /// A fault of the host; it is logged there.
     Internal(String),

@@ -44,7 +44,7 @@ async fn dead_letters_are_listed_shown_sent_back_and_dropped() {
     let all = "{\"stream\": \"s\", \"all\": true}";
     assert_eq!(site.post("/dead/drop", &operate, all).await.json()["letters"], 4);
     assert_eq!(site.store.length("acme:s:dead").await.unwrap(), 0);
-    assert_eq!(site.store.length("other:s:dead").await.unwrap(), 1, "another tenant's letters stay");
+    assert_eq!(site.store.length("other:s:dead").await.unwrap(), 1, "another tenant's dead letters stay");
     for wrong in
         ["{}", "{\"stream\": \"s\"}", "{\"stream\": \"s\", \"queue\": \"q\", \"all\": true}", "[", "{\"x\": 1}"]
     {

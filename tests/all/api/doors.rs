@@ -113,7 +113,7 @@ async fn a_token_says_what_it_is_good_for() {
 
 /// Not asserted: machines differ. All refusals take one way, see `token::Authenticator::check`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_of_a_refusal_is_told() {
+async fn the_time_of_a_refusal_is_logged() {
     let site = Site::start().await;
     let good = site.token("acme", Role::Read).await;
     let cases = [

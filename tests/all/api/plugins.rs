@@ -69,7 +69,7 @@ async fn life(site: &Site) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_deployed_is_told() {
+async fn what_cannot_be_deployed_is_refused() {
     let site = Site::start().await;
     let deploy = site.key("acme", Role::Deploy).await;
     let component = std::fs::read(components::HANDLE_MARK).unwrap();

@@ -1,7 +1,8 @@
-//! Connections are cut and Redis is killed while messages flow. The short form runs a few faults; `SANDBAR_LONG=1` runs 100.
+//! Connections are cut and Redis is killed while messages flow. The short form runs a few faults; `SANDBAR_LONG=1`
+//! runs 100.
 //!
-//! A message may be lost with what carries it, and is never handled twice. Between faults nothing is lost: whatever the host gets it
-//! handles, or counts.
+//! A message may be lost with what carries it, and is never handled twice. Between faults nothing is lost: whatever
+//! the host gets it handles, or counts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -95,7 +96,8 @@ async fn messages_are_handled_at_most_once_whatever_breaks() {
         let (number, sent) = load.await.unwrap();
         (next, published) = (number, published + sent);
 
-        // Both listen: a message goes to two. What came is handled: the last that went to two is recorded twice, or counted.
+        // Both listen: a message goes to two. What came is handled: the last that went to two is recorded twice, or
+        // counted.
         poll_until(PATIENCE, "both listen again", async || {
             next += 1;
             published += 1;

@@ -22,7 +22,7 @@ fn setup(dead_letters: usize) -> (RedisServer, sandbar_tests::program::Folder, V
 }
 
 #[test]
-fn letters_are_listed_newest_first_and_shown() {
+fn dead_letters_are_listed_newest_first_and_shown() {
     let (_server, folder, ids) = setup(3);
     let listed = folder.run(&["dead", "list", "--stream", "s", "--limit", "2", "--json"]);
     let found: Vec<_> =
@@ -49,15 +49,15 @@ fn letters_are_listed_newest_first_and_shown() {
 fn retry_puts_the_event_back_and_drop_does_not() {
     let (server, folder, ids) = setup(4);
     let retried = folder.run(&["dead", "retry", "--stream", "s", &ids[1], &ids[1]]);
-    assert_eq!((retried.code, retried.out.as_str()), (0, "1 letter sent back to `t:s`\n"));
+    assert_eq!((retried.code, retried.out.as_str()), (0, "1 dead letter sent back to `t:s`\n"));
     let dropped = folder.run(&["dead", "drop", "--stream", "s", &ids[0]]);
-    assert_eq!((dropped.code, dropped.out.as_str()), (0, "1 letter dropped\n"));
+    assert_eq!((dropped.code, dropped.out.as_str()), (0, "1 dead letter dropped\n"));
     assert_eq!(entries(&server, "t:s"), [["n", "1"]], "the event alone, as it was");
     assert_eq!(server.ask(&["XLEN", "t:s:dead"]), Value::Int(2));
 }
 
 #[test]
-fn all_letters_can_be_sent_back() {
+fn all_dead_letters_can_be_sent_back() {
     let (server, folder, _) = setup(250);
     let retried = folder.run(&["dead", "retry", "--stream", "s", "--all", "--json"]);
     assert_eq!(objects(&retried.out)[0]["letters"], 250);
@@ -68,7 +68,7 @@ fn all_letters_can_be_sent_back() {
 }
 
 #[test]
-fn nothing_is_done_where_a_letter_is_missing() {
+fn nothing_is_done_where_a_dead_letter_is_missing() {
     let (server, folder, ids) = setup(1);
     let finished = folder.run(&["dead", "drop", "--stream", "s", &ids[0], "1-1"]);
     assert_eq!(finished.code, 1);
@@ -80,7 +80,7 @@ fn nothing_is_done_where_a_letter_is_missing() {
 }
 
 #[test]
-fn letters_without_an_event_are_left() {
+fn dead_letters_without_an_event_are_left() {
     let (server, folder, _) = setup(1);
     server.ask(&["XADD", "t:s:dead", "9999999999999-0", "reason", "by hand"]);
     let finished = folder.run(&["dead", "retry", "--stream", "s", "--all"]);
@@ -94,7 +94,7 @@ fn letters_without_an_event_are_left() {
 }
 
 #[test]
-fn a_letter_stays_where_its_stream_has_become_something_else() {
+fn a_dead_letter_stays_where_its_stream_has_become_something_else() {
     let (server, folder, _) = setup(2);
     server.ask(&["SET", "t:s", "x"]);
     let finished = folder.run(&["dead", "retry", "--stream", "s", "--all"]);

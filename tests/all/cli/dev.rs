@@ -60,7 +60,7 @@ fn the_store_of_the_arguments_is_used_and_told() {
     let folder = with_feed("embedded");
     let mut running = folder.start(&["dev", "--redis-url", &server.url()]);
     running.until("a summary", |out, _| out.contains("events/s  p50").then_some(()));
-    running.until("the store is told", |_, err| err.contains("store: unix://").then_some(()));
+    running.until("the store is named", |_, err| err.contains("store: unix://").then_some(()));
     let fed = || matches!(server.ask(&["XLEN", "s"]), Value::Int(length) if length > 50);
     sandbar_tests::poll_until_blocking(std::time::Duration::from_secs(60), "events arrive in Redis", fed);
     assert_eq!(running.terminate().code, 0);
@@ -71,7 +71,7 @@ fn what_cannot_be_built_is_shown_and_waited_for() {
     let folder = with_feed("embedded");
     std::fs::remove_file(folder.path().join("plugin/counter.wasm")).unwrap();
     let mut running = folder.start(&["dev", "--json"]);
-    until(&mut running, "the missing component is told", 1, |told| {
+    until(&mut running, "the missing component is named", 1, |told| {
         told["event"] == "failed" && told["error"].as_str().is_some_and(|error| error.contains("counter.wasm"))
     });
     folder.replace("plugin/counter.wasm", std::fs::read(components::HANDLE_COUNT).unwrap());

@@ -154,7 +154,7 @@ fn a_plugin_whose_files_change_is_replaced() {
     server.append_counted("events", 1, 0..1);
     poll_until_blocking(PATIENCE, "it handles events", || marks(&server) == ["one"]);
     folder.replace("marker/plugin.toml", "name = 7");
-    host.until("the wrong manifest is told", |_, err| err.contains("cannot be loaded").then_some(()));
+    host.until("the wrong manifest is named", |_, err| err.contains("cannot be loaded").then_some(()));
     server.append_counted("events", 1, 1..2);
     poll_until_blocking(PATIENCE, "the old version goes on", || marks(&server) == ["one", "one"]);
     std::fs::remove_file(folder.path().join("marker/plugin.toml")).unwrap();

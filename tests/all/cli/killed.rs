@@ -1,4 +1,5 @@
-//! `sandbar deploy`, killed in the middle: the hosts bring to an end what it has begun, and the next one is not held up.
+//! `sandbar deploy`, killed in the middle: the hosts bring to an end what it has begun, and the next one is not held
+//! up.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ fn lines_of_plugins_say_where_they_come_from() {
         let started = objects(err).into_iter().find(|line| line["message"] == "started")?;
         Some(started["address"].as_str()?.to_owned())
     });
-    let told = running.until("all events are told", |_, err| {
+    let told = running.until("all events are logged", |_, err| {
         let told = lines(err);
         find(&told, "printed 2").is_some().then_some(told)
     });
@@ -66,7 +66,7 @@ fn lines_of_plugins_say_where_they_come_from() {
         }
     }
     assert_eq!(get(&address, "/log/x").unwrap().0, 204);
-    let (asked, printed) = running.until("the request is told", |_, err| {
+    let (asked, printed) = running.until("the request is logged", |_, err| {
         let told = lines(err);
         find(&told, "asked for /log/x").zip(find(&told, "without an end"))
     });
@@ -114,7 +114,7 @@ fn lines_are_bounded_in_number_and_length() {
     let told = lines(&running.err());
     let many = told.iter().filter(|line| line["message"].as_str().unwrap().starts_with("line ")).count();
     assert_eq!(many, 8);
-    let skipped = told.iter().find(|line| line["lines"] == 12).expect("it is told how many were left out");
+    let skipped = told.iter().find(|line| line["lines"] == 12).expect("the number of skipped lines");
     assert!(skipped["message"].as_str().unwrap().contains("limits.log-lines"), "{skipped}");
     let long: Vec<&str> =
         told.iter().filter_map(|line| line["message"].as_str()).filter(|text| text.starts_with('x')).collect();

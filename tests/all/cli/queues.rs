@@ -51,7 +51,7 @@ fn a_queue_is_paused_and_goes_on() {
 }
 
 #[test]
-fn what_is_no_queue_is_told() {
+fn what_is_not_a_queue_is_an_error() {
     let (server, folder) = setup();
     server.ask(&["SET", "t[1]:text", "x"]);
     let finished = folder.run(&["queues", "length", "text"]);
@@ -72,7 +72,7 @@ fn a_dead_job_goes_back_to_its_queue() {
     let shown = folder.run(&["dead", "list", "--queue", "mail", "--json"]);
     assert_eq!(objects(&shown.out)[0]["payload"], "second");
     let retried = folder.run(&["dead", "retry", "--queue", "mail", "--all"]);
-    assert_eq!((retried.code, retried.out.as_str()), (0, "2 letters sent back to `t[1]:mail`\n"), "{retried:?}");
+    assert_eq!((retried.code, retried.out.as_str()), (0, "2 dead letters sent back to `t[1]:mail`\n"), "{retried:?}");
     let jobs: Vec<String> = server.get(&["LRANGE", "t[1]:mail", "0", "-1"]);
     assert_eq!(jobs, ["second", "first", "b", "a"]);
     assert_eq!(server.ask(&["XLEN", "t[1]:mail:dead"]), Value::Int(0));

@@ -96,7 +96,7 @@ fn a_component_that_is_refused_is_named() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told() {
+fn a_port_that_is_taken_is_an_error() {
     let server = RedisServer::start();
     let folder = with_plugin(components::HANDLE_COUNT, &server.url());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -36,7 +36,7 @@ fn schedules_are_shown_with_their_next_tick_and_last_runs() {
         "{}",
         shown.out
     );
-    assert_eq!(lines[1], "  2026-01-01T00:00:00.000Z  failed in 12 ms on 0f3a, 2 left out before: no\\ndata");
+    assert_eq!(lines[1], "  2026-01-01T00:00:00.000Z  failed in 12 ms on 0f3a, 2 skipped before: no\\ndata");
     assert_eq!(lines[2..], ["  2025-01-01T00:00:00.000Z  done in 12 ms on 0f3a"]);
     assert_eq!(folder.run(&["schedules", "--runs", "1"]).out.lines().count(), 2);
     assert_eq!(folder.run(&["schedules", "--plugin", "other"]).out, "");

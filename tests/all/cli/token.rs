@@ -70,7 +70,7 @@ fn tokens_work_without_a_restart_and_refusals_are_logged() {
     let text = std::fs::read_to_string(folder.path().join("sandbar.toml")).unwrap();
     folder.write("sandbar.toml", format!("{text}\n{section}hash = {{ file = \"secrets/hash\" }}\n"));
 
-    // All lines are told, also those that repeat, so that what is not told was not logged.
+    // All lines are logged, also repeated ones.
     let mut running = folder.start(&["run", "--log-format", "json", "-v"]);
     let address = address(&mut running);
     assert_eq!(request(&address, "GET", "/api/v1/whoami", "").unwrap().0, 401);

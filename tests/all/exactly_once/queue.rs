@@ -1,4 +1,5 @@
-//! The same for jobs of queues: those that a trigger hands to the plugin, and those that a handler of a stream takes on its way.
+//! The same for jobs of queues: those that a trigger hands to the plugin, and those that a handler of a stream takes
+//! on its way.
 
 use redis::Value;
 use sandbar_tests::{Group, RedisServer, components};
@@ -97,8 +98,8 @@ fn without_the_lease_jobs_are_doubled() {
     assert!(tally.doubled > 0, "seed {}: the faults are too weak to show anything: {tally}", plan.seed);
 }
 
-/// Every commit changes the lease that it watches, so of two for the same jobs one always fails. Not so where the first one settled
-/// only a part of them.
+/// Every commit changes the lease that it watches, so of two for the same jobs one always fails. Not so where the
+/// first one settled only a part of them.
 #[test]
 fn without_a_new_name_for_the_lease_after_a_lost_reply_jobs_are_doubled() {
     let protocol = Some("no-fence-after-lost-reply");

@@ -116,7 +116,7 @@ async fn a_deployer_that_dies_in_the_middle_leaves_the_rest_to_the_hosts() {
     let (second, b) = process(&server, &cache, LARGE);
     fleet.deploy(TENANT, deploy(1)).await.unwrap();
     all_run(&fleet, 1, &[&a, &b]).await;
-    // With a host that does not answer, the deploy waits; and then whoever deploys is gone.
+    // With a host that does not answer, the deploy waits; and then the deployer is gone.
     second.pause();
     let dropped = tokio::time::timeout(Duration::from_millis(500), fleet.deploy(TENANT, deploy(2))).await;
     assert!(dropped.is_err(), "it was waiting");
@@ -154,8 +154,8 @@ fn trapping(number: u64, every: Option<u64>) -> Deploy {
     Deploy { manifest, component, ..deploy(number) }
 }
 
-/// Has a version that traps on one event in twenty deployed to three hosts. It differs from the one before in its manifest alone, so that
-/// a host that finds it out late must not take the good one back too.
+/// Has a version that traps on one event in twenty deployed to three hosts. It differs from the one before in its
+/// manifest alone, so that a host that finds it out late must not take the good one back too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_traps_is_rolled_back_on_all_hosts_and_every_event_counts_once() {
     const EVENTS: u64 = 3000;

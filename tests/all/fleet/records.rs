@@ -259,7 +259,7 @@ async fn records_that_the_store_loses_stop_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_told_at_once_and_not_found_by_looking() {
+async fn a_change_is_announced_and_not_found_by_polling() {
     for (_server, store) in both().await {
         let fleet = Fleet::new(store.clone(), "");
         let host = host(&store).await;
@@ -267,7 +267,8 @@ async fn a_change_is_told_at_once_and_not_found_by_looking() {
         for number in 1..=2 {
             digests.push(fleet.deploy(TENANT, deploy(number)).await.unwrap().digest);
         }
-        // A host that looks by itself has just done so when the next change is made: all of these would take as long as it rests.
+        // A host that looks by itself has just done so when the next change is made: all of these would take as long
+        // as it rests.
         let mut shortest = Duration::MAX;
         for (number, digest) in (1..).zip(&digests).cycle().take(6) {
             let begun = Instant::now();
@@ -293,7 +294,8 @@ async fn what_is_deployed_at_this_moment_is_not_collected() {
         server.ask(&["SADD", "sandbar:fleet:components", &digest]);
         let (deploy, collector) = (deploy_bytes(round, bytes), fleet.clone());
         let collected = tokio::spawn(async move {
-            // Earlier and later in comparison with the deploy, so that some meet it between their look and their commit.
+            // Earlier and later in comparison with the deploy, so that some meet it between their look and their
+            // commit.
             for _ in 0..round % 5 {
                 collector.changes().await.unwrap();
             }

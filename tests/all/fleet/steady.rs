@@ -1,7 +1,8 @@
-//! Versions are replaced again and again under a steady load: nothing is lost, nothing doubled, and commits hardly pause.
+//! Versions are replaced again and again under a steady load: nothing is lost, nothing doubled, and commits hardly
+//! pause.
 //!
-//! The short form runs in CI. `SANDBAR_LONG=1` replaces 200 times near half of the capacity, which is measured first. The longest pauses of
-//! the replacements are printed: `cargo test … -- steady --nocapture`.
+//! The short form runs in CI. `SANDBAR_LONG=1` replaces 200 times near half of the capacity, which is measured first.
+//! The longest pauses of the replacements are printed: `cargo test … -- steady --nocapture`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -23,8 +24,8 @@ const REPLACEMENTS: [u64; 2] = [20, 200];
 const SHORT_RATE: u64 = 1000;
 /// Events by which the capacity is measured.
 const CAPACITY_EVENTS: u64 = 20_000;
-/// How much more memory the host may have at the end than after its first replacements. Versions whose code is not needed any more are
-/// gone, so hundreds of them would be much more.
+/// How much more memory the host may have at the end than after its first replacements. Versions whose code is not
+/// needed any more are gone, so hundreds of them would be much more.
 const GROWTH_MAX: u64 = 48 << 20;
 
 /// When commits were made, in seconds since 1970 by the server's clock: it tells each command as it runs it.

@@ -1,4 +1,5 @@
-//! Connections are cut, Redis is stopped and killed while requests are answered: what was acknowledged is there, and nothing is there twice.
+//! Connections are cut, Redis is stopped and killed while requests are answered: what was acknowledged is there, and
+//! nothing is there twice.
 //!
 //! The short form runs a few faults; `SANDBAR_LONG=1` runs 100.
 
@@ -18,7 +19,7 @@ use super::site::manifest;
 /// Clients that ask one request after the other.
 const CLIENTS: u64 = 6;
 
-/// What one client was told.
+/// What one client was answered.
 #[derive(Debug, Default)]
 struct Told {
     made: Vec<u64>,

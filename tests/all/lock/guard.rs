@@ -1,4 +1,5 @@
-//! A guard belongs to a call: it is renewed, given back however the call ends, and what is written under it relies on it.
+//! A guard belongs to a call: it is renewed, given back however the call ends, and what is written under it relies on
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,12 +99,12 @@ async fn what_is_written_under_a_lost_lock_is_not_committed() {
         test.feed(&[&[("do", "wait")]]).await;
         poll_until(PATIENCE, "it is held", async || test.value("holding").await.is_some()).await;
         store.break_open(&LockKey::new("", HELD)).await.unwrap();
-        set(&*store, HELD, "somebody else").await;
+        set(&*store, HELD, "another client").await;
         set(&*store, "go", "1").await;
         let lost = || test.host.plugins()[0].metrics.snapshot().commit_failures;
         poll_until(PATIENCE, "the commit is refused", async || lost() == 1).await;
         assert_eq!(test.value("effect").await, None);
-        assert_eq!(test.value(HELD).await.as_deref(), Some("somebody else"), "another's lock is not touched");
+        assert_eq!(test.value(HELD).await.as_deref(), Some("another client"), "another's lock is not touched");
         // The batch is run again as soon as the lock is free.
         store.break_open(&LockKey::new("", HELD)).await.unwrap();
         test.settled(1).await;
@@ -120,7 +121,8 @@ async fn many_calls_share_one_lock() {
         set(&*store, "go", "1").await;
         let events: Vec<&[(&str, &str)]> = vec![&[("do", "wait")]; 60];
         feed(&*store, "events", &events).await;
-        // Batches of three take the same lock for each of their events; those of other batches wait until they are committed.
+        // Batches of three take the same lock for each of their events; those of other batches wait until they are
+        // committed.
         let manifest = open_manifest("batch = 3\nconcurrency = 8\nprefetch = 8", "[limits]\ndeadline = \"1m\"");
         let test = TestHost::on(store.clone(), components::LOCK_HOLD, &manifest).await;
         test.settled(60).await;

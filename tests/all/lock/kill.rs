@@ -1,7 +1,7 @@
 //! Mutual exclusion: processes work under one lock while they are killed and stopped at random.
 //!
-//! The short form runs in CI with a fixed seed. `SANDBAR_LONG=1` runs 10,000 critical sections, and `SANDBAR_SEED` chooses the faults.
-//! What was found is printed: `cargo test … -- lock::kill --nocapture`.
+//! The short form runs in CI with a fixed seed. `SANDBAR_LONG=1` runs 10,000 critical sections, and `SANDBAR_SEED`
+//! chooses the faults. What was found is printed: `cargo test … -- lock::kill --nocapture`.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ fn nobody_else_works_under_a_held_lock() {
     let (mut killed, mut stopped, begun) = (0, 0, Instant::now());
     for fault in 0..faults {
         poll_until_blocking(Duration::from_secs(60), "the work goes on", || done() >= sections * fault / faults);
-        // Half of the faults meet whoever holds the lock.
+        // Half of the faults meet the holder of the lock.
         let any = random.random_range(0..PROCESSES);
         let victim = if random.random() { holder(&server, &workers).unwrap_or(any) } else { any };
         if random.random() {

@@ -1,4 +1,5 @@
-//! Redis is killed under load of every kind of trigger: nothing that was acknowledged is lost, nothing is doubled, and the host says how it is.
+//! Redis is killed under load of every kind of trigger: nothing that was acknowledged is lost, nothing is doubled,
+//! and the host says how it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,7 @@ fn count_jobs(server: &RedisServer, jobs: u64) -> Counted {
     Counted { lost: jobs - distinct, doubled: effects - distinct }
 }
 
-/// What a client of the HTTP trigger was told.
+/// What a client of the HTTP trigger was answered.
 #[derive(Debug, Default)]
 struct Told {
     made: Vec<u64>,

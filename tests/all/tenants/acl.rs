@@ -29,7 +29,7 @@ async fn a_user_comes_with_the_tenant_and_goes_with_its_last_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_has_forgotten_the_user_is_told_again() {
+async fn a_server_that_has_forgotten_the_user_gets_it_again() {
     let (server, cache) = (Options::new().append_only().start(), tempfile::tempdir().unwrap());
     let (host, _store) = start(config(&server, cache.path(), TENANT), Protocol::default()).await;
     let bytes = std::fs::read(components::HANDLE_COUNT).unwrap();
@@ -54,7 +54,7 @@ async fn a_server_that_has_forgotten_the_user_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_may_not_change_users_is_told_at_the_start() {
+async fn a_host_that_may_not_change_users_fails_at_the_start() {
     let server = RedisServer::start();
     server.ask(&["ACL", "SETUSER", "weak", "on", ">secret", "~*", "&*", "+@all", "-acl"]);
     let url = format!("{}?user=weak&pass=secret", server.url());

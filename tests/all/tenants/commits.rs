@@ -27,7 +27,8 @@ fn waits(tenant: &str) -> usize {
     text.lines().find_map(|line| line.strip_prefix(&wanted)).map_or(0, |count| count.parse().unwrap())
 }
 
-/// Has the tenant, whose prefix is `t:`, make commits that the server keeps waiting, of which so many must be under way and no more.
+/// Has the tenant, whose prefix is `t:`, make commits that the server keeps waiting, of which so many must be under
+/// way and no more.
 async fn at_most(tenants: &str, tenant: &str, max: usize) {
     Exporter::install();
     let (server, cache) = (RedisServer::start(), tempfile::tempdir().unwrap());

@@ -11,7 +11,8 @@ use super::*;
 /// How long the old value may be answered after a write.
 const OLD_MAX: Duration = Duration::from_millis(50);
 
-/// Reads until the new value is answered, and tells how long after `written` the last read began that answered an old one.
+/// Reads until the new value is answered, and tells how long after `written` the last read began that answered an old
+/// one.
 async fn old_until(host: &TestHost, key: &str, new: &str, written: Instant) -> Duration {
     let mut last = Duration::ZERO;
     poll_until(PATIENCE, "the new value is answered", async || {
@@ -154,7 +155,7 @@ async fn nothing_old_is_answered_after_the_watching_connection_was_lost() {
         transaction.cmd("SETEX").arg("k:1").arg(600).arg(format!("{round} again"));
         transaction.exec(&mut server.connect()).unwrap();
         times.push(old_until(&host, "k:1", &format!("{round} again"), Instant::now()).await);
-        poll_until(PATIENCE, "the host is told of changes again", async || watching(&server).len() == 1).await;
+        poll_until(PATIENCE, "the host hears of changes again", async || watching(&server).len() == 1).await;
         let (value, _) = fetch(&host, "k:1", in_memory()).await.unwrap();
         assert_eq!(value, Some(format!("{round} again")));
     }

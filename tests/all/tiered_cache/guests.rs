@@ -26,7 +26,7 @@ async fn ask(host: &TestHost, key: &str, fields: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_reads_through_all_tiers() {
+async fn a_plugin_reads_through_the_cache() {
     on_both(async |host| {
         source(&host, "k:1", "= v").await;
         let fields = [("ttl", "600000"), ("memory", "60000"), ("negative", "60000"), ("on-error", "60000")];
@@ -54,8 +54,8 @@ async fn a_call_sees_its_own_writes() {
     for embedded in [true, false] {
         let server = RedisServer::start();
         let on: Arc<dyn Store> = if embedded { Arc::new(Embedded::new()) } else { store(server.url()).await };
-        let grants = "[grants]\nwrite = [\"overlay:*\", \"passed\"]";
-        let test = TestHost::on(on, components::CACHE_OVERLAY, &manifest("max-attempts = 1", grants)).await;
+        let grants = "[grants]\nwrite = [\"pending:*\", \"passed\"]";
+        let test = TestHost::on(on, components::CACHE_PENDING, &manifest("max-attempts = 1", grants)).await;
         test.feed(&[&[("any", "event")]]).await;
         test.settled(1).await;
         assert_eq!((test.value("passed").await.as_deref(), test.reasons().await), (Some("1"), vec![]));
@@ -142,7 +142,7 @@ async fn a_delete_of_a_plugin_forgets_what_is_remembered() {
     fetch(&host, "k:1", long).await.unwrap();
     assert_eq!(fetch(&host, "k:1", long).await, Ok((None, Tier::Memory)));
     source(&host, "k:1", "= v").await;
-    let slot = sandbar_store::Slot::new("", "k:1");
+    let slot = sandbar_store::LoadSlot::new("", "k:1");
     write(&host, &[Effect::Delete { key: slot.key }, Effect::Delete { key: slot.note.clone() }]).await;
     assert_eq!(fetch(&host, "k:1", long).await, found("v", Tier::Loaded));
     assert_eq!(host.store.ttl(&slot.note).await, Ok(Remaining::Missing));

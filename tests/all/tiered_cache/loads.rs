@@ -1,10 +1,10 @@
-//! One load per key, whoever asks and whatever becomes of the first.
+//! One load per key, whichever caller asks and whatever becomes of the first.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sandbar_runtime::tiered_cache::{FetchError, LEASE, Tier};
-use sandbar_store::{Effect, LoadClaim, Slot};
+use sandbar_store::{Effect, LoadClaim, LoadSlot};
 use sandbar_tests::{RedisServer, poll_until};
 
 use super::*;
@@ -139,7 +139,7 @@ async fn those_who_wait_for_a_load_that_fails_on_another_host_are_told() {
     let asked: Vec<_> = fleet.iter().map(|host| fetch(host, "k:1", policy(1))).collect();
     let answers = futures(asked.into_iter()).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    let slot = Slot::new("", "k:2");
+    let slot = LoadSlot::new("", "k:2");
     let claim = LoadClaim { token: "somebody", lease_ms: LONG, waited: "", wants_stale: false };
     fleet[0].store.claim(&slot, claim).await.unwrap();
     source(&fleet[0], "k:2", "= v").await;
@@ -154,7 +154,7 @@ async fn those_who_wait_for_a_load_that_fails_on_another_host_are_told() {
     let (answers, ()) = tokio::join!(futures(fleet.iter().map(|host| fetch(host, "k:2", policy(LONG)))), fail);
     answers.iter().for_each(|answer| failed(answer, "away"));
     assert_eq!(loads(&fleet[0], "k:2").await, 0, "they did not ask the source themselves");
-    assert_eq!(fetch(&fleet[1], "k:2", policy(LONG)).await, found("v", Tier::Loaded), "whoever comes new does");
+    assert_eq!(fetch(&fleet[1], "k:2", policy(LONG)).await, found("v", Tier::Loaded), "a new caller does");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +163,7 @@ async fn the_load_of_a_host_that_died_goes_to_another() {
         source(&host, "k:1", "= v").await;
         let lease_ms = u64::try_from(LEASE.as_millis()).unwrap();
         let claim = LoadClaim { token: "dead", lease_ms, waited: "", wants_stale: false };
-        host.store.claim(&Slot::new("", "k:1"), claim).await.unwrap();
+        host.store.claim(&LoadSlot::new("", "k:1"), claim).await.unwrap();
         let begun = Instant::now();
         assert_eq!(fetch(&host, "k:1", policy(LONG)).await, found("v", Tier::Loaded));
         println!("taken over after {:?}", begun.elapsed());
@@ -180,7 +180,7 @@ async fn what_is_deleted_while_it_is_loaded_is_loaded_again() {
             poll_until(PATIENCE, "it is being loaded", async || loads(&host, "k:1").await == 1).await;
             source(&host, "k:1", "= new").await;
             // What `cache.delete` of a plugin commits.
-            let slot = Slot::new("", "k:1");
+            let slot = LoadSlot::new("", "k:1");
             write(&host, &[Effect::Delete { key: slot.key }, Effect::Delete { key: slot.note }]).await;
         };
         let (answer, ()) = tokio::join!(fetch(&host, "k:1", policy(LONG)), change);

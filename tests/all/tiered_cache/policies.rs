@@ -41,7 +41,7 @@ async fn what_is_loaded_is_kept_on_the_way_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_loader_there_are_two_tiers() {
+async fn without_a_loader_there_are_memory_and_store() {
     on_both(async |host| {
         let get = async || fetch_with(&host, "k:1", in_memory(), None, PATIENCE).await;
         assert_eq!(get().await, Ok((None, Tier::Store)));

@@ -47,7 +47,7 @@ async fn a_version_is_compared_with_one_that_was_deployed() {
             assert_eq!(values, (&json!(sum.to_string()), &json!((sum + 1_000_000).to_string())), "event {n}: {told}");
         }
     }
-    // What names no version, or too little of one, is told; nothing is compared with something else.
+    // What names no version, or too little of one, is an error; nothing else is compared.
     for digest in ["abcdef012345", &other[..3]] {
         let finished = folder.run(&["replay", "guest", "--stream", "events", "--against", digest]);
         assert_eq!((finished.code, finished.out.as_str()), (1, ""), "{finished:?}");

@@ -19,18 +19,18 @@ async fn host(trigger: &str) -> (TestHost, Arc<Rollout>) {
     let rollout = test.host.plugins()[0].rollout.clone();
     assert_eq!(rollout.probation(), None, "the first version is not judged");
     let watched = rollout.clone();
-    // The host may watch it as well; one of the two is told.
+    // The host may watch it as well; one of the two sees it.
     tokio::spawn(async move { watched.failed_probation().await });
     (test, rollout)
 }
 
 async fn failed_probation(rollout: &Rollout) -> FailedProbation {
-    poll_until(PATIENCE, "the version is condemned", async || rollout.last_failed_probation().is_some()).await;
+    poll_until(PATIENCE, "the version fails probation", async || rollout.last_failed_probation().is_some()).await;
     rollout.last_failed_probation().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_traps_on_one_event_in_twenty_is_condemned() {
+async fn a_version_that_traps_on_one_event_in_twenty_fails_probation() {
     let (test, rollout) = host(TRIGGER).await;
     test.host.load_bytes(parsed(&differing("trap", 20, TRIGGER, "")), version(1)).await.unwrap();
     let bad = test.host.plugins()[0].version.clone();
@@ -73,7 +73,7 @@ async fn an_event_counts_once_however_often_it_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rejects_and_retries_count_and_a_slow_version_is_condemned() {
+async fn rejects_and_retries_count_and_a_slow_version_fails_probation() {
     let trigger = "batch = 1\nmax-attempts = 2\nretry-min = \"10ms\"\nretry-max = \"20ms\"";
     for (differs, every) in [("reject", 10), ("retry", 10), ("slow", 20)] {
         let (test, rollout) = host(trigger).await;
@@ -103,7 +103,7 @@ async fn a_version_that_is_as_good_ends_its_probation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_gets_its_share_and_is_condemned_alone() {
+async fn a_canary_gets_its_share_and_fails_alone() {
     let (test, rollout) = host(TRIGGER).await;
     let tenant = test.host.first().unwrap();
     tenant.begin_trial(parsed(&plain(TRIGGER, "")), version(1), Trial::Canary { percent: 25 }).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_canary_gets_its_share_and_is_condemned_alone() {
     poll_until(PATIENCE, "the host ends its trial", async || rollout.trial().is_none()).await;
     assert_eq!(test.host.plugins()[0].version, active);
     test.settled(1400).await;
-    // Each event was handled by one version, once; the letters carry the one that rejected them.
+    // Each event was handled by one version, once; the dead letters carry the one that rejected them.
     let dead_letters = test.dead().await;
     let count: u64 = test.value("count:a").await.unwrap().parse().unwrap();
     assert_eq!(count + dead_letters.len() as u64, 1400);

@@ -1,4 +1,5 @@
-//! What a plugin reads elsewhere than in the store is on the recording too, with its errors: answers of requests, and tiered reads.
+//! What a plugin reads elsewhere than in the store is on the recording too, with its errors: answers of requests, and
+//! tiered reads.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ async fn nobody() -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_answered_from_the_tape_and_not_sent_again() {
+async fn requests_are_answered_from_the_recording_and_not_sent_again() {
     let redis_server = RedisServer::start();
     let (site, denied, nobody) = (Server::start().await, Server::start().await, nobody().await.to_string());
     let config = format!("[tenant.grants]\nhttp = [\"{}\", \"{nobody}\"]", site.at());
@@ -52,7 +53,7 @@ async fn requests_are_answered_from_the_tape_and_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tiered_reads_are_answered_from_the_tape_and_load_nothing() {
+async fn tiered_reads_are_answered_from_the_recording_and_load_nothing() {
     const KEYS: [(&str, &str); 3] = [("k:1", "= v"), ("k:2", "none"), ("k:3", "fail")];
     let server = RedisServer::start();
     let manifest = open_manifest(TRIGGER, "");

@@ -52,7 +52,7 @@ async fn a_dead_letter_is_replayed_with_the_others_of_its_call() {
     // What the store has by now is not what they read.
     server.ask(&["SET", "total:a", "1000"]);
     let told = replayed(&folder, &["--stream", "events", "--dead"]);
-    let [told] = &told[..] else { panic!("both letters are of one call: {told:?}") };
+    let [told] = &told[..] else { panic!("both dead letters are of one call: {told:?}") };
     for (n, outcome) in (1..).zip(told["outcomes"].as_array().unwrap()) {
         let expected = if n % 5 == 0 { json!({ "reject": format!("{n} is rejected") }) } else { json!("done") };
         assert_eq!(*outcome, expected, "event {n}");
@@ -61,7 +61,7 @@ async fn a_dead_letter_is_replayed_with_the_others_of_its_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_tapes_are_kept_as_long_as_all_together_fit() {
+async fn long_recordings_are_kept_as_long_as_all_together_fit() {
     let trigger = "batch = 1\nrecord = true";
     let test = TestHost::embedded(components::HANDLE_TRIAL, &plain(trigger, "")).await;
     let pad = "x".repeat(4_000_000);
@@ -70,7 +70,7 @@ async fn long_tapes_are_kept_as_long_as_all_together_fit() {
         test.settled(n).await;
     }
     let kept = test.store.length("sandbar:tape:guest:events").await.unwrap();
-    assert!((10..=16).contains(&kept), "64 MiB are {kept} tapes of 4 MB");
+    assert!((10..=16).contains(&kept), "64 MiB are {kept} recordings of 4 MB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ async fn a_dead_letter_replays_to_the_same_failure_and_is_kept_as_a_test() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_versions_are_compared_and_events_without_a_tape_are_read_live() {
+async fn two_versions_are_compared_and_events_without_a_recording_are_read_live() {
     let server = RedisServer::start();
     let plain = open_manifest("batch = 10", "");
     let test = TestHost::on(redis(&server).await, components::HANDLE_TRIAL, &plain).await;

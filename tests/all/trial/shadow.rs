@@ -1,4 +1,5 @@
-//! A shadow reports exactly what it does differently, though the active version changes what it would read, and has no effect at all.
+//! A shadow reports exactly what it does differently, though the active version changes what it would read, and has
+//! no effect at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +47,8 @@ async fn exactly_the_seeded_differences_are_reported() {
         ("other-read", Some(DifferenceKind::OtherRead)),
     ];
     for (differs, kind) in words {
-        // Alone, each event is compared with what the active version read for it: the total that the events before it left.
+        // Alone, each event is compared with what the active version read for it: the total that the events before it
+        // left.
         let trigger = "batch = 1\nprefetch = 4";
         let test = TestHost::embedded(components::HANDLE_TRIAL, &plain(trigger, "")).await;
         shadowed(&test, &differing(differs, 50, trigger, "")).await;
@@ -149,7 +151,7 @@ async fn what_a_version_commits_by_itself_a_shadow_only_compares() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_on_a_tape_is_left_out() {
+async fn what_does_not_fit_into_a_recording_is_dropped() {
     let test = TestHost::embedded(components::HANDLE_TRIAL, &plain("batch = 1", "")).await;
     shadowed(&test, &plain("batch = 1", "")).await;
     let (key, value) = ("total:large".to_owned(), vec![b'x'; sandbar_runtime::replay::RECORDING_BYTES_MAX].into());

@@ -1,7 +1,7 @@
 //! The rules of `docs/architecture.md`, as tests over the files of the workspace.
 //!
-//! Each module has one kind of rule: a pure function from the files to its violations. One test runs it on the workspace, where there must
-//! be none; another one runs it on a text that breaks the rule, where it must be found.
+//! Each module has one kind of rule: a pure function from the files to its violations. One test runs it on the
+//! workspace, where there must be none; another one runs it on a text that breaks the rule, where it must be found.
 #![cfg(test)]
 
 mod crates;

@@ -1,8 +1,8 @@
 //! Modules of a crate form an acyclic graph, and those of the runtime obey an order.
 //!
-//! An edge goes from a file to another file of the crate whose module it names: in `use crate::…` and `use super::…`, or in a path
-//! `crate::…` in its code. What a parent declares (`mod`) or re-exports from its own children is no edge of the parent, and a child that
-//! names a type of its parent is an edge to the parent. Unit tests are not counted.
+//! An edge goes from a file to another file of the crate whose module it names: in `use crate::…` and `use super::…`,
+//! or in a path `crate::…` in its code. What a parent declares (`mod`) or re-exports from its own children is no edge
+//! of the parent, and a child that names a type of its parent is an edge to the parent. Unit tests are not counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! The process of one variant, so that its CPU can be told apart.
+//! The process of one variant, so that its CPU time can be measured alone.
 //!
-//! It prints [`READY`] when it is connected and warm, and begins when a line comes in. It is killed when it is dropped, and ends by
-//! itself when its standard input closes, so that it never outlives the benchmark.
+//! It prints [`READY`] when it is connected and warm, and begins when a line comes in. It is killed when it is
+//! dropped, and ends by itself when its standard input closes, so that it never outlives the benchmark.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
@@ -66,7 +66,7 @@ impl Drop for Working {
     }
 }
 
-/// Says that this process is ready, and waits until it is told to begin. From then on the process ends with its
+/// Says that this process is ready, and waits for the signal to begin. From then on the process ends with its
 /// standard input.
 pub(crate) fn ready() -> Result<()> {
     println!("{READY}");
@@ -76,7 +76,7 @@ pub(crate) fn ready() -> Result<()> {
     }
     std::thread::spawn(|| {
         let _ = std::io::stdin().lock().read_line(&mut String::new());
-        #[expect(clippy::exit, reason = "whoever started this process is gone, and nothing needs to be saved")]
+        #[expect(clippy::exit, reason = "the parent process is gone, and nothing needs to be saved")]
         std::process::exit(0);
     });
     Ok(())

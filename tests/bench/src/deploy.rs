@@ -1,5 +1,6 @@
-//! How soon all hosts of a fleet run what is deployed: the real program, three hosts on one Redis, each with a folder of its own for compiled
-//! code, as hosts on machines of their own have. Here they share the cores of one, so each compiles more slowly than it would alone.
+//! How soon all hosts of a fleet run what is deployed: the real program, three hosts on one Redis, each with a folder
+//! of its own for compiled code, as hosts on machines of their own have. Here they share the cores of one, so each
+//! compiles more slowly than it would alone.
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -1,7 +1,8 @@
-//! How long it takes from the moment an event is appended until a subscriber has its result, at [`RATE`] events a second.
+//! How long it takes from the moment an event is appended until a subscriber has its result, at [`RATE`] events a
+//! second.
 //!
-//! One thread appends, at fixed times, events that carry the time in place of their timestamp; another one subscribes to
-//! all cameras. Both are in this process, so that one clock tells both times.
+//! One thread appends, at fixed times, events that carry the time in place of their timestamp; another one subscribes
+//! to all cameras. Both are in this process, so that one clock tells both times.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -81,8 +81,9 @@ impl Lock {
         Ok(())
     }
 
-    /// Has all wait for a while, then get the lock one after another. Answers the commands per waiter and second of the waiting, and for each
-    /// waiter the microseconds from the begin of the release before it until it has the lock.
+    /// Has all wait for a while, then get the lock one after another. Answers the commands per waiter and second of
+    /// the waiting, and for each waiter the microseconds from the begin of the release before it until it has the
+    /// lock.
     async fn round(
         &self,
         server: &RedisServer,

@@ -1,7 +1,8 @@
 //! `sandbar-bench`: what the sandbox costs, measured beside native and plain Redis clients that do the same work.
 //!
-//! `cargo run --release -p sandbar-bench -- stream` (or `queue`, `lock`, `cache`, `idle`) measures and prints a table, a note of what limits it, and as its last
-//! line one JSON object. Progress goes to standard error. With `--short` it only shows that everything works.
+//! `cargo run --release -p sandbar-bench -- stream` (or `queue`, `lock`, `cache`, `idle`) measures and prints a
+//! table, a note of what limits it, and as its last line one JSON object. Progress goes to standard error. With
+//! `--short` it only shows that everything works.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program that prints")]
 
 mod cache;
@@ -48,8 +49,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands, and of a
-    /// Python program that makes one call at a time
+    /// Events of a stream to results: events/s, CPU and latency of the plugin, of a native consumer, of raw commands,
+    /// and of a Python program that makes one call at a time
     Stream(Stream),
     /// What a host with many plugins costs while nothing happens
     Idle(idle::Idle),
@@ -91,7 +92,8 @@ enum Command {
     QueueWork(queue::Work),
     /// Locks: how soon the next waiter has a lock that was given back, and what waiting costs
     Lock(lock::Lock),
-    /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another host is seen
+    /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another
+    /// host is seen
     Cache(cache::Cache),
     /// Tokens that are refused: whether the time that it takes tells something about them
     Refusals(refusals::Refusals),
@@ -168,7 +170,7 @@ fn measure(mut stream: Stream) -> Result<()> {
     let mut variants = stream.only;
     let missing = variants.contains(&Variant::Python).then(variant::missing_python).flatten();
     if let Some(reason) = &missing {
-        println!("python: left out, {reason}");
+        println!("python: skipped, {reason}");
         variants.retain(|variant| *variant != Variant::Python);
     }
     let workload = Workload::new(&stream.settings);

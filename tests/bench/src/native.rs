@@ -1,9 +1,9 @@
 //! Variant (b): a native consumer with the same commit, as a careful engineer would write it without Sandbar.
 //!
-//! One task reads ahead; up to `in_flight` batches are handled and committed at the same time; the writes of a batch that
-//! overwrite each other are combined, and its effects go with the acknowledgement into one transaction that watches the
-//! consumer's fence key. It shares the function from assessment to result with the plugin, and nothing with the host.
-//! Takeover by other consumers and recovery after faults are left out: here nothing fails.
+//! One task reads ahead; up to `in_flight` batches are handled and committed at the same time; the writes of a batch
+//! that overwrite each other are combined, and its effects go with the acknowledgement into one transaction that
+//! watches the consumer's fence key. It shares the function from assessment to result with the plugin, and nothing
+//! with the host. Takeover by other consumers and recovery after faults are skipped: here nothing fails.
 
 mod commit;
 mod effects;

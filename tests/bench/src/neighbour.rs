@@ -1,7 +1,8 @@
 //! What a tenant notices of a neighbour that does everything that it should not.
 //!
-//! Tenant `b` publishes the time that its events carry; tenant `a` loops, allocates, recurses, floods effects, calls, lists and logs, and
-//! misuses names. The latency of `b` is measured at half of what it can do alone, without and with `a` at work, in turns.
+//! Tenant `b` publishes the time that its events carry; tenant `a` loops, allocates, recurses, floods effects, calls,
+//! lists and logs, and misuses names. The latency of `b` is measured at half of what it can do alone, without and
+//! with `a` at work, in turns.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

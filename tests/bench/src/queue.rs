@@ -1,8 +1,8 @@
 //! `queue`: jobs with a handler that does nothing, by the queue trigger and by BullMQ.
 //!
-//! The jobs are there before the clock starts, and have the same payload for both. BullMQ is installed through npm into the target
-//! folder, and left out where that does not work. Its `Worker` runs one job at a time and slot of its concurrency; the trigger runs
-//! one batch (of the default size) at a time and slot of its own.
+//! The jobs are there before the clock starts, and have the same payload for both. BullMQ is installed through npm
+//! into the target folder, and skipped where that does not work. Its `Worker` runs one job at a time and slot of its
+//! concurrency; the trigger runs one batch (of the default size) at a time and slot of its own.
 
 mod bullmq;
 mod trigger;
@@ -72,7 +72,7 @@ impl Queue {
         }
         let bullmq = BullMq::install();
         if let Err(reason) = &bullmq {
-            println!("BullMQ: left out, {reason:#}");
+            println!("BullMQ: skipped, {reason:#}");
         }
         let bullmq = bullmq.ok();
         let (mut trigger_runs, mut bullmq_runs) = (Runs::new(), Runs::new());
@@ -106,7 +106,7 @@ impl Queue {
             let (left, right) = (format!("{:.0}", rate(a)), format!("{:.0}", rate(b)));
             match has_bullmq {
                 true => println!("| {concurrency} | {left} | {right} | {ratio:.1} |"),
-                false => println!("| {concurrency} | {left} | left out | |"),
+                false => println!("| {concurrency} | {left} | skipped | |"),
             }
             let key = concurrency.to_string();
             ratios.insert(key.clone(), json!(has_bullmq.then(|| rounded(ratio))));

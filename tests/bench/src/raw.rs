@@ -1,7 +1,8 @@
 //! Variant (c): the same commands, prepared beforehand and written raw: the bound of what any client can reach.
 //!
-//! It knows beforehand what it reads, so it makes and writes whole batches, each with its read, its join and its commit, over one
-//! connection. Up to `in_flight` batches are unanswered at a time. Answers are only skipped; an error ends it.
+//! It knows beforehand what it reads, so it makes and writes whole batches, each with its read, its join and its
+//! commit, over one connection. Up to `in_flight` batches are unanswered at a time. Answers are only skipped; an
+//! error ends it.
 
 mod replies;
 

@@ -1,8 +1,9 @@
 //! `refusals`: whether the time that it takes to refuse a token tells something about it.
 //!
-//! Tokens that are wrong in different places are checked in turns, many thousand times each, and the times are compared as dudect
-//! (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2016) does: Welch's t-test of what is left below a quantile. A secret
-//! whose first digits are right must take as long as one that is wrong from the first digit on.
+//! Tokens that are wrong in different places are checked in turns, many thousand times each, and the times are
+//! compared as dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2016) does: Welch's t-test
+//! of what is left below a quantile. A secret whose first digits are right must take as long as one that is wrong
+//! from the first digit on.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn kinds(token: &Minted) -> Result<Vec<Kind>> {
     let wrong_at = |at: usize| {
         let mut bytes = right.clone().into_bytes();
         if let Some(digit) = bytes.get_mut(at) {
-            // Of the same kind, since whoever sends a digit knows whether it is a letter.
+            // Of the same kind, since the sender of a digit knows its kind.
             *digit = match *digit {
                 b'9' => b'0',
                 b'f' => b'a',

@@ -1,7 +1,7 @@
 //! What events notice of versions that are replaced while they flow, and what is left of those versions.
 //!
-//! The plugin appends what it handles to a stream, whose ids are the server's own word on when each commit was made. So nothing else than
-//! what a host does anyway is asked of the server while the pauses are measured.
+//! The plugin appends what it handles to a stream, whose ids are the server's own word on when each commit was made.
+//! So nothing else than what a host does anyway is asked of the server while the pauses are measured.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -224,7 +224,7 @@ fn now_ms(connection: &mut Connection) -> Result<u64> {
     Ok(seconds * 1000 + micros / 1000)
 }
 
-/// Appends events at a steady rate until it is told to end.
+/// Appends events at a steady rate until it is stopped.
 struct Load {
     next: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,

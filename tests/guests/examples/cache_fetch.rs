@@ -1,12 +1,12 @@
-//! Reads through all tiers, and is its own source.
+//! Reads through the tiered cache, and is its own source.
 //!
-//! As a handler: fields `key`, `ttl`, and optionally `memory`, `negative`, `revalidate`, `on-error` (all in milliseconds), `jitter`,
-//! `as` (where the answer is noted instead of `answer:{key}`), `times` (how often it reads) and `took` (where it notes the nanoseconds of
-//! all reads). Answers are `= value`, `none` or `! error`.
+//! As a handler: fields `key`, `ttl`, and optionally `memory`, `negative`, `revalidate`, `on-error` (all in
+//! milliseconds), `jitter`, `as` (where the answer is noted instead of `answer:{key}`), `times` (how often it reads)
+//! and `took` (where it notes the nanoseconds of all reads). Answers are `= value`, `none` or `! error`.
 //!
-//! As a loader: what is under `source:{key}` says what it does: `= value`, `none`, `fail`, `trap`, `spin`, `sleep MS = value`, `fetch KEY`,
-//! `write VALUE` (also writes `beside:{key}`), `large BYTES`. Each load counts at once under `loads:{key}`, and the size of the batch under
-//! `batch:{key}`. Grants: all.
+//! As a loader: what is under `source:{key}` says what it does: `= value`, `none`, `fail`, `trap`, `spin`, `sleep MS
+//! = value`, `fetch KEY`, `write VALUE` (also writes `beside:{key}`), `large BYTES`. Each load counts at once under
+//! `loads:{key}`, and the size of the batch under `batch:{key}`. Grants: all.
 
 use std::time::Instant;
 

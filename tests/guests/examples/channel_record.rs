@@ -1,7 +1,7 @@
 //! Records messages of channels: pushes `channel=payload` to the back of `heard`, and does what the payload asks for.
 //!
-//! Payloads: `slow` (commits, and takes half a second more), `reject`, `retry`, `trap`, `conflict`; all else is only recorded. Grants: write `heard`, `ids`,
-//! `key`.
+//! Payloads: `slow` (commits, and takes half a second more), `reject`, `retry`, `trap`, `conflict`; all else is only
+//! recorded. Grants: write `heard`, `ids`, `key`.
 #![allow(clippy::panic, reason = "one of its payloads asks for a trap")]
 
 use sandbar_sdk::prelude::*;
@@ -28,7 +28,7 @@ fn handle(event: &Event) -> Result<(), Failure> {
         "reject" => return Err(Failure::reject("on purpose")),
         "retry" => return Err(Failure::retry()),
         "trap" => panic!("on purpose"),
-        // The first time somebody else changes the value meanwhile: here, the call itself.
+        // The first time another client changes the value meanwhile: here, the call itself.
         "conflict" if cache::get_for_update("key")?.is_none() => drop(cache::increment("key", 1)?),
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! Checks every function of `collections` over three events, each in a batch of its own.
 //!
-//! Field: `do`, which is `write`, then `read`, then `gone`. Batches of 1. Grants: write `hash`, `set`, `sorted`, `list`, `log`,
-//! `passed`. The keys are missing at first.
+//! Field: `do`, which is `write`, then `read`, then `gone`. Batches of 1. Grants: write `hash`, `set`, `sorted`,
+//! `list`, `log`, `passed`. The keys are missing at first.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq, check_error, pass, unknown};

@@ -1,7 +1,7 @@
 //! Checks the standard interfaces: configuration, logging, clocks and random numbers.
 //!
-//! Any event. Configuration: `greeting = "hello"`, `number = "42"`, and nothing else. Grants: write `passed` and `random`.
-//! `random` gets a number that no other instance comes upon.
+//! Any event. Configuration: `greeting = "hello"`, `number = "42"`, and nothing else. Grants: write `passed` and
+//! `random`. `random` gets a number that no other instance comes upon.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

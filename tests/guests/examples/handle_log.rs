@@ -1,4 +1,5 @@
-//! Appends what it handles to the stream `done`, whose ids tell when: the `seq` of the event and the version's own `mark`.
+//! Appends what it handles to the stream `done`, whose ids tell when: the `seq` of the event and the version's own
+//! `mark`.
 //!
 //! Field: `seq`. Configuration: `mark`. Grants: write `done`.
 

@@ -1,7 +1,7 @@
 //! Fails in every way that a handler can.
 //!
-//! Field: `do`, one of the words below. What fails adds 1 to `leaked` first, which must never be committed; what ends well
-//! adds 1 to `done`. Grants: write `done`, `leaked`.
+//! Field: `do`, one of the words below. What fails adds 1 to `leaked` first, which must never be committed; what ends
+//! well adds 1 to `done`. Grants: write `done`, `leaked`.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::unknown;

@@ -1,9 +1,9 @@
 //! Asks to be given its event again, and notes when it was.
 //!
-//! Fields: `name`; `do`, one of `given` (back in `delay` milliseconds), `backoff` (back when the host sees fit) and `hang` (never
-//! ends in its first run); `until`, the attempt that is content. The time of each attempt is kept at once under
-//! `at:{name}:{attempt}`, in milliseconds since 1970, and the number of runs under `runs:{name}`. What is content pushes the number of
-//! its attempt to `done:{name}`. Grants: write all of these.
+//! Fields: `name`; `do`, one of `given` (back in `delay` milliseconds), `backoff` (back when the host sees fit) and
+//! `hang` (never ends in its first run); `until`, the attempt that is content. The time of each attempt is kept at
+//! once under `at:{name}:{attempt}`, in milliseconds since 1970, and the number of runs under `runs:{name}`. What is
+//! content pushes the number of its attempt to `done:{name}`. Grants: write all of these.
 
 use std::time::SystemTime;
 

@@ -1,9 +1,10 @@
 //! Keeps a running total that it reads, changes and writes back, and differs from itself as its configuration says.
 //!
-//! Fields: `key`, `n`. Sets `total:{key}` to what it read there plus `n`, adds 1 to `count:{key}`. Configuration: `differs`, one of the
-//! words below, for each event whose `n` is a multiple of `every`; `chance`: where it is there, pushes the time and something random to
-//! `chances`; `at-once`: where it is there, does all that happens at once; `commits`: where it is there, adds 1 to `committed` and commits by
-//! itself before anything else. Grants: read and write `*`, publish `*`.
+//! Fields: `key`, `n`. Sets `total:{key}` to what it read there plus `n`, adds 1 to `count:{key}`. Configuration:
+//! `differs`, one of the words below, for each event whose `n` is a multiple of `every`; `chance`: where it is there,
+//! pushes the time and something random to `chances`; `at-once`: where it is there, does all that happens at once;
+//! `commits`: where it is there, adds 1 to `committed` and commits by itself before anything else. Grants: read and
+//! write `*`, publish `*`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -1,4 +1,5 @@
-//! Answers requests below `/t`, by the path, and counts events of a stream beside that: one plugin with two kinds of triggers.
+//! Answers requests below `/t`, by the path, and counts events of a stream beside that: one plugin with two kinds of
+//! triggers.
 //!
 //! Grants: everything.
 #![allow(clippy::panic, reason = "one of its answers is a trap")]

@@ -1,7 +1,7 @@
 //! Checks that only what is granted can be touched, and that names are checked.
 //!
-//! Field: `do`. With `scan` it looks at all keys, and everything must be granted; else the grants are: read `readable:*`; write
-//! `writable:*`, `passed`; publish `open:*`.
+//! Field: `do`. With `scan` it looks at all keys, and everything must be granted; else the grants are: read
+//! `readable:*`; write `writable:*`, `passed`; publish `open:*`.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq, check_error, pass};

@@ -1,7 +1,7 @@
 //! Meets one limit, whatever triggers it: an event, a message, a request below any route, a tick.
 //!
-//! Configuration: `do`, one of the words below. What a limit refuses is an error, with which the call fails; a call that ends well adds 1 to
-//! `done`, or to the key that the configuration names with `mark`. Grants: everything.
+//! Configuration: `do`, one of the words below. What a limit refuses is an error, with which the call fails; a call
+//! that ends well adds 1 to `done`, or to the key that the configuration names with `mark`. Grants: everything.
 
 use sandbar_sdk::cache::Policy;
 use sandbar_sdk::http::{Problem, Request, Response};

@@ -1,7 +1,7 @@
 //! Checks what a lock does within a call, and what is left of a guard beyond it.
 //!
-//! Field: `do`, one of the words below, one event a batch; `keep` comes right before `stale`. Grants: write `lock:*`, `under`, `passed`.
-//! Somebody else holds `lock:foreign`.
+//! Field: `do`, one of the words below, one event a batch; `keep` comes right before `stale`. Grants: write `lock:*`,
+//! `under`, `passed`. Another client holds `lock:foreign`.
 
 use std::sync::Mutex;
 
@@ -98,13 +98,13 @@ fn foreign() -> Result<(), Failure> {
 /// A lock that is lost answers `conflict`, and nothing is committed under it.
 fn lost() -> Result<(), Failure> {
     let guard = take("lock:lost")?;
-    cache::set("lock:lost", "somebody else", Expiry::Never)?;
+    cache::set("lock:lost", "another client", Expiry::Never)?;
     transaction::commit()?;
     check_error!(guard.extend(SECOND), Conflict);
     cache::add("under", 1)?;
     check_error!(transaction::commit(), Conflict);
     check_error!(guard.release(), Conflict);
-    check_eq!(cache::get("lock:lost")?.as_deref(), Some(b"somebody else".as_slice()));
+    check_eq!(cache::get("lock:lost")?.as_deref(), Some(b"another client".as_slice()));
     Ok(())
 }
 

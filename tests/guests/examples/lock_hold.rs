@@ -1,8 +1,8 @@
 //! Takes `lock:held` for a minute at a time, waiting for it as long as it may, and then ends in one of several ways.
 //!
-//! Field: `do`, one of `trap`, `hang` (until its time is over), `reject`, `panic-late` (after a write), and `wait` (until the key `go` is
-//! there). How often it has held the lock stands at once in `holding`. What ends well adds 1 to `effect`. Grants: read and write
-//! all of these.
+//! Field: `do`, one of `trap`, `hang` (until its time is over), `reject`, `panic-late` (after a write), and `wait`
+//! (until the key `go` is there). How often it has held the lock stands at once in `holding`. What ends well adds 1
+//! to `effect`. Grants: read and write all of these.
 #![allow(clippy::panic, reason = "that is what it is for")]
 
 use sandbar_sdk::prelude::*;

@@ -1,6 +1,7 @@
 //! Writes to the log in each way, for each event, for each tick and for each request below `/log`.
 //!
-//! Fields: `n`, which is also the payload of jobs and messages; `many` writes 20 lines, `long` two that are far longer than one may be. Grants: none.
+//! Fields: `n`, which is also the payload of jobs and messages; `many` writes 20 lines, `long` two that are far
+//! longer than one may be. Grants: none.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
 
 use sandbar_sdk::http::{Problem, Request, Response};

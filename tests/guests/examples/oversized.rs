@@ -1,7 +1,7 @@
 //! Checks the bound of values, and answers a reason that is far longer than one may be.
 //!
-//! Field: `do`, which is `value` or `reason`. Limits: `value-bytes` is 1 MiB, the default. Grants: write `large`, `passed`; publish
-//! `large`. The event `reason` ends in the dead letters with its reason cut.
+//! Field: `do`, which is `value` or `reason`. Limits: `value-bytes` is 1 MiB, the default. Grants: write `large`,
+//! `passed`; publish `large`. The event `reason` ends in the dead letters with its reason cut.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check_error, pass, unknown};

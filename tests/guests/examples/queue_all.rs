@@ -1,7 +1,8 @@
 //! Checks every function of `queue` over events of a stream, each in a batch of its own.
 //!
-//! Field: `do`, in this order: `push`, `take`, `taken`, `fail` (rejected, with the reason `this event is rejected`), `back`,
-//! `trap` (ends in the dead letters after its last attempt), `survived`; or `seed`, then `poison` again and again. Grants: write `q`, `other`, `passed`; the keys are missing at first.
+//! Field: `do`, in this order: `push`, `take`, `taken`, `fail` (rejected, with the reason `this event is rejected`),
+//! `back`, `trap` (ends in the dead letters after its last attempt), `survived`; or `seed`, then `poison` again and
+//! again. Grants: write `q`, `other`, `passed`; the keys are missing at first.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq, check_error, pass, unknown};

@@ -1,9 +1,10 @@
-//! Counts jobs so that a lost or doubled one shows: adds 1 to `count:{camera}` and pushes `seq` to the back of `seen:{camera}`.
+//! Counts jobs so that a lost or doubled one shows: adds 1 to `count:{camera}` and pushes `seq` to the back of
+//! `seen:{camera}`.
 //!
-//! A job is `camera seq`, or `camera seq trap`. It comes from the queue that the trigger reads, where every seventh is retried once and
-//! those with `trap` trap in their first attempt (so that batches are committed in parts), or, with a stream
-//! trigger, from the queue `more`, of which each event takes up to three, and of every fifth of these events the first attempt asks
-//! for a retry. Grants: write `count:*`, `seen:*`, `more`.
+//! A job is `camera seq`, or `camera seq trap`. It comes from the queue that the trigger reads, where every seventh
+//! is retried once and those with `trap` trap in their first attempt (so that batches are committed in parts), or,
+//! with a stream trigger, from the queue `more`, of which each event takes up to three, and of every fifth of these
+//! events the first attempt asks for a retry. Grants: write `count:*`, `seen:*`, `more`.
 
 use sandbar_sdk::prelude::*;
 

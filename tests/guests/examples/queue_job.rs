@@ -1,8 +1,9 @@
 //! Handles jobs of a queue in every way that a handler can.
 //!
-//! The payload is JSON with `do`, one of the words below, and a `name`. Each run notes its time under `at:{name}:{attempt}` in
-//! milliseconds since 1970 and adds 1 to `runs:{name}`, both at once. What is done pushes the name to the back of `order`, and when
-//! the job was taken or pushed to the back of `times`. Grants: write all of these.
+//! The payload is JSON with `do`, one of the words below, and a `name`. Each run notes its time under
+//! `at:{name}:{attempt}` in milliseconds since 1970 and adds 1 to `runs:{name}`, both at once. What is done pushes
+//! the name to the back of `order`, and when the job was taken or pushed to the back of `times`. Grants: write all of
+//! these.
 
 use std::time::SystemTime;
 

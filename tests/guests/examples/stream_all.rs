@@ -1,8 +1,8 @@
 //! Checks every function of `stream` over two events, each in a batch of its own.
 //!
-//! Field: `do`, which is `write`, then `read`. Batches of 1; both events are in the stream before the first is handled.
-//! Grants: write `log`, `exact`, `about`, `young`, `passed` and the stream that the events come from. The keys are missing at
-//! first.
+//! Field: `do`, which is `write`, then `read`. Batches of 1; both events are in the stream before the first is
+//! handled. Grants: write `log`, `exact`, `about`, `young`, `passed` and the stream that the events come from. The
+//! keys are missing at first.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq, check_error, pass, unknown};

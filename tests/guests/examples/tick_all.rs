@@ -1,8 +1,9 @@
-//! Notes its ticks, and ends as it is told. It has a schedule and nothing else.
+//! Notes its ticks, and ends as its configuration says. It has a schedule and nothing else.
 //!
-//! Each tick pushes `{due-ms}` to the list `ticks:{trigger}`, in its commit, and adds 1 to `runs:{trigger}`, at once. What it does besides
-//! stands in the key `do:{trigger}`: `fail`, `trap`, `hang`, `refused` (a write that the store refuses), `parts` (commits an own part, then
-//! waits until the key `go` is there, then commits another), or a number of milliseconds for which it is busy. Grants: all.
+//! Each tick pushes `{due-ms}` to the list `ticks:{trigger}`, in its commit, and adds 1 to `runs:{trigger}`, at once.
+//! What it does besides stands in the key `do:{trigger}`: `fail`, `trap`, `hang`, `refused` (a write that the store
+//! refuses), `parts` (commits an own part, then waits until the key `go` is there, then commits another), or a number
+//! of milliseconds for which it is busy. Grants: all.
 #![allow(clippy::panic, reason = "that is what it is for")]
 
 use std::time::SystemTime;

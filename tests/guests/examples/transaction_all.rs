@@ -1,8 +1,8 @@
 //! Checks what becomes of writes when they are committed early, discarded, or belong to an event that is not done.
 //!
-//! Field: `do`, one of the words below; `verify` comes last, in a batch after the others are handled. Grants: write `early`,
-//! `late`, `discarded`, `kept`, `retried`, `rejected`, `passed`. The keys are missing at first. Of the events, `reject` ends in
-//! the dead letters with the reason `this event is rejected`.
+//! Field: `do`, one of the words below; `verify` comes last, in a batch after the others are handled. Grants: write
+//! `early`, `late`, `discarded`, `kept`, `retried`, `rejected`, `passed`. The keys are missing at first. Of the
+//! events, `reject` ends in the dead letters with the reason `this event is rejected`.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check_eq, check_error, pass, unknown};

@@ -1,4 +1,5 @@
-//! Counts by reading and writing: without `get-for-update`, batches handled at the same time would overwrite each other.
+//! Counts by reading and writing: without `get-for-update`, batches handled at the same time would overwrite each
+//! other.
 //!
 //! Any event. Grants: write `total`.
 

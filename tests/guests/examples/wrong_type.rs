@@ -1,7 +1,9 @@
-//! Writes to keys that hold something else: the store refuses the effect within the commit, and the event is a dead letter.
+//! Writes to keys that hold something else: the store refuses the effect within the commit, and the event is a dead
+//! dead letter.
 //!
-//! Field: `do`, which is `seed` first, in a batch of its own, then `push` and `add` (both dead letters; what else they write
-//! stands: 1 is added to `beside`), `read` and `ok` in any order. Grants: write `text`, `list`, `beside`, `passed`.
+//! Field: `do`, which is `seed` first, in a batch of its own, then `push` and `add` (both dead letters; what else
+//! they write stands: 1 is added to `beside`), `read` and `ok` in any order. Grants: write `text`, `list`, `beside`,
+//! `passed`.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check_error, pass, unknown};

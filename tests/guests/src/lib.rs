@@ -1,4 +1,5 @@
-//! What the guests of the tests share: checks that reject with the place and what was found, and the count of those passed.
+//! What the guests of the tests share: checks that reject with the place and what was found, and the count of those
+//! passed.
 //!
 //! Each file in `examples/` is one component; its `//!` says which grants, configuration and batches it is written for.
 //! `cargo build -p sandbar-test-guests --examples --target wasm32-wasip2 --release` builds all of them.

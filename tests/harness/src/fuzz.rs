@@ -1,9 +1,9 @@
-//! Texts and bytes that nobody would write, by the thousand: whatever comes from a file, the store or the network is read or refused,
-//! and nothing panics, overflows or hangs.
+//! Texts and bytes that nobody would write, by the thousand: whatever comes from a file, the store or the network is
+//! read or refused, and nothing panics, overflows or hangs.
 //!
-//! A case begins with something valid and is changed in a few places: bytes flipped, cut out, doubled, replaced by words that mean
-//! something in that place. [`CASES`] in CI, with a fixed seed; [`CASES_LONG`] with `SANDBAR_LONG=1` (and `SANDBAR_SEED`). What fails is kept
-//! in `proptest-regressions/` and tried first from then on.
+//! A case begins with something valid and is changed in a few places: bytes flipped, cut out, doubled, replaced by
+//! words that mean something in that place. [`CASES`] in CI, with a fixed seed; [`CASES_LONG`] with `SANDBAR_LONG=1`
+//! (and `SANDBAR_SEED`). What fails is kept in `proptest-regressions/` and tried first from then on.
 
 use std::env;
 use std::time::Instant;

@@ -1,6 +1,8 @@
-//! What tests of every crate share: real Redis servers, a proxy that loses and delays replies, waiting without sleeping, fuzzing.
+//! What tests of every crate share: real Redis servers, a proxy that loses and delays replies, waiting without
+//! sleeping, fuzzing.
 //!
-//! Knows nothing of Sandbar, so that every crate can use it in its tests. It panics where something is wrong, since its callers are tests.
+//! Knows nothing of Sandbar, so that every crate can use it in its tests. It panics where something is wrong, since
+//! its callers are tests.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

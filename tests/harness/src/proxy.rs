@@ -1,8 +1,8 @@
 //! A TCP proxy in front of a server, which loses and delays what passes through it.
 //!
 //! Its faults are drawn from a seed: one generator for each connection, in the order of the connections. It does not
-//! know the protocol, but can be told to spoil only requests that contain certain bytes. It runs on a thread of its own, so
-//! that it works in tests with and without a runtime.
+//! know the protocol, but can be set to spoil only requests that contain certain bytes. It runs on a thread of its
+//! own, so that it works in tests with and without a runtime.
 
 mod faults;
 mod session;

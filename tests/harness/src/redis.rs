@@ -17,7 +17,7 @@ use crate::poll_until_blocking;
 
 /// How long a server may take until it answers; loading an append-only file counts.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How often another port is tried when somebody else was faster.
+/// How often another port is tried when another client was faster.
 const PORT_ATTEMPTS: usize = 5;
 /// How many entries are appended in one write.
 const APPEND_MAX: usize = 1000;

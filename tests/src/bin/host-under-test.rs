@@ -1,10 +1,10 @@
 //! A host as a process of its own, which tests kill, stop and cut off.
 //!
-//! `host-under-test URL MANIFEST COMPONENT [unfenced | no-fence-after-lost-reply]`. It says `ready` once its plugin runs, and
-//! drains on SIGTERM. The last argument takes a part of the protocol away, to see that the tests notice.
+//! `host-under-test URL MANIFEST COMPONENT [unfenced | no-fence-after-lost-reply]`. It says `ready` once its plugin
+//! runs, and drains on SIGTERM. The last argument takes a part of the protocol away, to see that the tests notice.
 //!
-//! `host-under-test URL fleet CACHE CONFIGURATION` joins the fleet of the store and says `ready` with its id there. Compiled components are
-//! kept in the folder CACHE; CONFIGURATION is the text of one.
+//! `host-under-test URL fleet CACHE CONFIGURATION` joins the fleet of the store and says `ready` with its id there.
+//! Compiled components are kept in the folder CACHE; CONFIGURATION is the text of one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -20,7 +20,7 @@ impl Artifacts {
         Self { folder, components: Vec::new() }
     }
 
-    /// Looks at one of cargo's messages. Dependencies are told too: only files of the folder's own package count.
+    /// Looks at one of cargo's messages. Dependencies are reported too: only files of the folder's own package count.
     pub(super) fn note(&mut self, message: &Message) {
         let Message::CompilerArtifact(artifact) = message else { return };
         let own = Path::new(&artifact.manifest_path).parent() == Some(&self.folder);

@@ -1,6 +1,6 @@
 //! What an import needs of the manifest's grants.
 //!
-//! Pure. An import without its grant is not refused: each of its calls is denied, which is worth to be told before.
+//! Pure. An import without its grant is not refused: each of its calls is denied, so it is reported before.
 
 use sandbar_core::grants::Grants;
 use sandbar_core::pattern::Pattern;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::exit::{Exit, Failure};
-use super::super::feed::{Ended, Fed, Repeat, Source, Target, feed};
+use super::super::feed::{Fed, FeedError, LineSource, Repeat, Target, feed};
 use super::super::screen::Screen;
 use super::super::setup::Setup;
 use sandbar_core::config::FeedConfig;
@@ -74,10 +74,10 @@ fn announcement(config: &FeedConfig) -> String {
     format!("feeding `{stream}` with {rate} events/s from {from}")
 }
 
-async fn open(config: &FeedConfig, folder: &Path) -> Result<(Source, Option<Child>), Failure> {
+async fn open(config: &FeedConfig, folder: &Path) -> Result<(LineSource, Option<Child>), Failure> {
     if let Some(file) = &config.file {
         let path = folder.join(file);
-        let source = Source::file(path.clone(), Repeat::Forever).await;
+        let source = LineSource::file(path.clone(), Repeat::Forever).await;
         return Ok((source.map_err(|error| Failure::file("feed from", &path, &error))?, None));
     }
     let Some((program, arguments)) = config.command.as_deref().and_then(<[String]>::split_first) else {
@@ -91,7 +91,7 @@ async fn open(config: &FeedConfig, folder: &Path) -> Result<(Source, Option<Chil
     };
     let mut child = command.spawn().map_err(|error| cannot(&error))?;
     let output = child.stdout.take().ok_or_else(|| cannot(&"it has no output"))?;
-    Ok((Source::pipe(output), Some(child)))
+    Ok((LineSource::pipe(output), Some(child)))
 }
 
 /// Ends a program that nobody reads from any more.
@@ -105,12 +105,12 @@ async fn end(child: Option<Child>) {
 }
 
 /// What a person should know about the end of a feed; nothing where it was asked to end.
-fn in_words(stream: &str, fed: Fed, ended: &Ended) -> Option<String> {
+fn in_words(stream: &str, fed: Fed, ended: &FeedError) -> Option<String> {
     let so_far = format!("the feed of `{stream}` ended after {} events", fed.events);
     match ended {
-        Ended::Stopped => None,
-        Ended::Complete => Some(so_far),
-        Ended::Bad(reason) => Some(format!("{so_far}: {reason}")),
-        Ended::Refused(error) | Ended::Unknown(_, error) => Some(format!("{so_far}: {error}")),
+        FeedError::Stopped => None,
+        FeedError::Complete => Some(so_far),
+        FeedError::Bad(reason) => Some(format!("{so_far}: {reason}")),
+        FeedError::Refused(error) | FeedError::Unknown(_, error) => Some(format!("{so_far}: {error}")),
     }
 }

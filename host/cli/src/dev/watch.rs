@@ -1,7 +1,8 @@
 //! Which plugins have changed on disk.
 //!
-//! Watches folders, not files: editors replace files. What changes is kept as a set of plugins, so a storm of changes costs no
-//! more memory than one; it is handed out when it has been quiet for [`QUIET`], at the latest after [`PATIENCE`].
+//! Watches folders, not files: editors replace files. What changes is kept as a set of plugins, so a storm of changes
+//! costs no more memory than one; it is handed out when it has been quiet for [`QUIET`], at the latest after
+//! [`PATIENCE`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -44,7 +45,7 @@ struct Interest {
 }
 
 impl Watch {
-    /// Watches plugins; they are told by their index.
+    /// Watches plugins; each has an index.
     pub(super) fn new<'a>(plugins: impl Iterator<Item = &'a PluginFolder>) -> Result<Self, notify::Error> {
         let interests: Vec<Interest> = plugins.map(Interest::new).collect();
         let changed = Arc::new(Changed::default());
@@ -85,7 +86,7 @@ impl Watch {
 
 impl Interest {
     fn new(plugin: &PluginFolder) -> Self {
-        // Changes are told with whole paths.
+        // Changes have whole paths.
         let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let folder = whole(&plugin.path);
         let component = match &plugin.origin {
@@ -136,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// How long a change may take to be told on a loaded machine.
+    /// How long a change may take to be noticed on a loaded machine.
     const DEADLINE: Duration = Duration::from_secs(10);
 
     fn plugin(files: &[&str], manifest: &str) -> (tempfile::TempDir, PluginFolder) {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_component_that_is_replaced_is_told() {
+    async fn a_component_that_is_replaced_is_noticed() {
         let (folder, file) = plugin(&[], "name = \"a\"\ncomponent = \"a.wasm\"");
         let watch = Watch::new([file].iter()).unwrap();
         fs::write(folder.path().join("new"), "x").unwrap();

@@ -1,7 +1,7 @@
 //! Appends what a source gives to a stream, in order, in bounded commits.
 //!
 //! While one batch is being committed the next is read. Nothing is appended twice: where it is not known whether a
-//! commit was made, that is told, with the lines in question.
+//! commit was made, the error says so, with the lines in question.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-use super::source::{End, Lines, Source};
+use super::source::{End, LineSource, Lines};
 use sandbar_store::{Commit, CommitError, Effect, Retention, Store, StoreError};
 
 /// How often it is looked whether the readers of the stream keep up, where that matters.
@@ -47,7 +47,7 @@ pub(crate) struct Fed {
 
 /// Why a feed ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum FeedError {
     /// All was appended.
     Complete,
     /// Somebody stopped it.
@@ -62,12 +62,12 @@ pub(crate) enum Ended {
 
 /// Feeds until the source ends, the token is cancelled or something fails. `told` hears of each commit.
 pub(crate) async fn feed(
-    mut source: Source,
+    mut source: LineSource,
     target: &Target,
     rate: Option<u32>,
     stop: &CancellationToken,
     mut told: impl FnMut(Fed),
-) -> (Fed, Ended) {
+) -> (Fed, FeedError) {
     let mut fed = Fed::default();
     let mut pace = Pace::new(rate, Instant::now());
     let mut looked = None;
@@ -75,7 +75,7 @@ pub(crate) async fn feed(
     tokio::pin!(stopped);
     let mut lines = tokio::select! {
         lines = source.read(pace.batch(Instant::now())) => lines,
-        () = &mut stopped => return (fed, Ended::Stopped),
+        () = &mut stopped => return (fed, FeedError::Stopped),
     };
     loop {
         let due = pace.next(lines.entries.len(), Instant::now());
@@ -85,7 +85,7 @@ pub(crate) async fn feed(
         };
         tokio::select! {
             () = ready => {}
-            () = &mut stopped => return (fed, Ended::Stopped),
+            () = &mut stopped => return (fed, FeedError::Stopped),
         }
         let (count, bytes, last_line, end) = (lines.entries.len(), lines.bytes, lines.last_line, lines.end.take());
         let more = async {
@@ -106,16 +106,16 @@ pub(crate) async fn feed(
             told(fed);
         }
         match end {
-            Some(End::Complete) => return (fed, Ended::Complete),
-            Some(End::Bad(reason)) => return (fed, Ended::Bad(reason)),
-            None if stop.is_cancelled() => return (fed, Ended::Stopped),
+            Some(End::Complete) => return (fed, FeedError::Complete),
+            Some(End::Bad(reason)) => return (fed, FeedError::Bad(reason)),
+            None if stop.is_cancelled() => return (fed, FeedError::Stopped),
             None => lines = following,
         }
     }
 }
 
 impl Target {
-    async fn append(&self, entries: Vec<Vec<sandbar_store::Field>>) -> Result<(), Ended> {
+    async fn append(&self, entries: Vec<Vec<sandbar_store::Field>>) -> Result<(), FeedError> {
         let count = entries.len();
         if count == 0 {
             return Ok(());
@@ -124,13 +124,15 @@ impl Target {
         let effects: Vec<Effect> = entries.into_iter().map(append).collect();
         let commit = Commit::plain(&effects, &[]);
         let committed = self.store.commit(commit).await.map_err(|error| match error {
-            CommitError::Unknown(error) => Ended::Unknown(count, error),
-            CommitError::Refused(error) | CommitError::Unacceptable(error) => Ended::Refused(error),
-            CommitError::Fenced | CommitError::Conflict(_) => Ended::Refused(StoreError::Refused(error.to_string())),
+            CommitError::Unknown(error) => FeedError::Unknown(count, error),
+            CommitError::Refused(error) | CommitError::Unacceptable(error) => FeedError::Refused(error),
+            CommitError::Fenced | CommitError::Conflict(_) => {
+                FeedError::Refused(StoreError::Refused(error.to_string()))
+            }
         })?;
         match committed.refused.into_iter().next() {
             None => Ok(()),
-            Some(refusal) => Err(Ended::Refused(StoreError::WrongType(refusal.error))),
+            Some(refusal) => Err(FeedError::Refused(StoreError::WrongType(refusal.error))),
         }
     }
 

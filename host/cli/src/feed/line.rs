@@ -1,7 +1,7 @@
 //! One line of JSON as the fields of an entry.
 //!
-//! Pure. Each line is one object; its members become the fields, in their order: strings as they are, other values as the JSON
-//! text that was written, so that no number loses a digit.
+//! Pure. Each line is one object; its members become the fields, in their order: strings as they are, other values as
+//! the JSON text that was written, so that no number loses a digit.
 
 use std::fmt;
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_column() {
+    fn what_is_wrong_is_reported_with_its_column() {
         insta::assert_snapshot!(parsed("[1]").unwrap_err(), @r#"invalid type: sequence, expected an object such as {"name": "value"}"#);
         insta::assert_snapshot!(parsed(r#"{"a": }"#).unwrap_err(), @"expected value (column 7)");
         insta::assert_snapshot!(parsed(r#"{"a": 1} {"#).unwrap_err(), @"trailing characters (column 10)");

@@ -20,7 +20,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 type Reader = Box<dyn AsyncBufRead + Send + Unpin>;
 
 /// Lines, in order.
-pub(crate) struct Source {
+pub(crate) struct LineSource {
     reader: Reader,
     /// The file and how often it is read again.
     again: Option<(PathBuf, Repeat)>,
@@ -62,13 +62,13 @@ pub(super) enum End {
     Bad(String),
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for LineSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source").field("again", &self.again).field("line", &self.line).finish_non_exhaustive()
     }
 }
 
-impl Source {
+impl LineSource {
     /// The lines of a file.
     pub(crate) async fn file(path: PathBuf, repeat: Repeat) -> std::io::Result<Self> {
         let reader = open(&path).await?;
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn entries_before_a_bad_line_are_kept() {
-        let mut source = Source::pipe(&b"{\"a\":1}\n\n{\"a\":2}\nnonsense\n{\"a\":3}\n"[..]);
+        let mut source = LineSource::pipe(&b"{\"a\":1}\n\n{\"a\":2}\nnonsense\n{\"a\":3}\n"[..]);
         let lines = source.read(10).await;
         assert_eq!((lines.entries.len(), lines.last_line), (2, 3));
         let Some(End::Bad(reason)) = lines.end else { panic!("the line is bad") };
@@ -179,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_last_line_needs_no_line_break_and_batches_are_bounded() {
-        let mut source = Source::pipe(&b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}"[..]);
+        let mut source = LineSource::pipe(&b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}"[..]);
         assert_eq!(source.read(2).await.entries.len(), 2);
         let rest = source.read(2).await;
         assert!(rest.entries.len() == 1 && matches!(rest.end, Some(End::Complete)), "{rest:?}");
@@ -190,12 +190,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         std::fs::write(&path, "{\"a\":1}\n{\"a\":2}\n").unwrap();
-        let mut source = Source::file(path.clone(), Repeat::Times(2)).await.unwrap();
+        let mut source = LineSource::file(path.clone(), Repeat::Times(2)).await.unwrap();
         assert_eq!(source.skip(1).await, Ok(true));
         let lines = source.read(100).await;
         assert!(lines.entries.len() == 5 && matches!(lines.end, Some(End::Complete)), "{lines:?}");
         std::fs::write(&path, "\n").unwrap();
-        let mut empty = Source::file(path, Repeat::Forever).await.unwrap();
+        let mut empty = LineSource::file(path, Repeat::Forever).await.unwrap();
         assert!(matches!(empty.read(1).await.end, Some(End::Complete)), "a file without entries ends");
     }
 }

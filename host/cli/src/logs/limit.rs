@@ -1,7 +1,7 @@
-//! A bound on log lines: what repeats is left out and counted.
+//! A bound on log lines: repeated lines are dropped and counted.
 //!
-//! Each place in the host's code may write [`HOST_LINES`] lines within [`PERIOD`], each plugin [`PLUGIN_LINES`]. The first line
-//! of the next period is preceded by the number of those that were left out.
+//! Each place in the host's code may write [`HOST_LINES`] lines within [`PERIOD`], each plugin [`PLUGIN_LINES`]. The
+//! first line of the next period is preceded by the number of dropped lines.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ const PLACES_MAX: usize = 4096;
 /// The target of what plugins write themselves.
 const PLUGIN_TARGET: &str = "plugin";
 
-/// Tells how many lines were left out; the line of which they are like follows.
+/// Says how many lines were dropped; the line that they are like follows.
 type Tell = Box<dyn Fn(u64) + Send + Sync>;
 
 /// Lets through what is within the bound.
@@ -42,9 +42,9 @@ struct Window {
 /// What becomes of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is written, and before it that so many were left out.
+    /// It is written, after the number of lines that were dropped.
     Written(u64),
-    LeftOut,
+    Dropped,
 }
 
 impl Limit {
@@ -64,7 +64,7 @@ impl Limit {
             *window = Window { began: now, lines: 0 };
         }
         window.lines += 1;
-        if window.lines <= max { Fate::Written(skipped) } else { Fate::LeftOut }
+        if window.lines <= max { Fate::Written(skipped) } else { Fate::Dropped }
     }
 }
 
@@ -75,13 +75,13 @@ impl<S: Subscriber> Filter<S> for Limit {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let own = event.metadata().target() == PLUGIN_TARGET;
-        let mut place = Place(DefaultHasher::new());
+        let mut place = LineKey(DefaultHasher::new());
         if !own {
             event.metadata().callsite().hash(&mut place.0);
         }
         event.record(&mut place);
         match self.judge(place.0.finish(), if own { PLUGIN_LINES } else { HOST_LINES }, Instant::now()) {
-            Fate::LeftOut => false,
+            Fate::Dropped => false,
             Fate::Written(skipped) => {
                 if skipped > 0 {
                     (self.tell)(skipped);
@@ -93,9 +93,9 @@ impl<S: Subscriber> Filter<S> for Limit {
 }
 
 /// Tells lines apart by the plugin that they are about.
-struct Place(DefaultHasher);
+struct LineKey(DefaultHasher);
 
-impl Visit for Place {
+impl Visit for LineKey {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "plugin" {
             value.hash(&mut self.0);
@@ -116,10 +116,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_repeats_is_left_out_and_counted() {
+    fn repeated_lines_are_dropped_and_counted() {
         let limit = Limit::new(|_| ());
         let start = Instant::now();
-        let written = (0..25).filter(|_| limit.judge(1, 10, start) != Fate::LeftOut).count();
+        let written = (0..25).filter(|_| limit.judge(1, 10, start) != Fate::Dropped).count();
         assert_eq!(written, 10);
         assert_eq!(limit.judge(2, 10, start), Fate::Written(0), "another place has its own bound");
         assert_eq!(limit.judge(1, 10, start + PERIOD), Fate::Written(15));

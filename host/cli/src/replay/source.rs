@@ -15,12 +15,12 @@ use sandbar_triggers::recording::{RECORDING_FIELD, RECORDINGS_MAX, recordings_ke
 /// Entries that are read at once.
 const PAGE: u32 = 100;
 /// The most recordings that are looked at: as many as are kept, and those that a store keeps beyond that.
-const TAPES_READ_MAX: u64 = 2 * RECORDINGS_MAX;
+const RECORDINGS_READ_MAX: u64 = 2 * RECORDINGS_MAX;
 
 /// Where the events come from.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub(super) struct Place {
+pub(super) struct ReplayOptions {
     /// The stream, without the tenant's prefix
     #[arg(long, value_name = "STREAM", required_unless_present_any = ["queue", "from_file"])]
     pub(super) stream: Option<String>,
@@ -36,7 +36,7 @@ pub(super) fn order(id: &str) -> Option<(u64, u64)> {
 }
 
 /// A stream or a queue.
-pub(super) struct Source<'a> {
+pub(super) struct RecordingSource<'a> {
     store: &'a Arc<dyn Store>,
     prefix: &'a str,
     name: String,
@@ -44,12 +44,12 @@ pub(super) struct Source<'a> {
     is_stream: bool,
 }
 
-impl<'a> Source<'a> {
+impl<'a> RecordingSource<'a> {
     pub(super) fn new(
         store: &'a Arc<dyn Store>,
         prefix: &'a str,
         plugin: &str,
-        place: &Place,
+        place: &ReplayOptions,
     ) -> Result<Self, Failure> {
         let is_stream = place.queue.is_none();
         let name = place.queue.as_ref().or(place.stream.as_ref()).cloned().unwrap_or_default();
@@ -57,8 +57,8 @@ impl<'a> Source<'a> {
         Ok(Self { store, prefix, recordings: recordings_key(prefix, plugin, &name), name, is_stream })
     }
 
-    /// The calls that handled so many events from one on, the newest call of each, and those events that nothing was recorded of, each
-    /// alone.
+    /// The calls that handled so many events from one on, the newest call of each, and those events that nothing was
+    /// recorded of, each alone.
     pub(super) async fn events(&self, from: (u64, u64), count: usize) -> Result<Vec<Recording>, Failure> {
         let mut found: BTreeMap<(u64, u64), Recording> = BTreeMap::new();
         if self.is_stream {
@@ -95,7 +95,8 @@ impl<'a> Source<'a> {
         Ok(calls)
     }
 
-    /// The calls after which events became dead letters, so many letters from one on. Who was rejected was not alone in its call.
+    /// The calls after which events became dead letters, so many dead letters from one on. Who was rejected was not
+    /// alone in its call.
     pub(super) async fn dead(&self, from: (u64, u64), count: usize) -> Result<Vec<Recording>, Failure> {
         let key = format!("{}{}:dead", self.prefix, self.name);
         let start = EntryId { ms: from.0, seq: from.1 };
@@ -117,7 +118,7 @@ impl<'a> Source<'a> {
         Ok(calls)
     }
 
-    /// The event of a dead letter, as far as it is in the letter.
+    /// The event of a dead letter, as far as it is in the dead letter.
     fn original(dead_letter: &Entry) -> RecordedEvent {
         let text = |name: &str| {
             dead_letter::value(&dead_letter.fields, name).map(|value| String::from_utf8_lossy(value).into_owned())
@@ -134,7 +135,7 @@ impl<'a> Source<'a> {
 
     /// All recordings, the oldest first.
     async fn recordings(&self) -> Result<Vec<Recording>, Failure> {
-        let entries = self.entries(&self.recordings, EntryId::ZERO, TAPES_READ_MAX).await?;
+        let entries = self.entries(&self.recordings, EntryId::ZERO, RECORDINGS_READ_MAX).await?;
         let recording = |entry: &Entry| {
             let Field { value, .. } = entry.fields.iter().find(|field| field.name == RECORDING_FIELD)?;
             serde_json::from_slice(value).ok()

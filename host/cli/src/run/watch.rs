@@ -1,7 +1,7 @@
 //! Replaces the plugins of folders when their files change.
 //!
-//! Files are looked at every [`LOOK`], which works on every file system, and taken once they have rested for as long, so that no half of a
-//! component is loaded.
+//! Files are looked at every [`LOOK`], which works on every file system, and taken once they have rested for as long,
+//! so that no half of a component is loaded.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -13,7 +13,8 @@ const PREFIX_BYTES_MAX: usize = 128;
 pub struct FleetConfig {
     /// Whether `sandbar run` runs what is deployed to the fleet; default true.
     pub join: bool,
-    /// What goes before the fleet's own keys, `sandbar:fleet:...`; default nothing. Hosts with the same store and prefix are one fleet.
+    /// What goes before the fleet's own keys, `sandbar:fleet:...`; default nothing. Hosts with the same store and
+    /// prefix are one fleet.
     pub prefix: String,
 }
 

@@ -10,29 +10,31 @@ use crate::manifest::Limits;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct QuotaConfig {
-    /// How much of the CPU time its plugins get in comparison with other tenants while all want more than there is, 1 to 1,000; default 1.
+    /// How much of the CPU time its plugins get in comparison with other tenants while all want more than there is, 1
+    /// to 1,000; default 1.
     pub weight: u32,
     /// Plugins, 1 to 10,000; default no limit.
     pub plugins: Option<u32>,
     /// Linear memory of all instances, 64 KiB to 1 TiB; default no limit. No plugin may have a larger `limits.memory`.
     pub memory: Option<ByteSize>,
-    /// Instances, idle ones included, 1 to 10,000; by default half of `engine.instances` where there are several tenants, else no limit.
+    /// Instances, idle ones included, 1 to 10,000; by default half of `engine.instances` where there are several
+    /// tenants, else no limit.
     pub instances: Option<u32>,
     /// Calls in flight, 1 to 10,000; default no limit.
     pub calls: Option<u32>,
     /// Events that plugins are called for in a second, 1 to 10,000,000; default no limit.
     pub events_per_second: Option<u32>,
-    /// Commits under way at a time, 1 to 64; by default one less than `store.commit-connections` where there are several tenants, else no
-    /// limit.
+    /// Commits under way at a time, 1 to 64; by default one less than `store.commit-connections` where there are
+    /// several tenants, else no limit.
     pub commits: Option<u32>,
-    /// The most writes of one call, whatever `limits.effects` is, 1 to 1,000,000; default no limit. The store makes a commit in one go, and
-    /// everybody waits for it.
+    /// The most writes of one call, whatever `limits.effects` is, 1 to 1,000,000; default no limit. The store makes a
+    /// commit in one go, and all its clients wait for it.
     pub effects: Option<u32>,
     /// The same for `limits.effect-bytes`, up to 1 GiB; default no limit.
     pub effect_bytes: Option<ByteSize>,
     /// Writes committed in a second, 1 to 10,000,000; default no limit.
     pub effects_per_second: Option<u32>,
-    /// Log lines in a second, 1 to 1,000,000; default 1,000. What comes after that is counted and left out.
+    /// Log lines in a second, 1 to 1,000,000; default 1,000. Excess is dropped and counted.
     pub log_lines_per_second: u32,
 }
 

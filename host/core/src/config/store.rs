@@ -16,7 +16,8 @@ pub struct StoreConfig {
     /// `redis://127.0.0.1:6379`. The flag `--redis-url` and the variable `REDIS_URL` go before it.
     #[serde(skip)]
     pub url: String,
-    /// What is written for `url`: the address, or the variable or file that it stands in. [`StoreConfig::resolve`] reads it.
+    /// What is written for `url`: the address, or the variable or file that it stands in. [`StoreConfig::resolve`]
+    /// reads it.
     #[serde(rename = "url")]
     pub written_url: Setting,
     /// The password, in place of one in the address; default none.

@@ -22,26 +22,28 @@ const PREFIX_BYTES_MAX: usize = 128;
 pub struct TenantConfig {
     /// Its name, in metrics, logs and the API: 1 to 64 lower-case letters, digits and dashes; default `default`.
     pub name: String,
-    /// What every key, stream and channel of the tenant begins with; default nothing, so that existing keys stay as they are. Where there
-    /// are several tenants, none may be the beginning of another.
+    /// What every key, stream and channel of the tenant begins with; default nothing, so that existing keys stay as
+    /// they are. Where there are several tenants, none may be the beginning of another.
     pub prefix: String,
-    /// Folders with a `plugin.toml`, relative to the configuration file; default none. Those of `plugins` outside of a tenant are the
-    /// first tenant's.
+    /// Folders with a `plugin.toml`, relative to the configuration file; default none. Those of `plugins` outside of
+    /// a tenant are the first tenant's.
     pub plugins: Vec<PathBuf>,
     /// What its plugins may be given; by default everything below the prefix, and no HTTP.
     pub grants: TenantGrants,
     /// What its plugins together may use on one host.
     pub quota: QuotaConfig,
-    /// Whether the store itself keeps the tenant below its prefix, by an ACL user of its own and connections of its own; default false.
-    /// Needs a prefix, and a user of the host that may change users.
+    /// Whether the store itself keeps the tenant below its prefix, by an ACL user of its own and connections of its
+    /// own; default false. Needs a prefix, and a user of the host that may change users.
     pub acl: bool,
     /// Variables of the environment that the configuration of its plugins may refer to, such as `ACME_*`; default none.
     pub env: Vec<Pattern>,
-    /// Files that it may refer to, such as `secrets/*`, as they are written there: relative to the configuration file; default none.
+    /// Files that it may refer to, such as `secrets/*`, as they are written there: relative to the configuration
+    /// file; default none.
     pub secret_files: Vec<Pattern>,
     /// Addresses that are not public to which granted hosts may lead, such as `10.0.0.0/8`; default none.
     pub http_private: Vec<Block>,
-    /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM; default none.
+    /// A file with the certificates of authorities that hosts are trusted by instead of the built-in ones, PEM;
+    /// default none.
     pub http_ca_file: Option<PathBuf>,
 }
 
@@ -97,8 +99,8 @@ impl TenantConfig {
     }
 }
 
-/// Whether a plugin of a tenant with such a prefix could name one of the keys that begin with `own`. Names that begin with
-/// [`RESERVED_PREFIX`] are denied to it.
+/// Whether a plugin of a tenant with such a prefix could name one of the keys that begin with `own`. Names that begin
+/// with [`RESERVED_PREFIX`] are denied to it.
 fn reaches(prefix: &str, own: &str) -> bool {
     let rest = own.strip_prefix(prefix);
     prefix.starts_with(own) || rest.is_some_and(|rest| !rest.starts_with(RESERVED_PREFIX))

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::{DAY_MS, ManifestError, millis, refuse, within};
 
-/// The probation of a version that takes another one's place, or is tried as a canary: it is compared with the version before it, on this
-/// host. The first version of a plugin is not judged.
+/// The probation of a version that takes another one's place, or is tried as a canary: it is compared with the
+/// version before it, on this host. The first version of a plugin is not judged.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct HealthSection {
@@ -16,7 +16,8 @@ pub struct HealthSection {
     pub probation: Duration,
     /// How much larger than the version before it its share of failed events may be, 0 to 1; default 0.01.
     pub max_failure_rate: f64,
-    /// How many times the version before its slow calls (p99) may take, 1 to 1,000; default 5. Times below 20 ms an event are never too long.
+    /// How many times the version before its slow calls (p99) may take, 1 to 1,000; default 5. Times below 20 ms an
+    /// event are never too long.
     pub max_latency_ratio: f64,
     /// Events before it is judged, 1 to 10,000; default 100. One that has failed over each of 20 is judged then.
     pub min_events: u64,

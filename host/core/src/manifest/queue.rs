@@ -24,7 +24,8 @@ pub struct QueueTrigger {
     /// Failed attempts after which a job goes to the dead letters, 1 to 1,000; default 5.
     #[serde(default = "QueueTrigger::default_max_attempts")]
     pub max_attempts: u32,
-    /// Times that a job's host may die or stall over it before the job goes to the dead letters, 1 to 1,000; default 10.
+    /// Times that a job's host may die or stall over it before the job goes to the dead letters, 1 to 1,000; default
+    /// 10.
     #[serde(default = "QueueTrigger::default_max_crashes")]
     pub max_crashes: u32,
     /// How long a host may not be heard of before its jobs come back, 100 ms to 1 day; default 30 s.

@@ -31,7 +31,8 @@ pub struct ScheduleTrigger {
     /// How many missed ticks are caught up at most, the newest, 1 to 10,000; default 100.
     #[serde(default = "ScheduleTrigger::default_catch_up_max")]
     pub catch_up_max: u32,
-    /// A tick begins up to so much later, at random but on all hosts alike, and before the next one is due; at most 1 h, default 0.
+    /// A tick begins up to so much later, at random but on all hosts alike, and before the next one is due; at most 1
+    /// h, default 0.
     #[serde(default, with = "humantime_serde")]
     pub jitter: Duration,
     /// What becomes of a tick that is due while the one before still runs; default `skip`.
@@ -49,7 +50,7 @@ pub struct ScheduleTrigger {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missed {
-    /// They are left out, but for the newest if it is at most 30 s late: such as one whose host was killed.
+    /// They are skipped, except the newest if it is at most 30 s late: such as one whose host was killed.
     #[default]
     Skip,
     /// They are run one after the other, the oldest first.
@@ -60,11 +61,11 @@ pub enum Missed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {
-    /// It is left out.
+    /// It is skipped.
     #[default]
     Skip,
-    /// It runs as soon as the other has ended. Where there are several, it is for `missed` to say: the newest (`skip`), or all of
-    /// them, one after the other (`catch-up`).
+    /// It runs as soon as the other has ended. Where there are several, it is for `missed` to say: the newest
+    /// (`skip`), or all of them, one after the other (`catch-up`).
     Wait,
 }
 

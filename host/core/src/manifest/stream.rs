@@ -22,7 +22,8 @@ pub struct StreamTrigger {
     /// The most events in one call, 1 to 1,000; default 100.
     #[serde(default = "StreamTrigger::default_batch")]
     pub batch: u32,
-    /// Batches handled at the same time on one host, 1 to 64; default 1, which keeps batches in the order of the stream.
+    /// Batches handled at the same time on one host, 1 to 64; default 1, which keeps batches in the order of the
+    /// stream.
     #[serde(default = "StreamTrigger::default_concurrency")]
     pub concurrency: u32,
     /// Batches read ahead of those being handled, 0 to 64; default 1.

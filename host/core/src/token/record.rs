@@ -54,7 +54,7 @@ impl Scope {
 /// What is kept of a token: everything but the token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// What it is for, in the words of whoever made it; at most 128 bytes.
+    /// What it is for, in the words of its maker; at most 128 bytes.
     pub name: String,
     /// Whom it lets act.
     pub tenant: Scope,

@@ -38,7 +38,7 @@ fn going_back_never_meets_what_ended_badly() {
     let record = record.begin(candidate, 20, 30).unwrap().ready(21);
     assert_eq!(active(&record), 4);
     let record = record.rollback(None, "bob", "", 22).unwrap();
-    assert_eq!(active(&record), 2, "not 3, which was condemned");
+    assert_eq!(active(&record), 2, "not 3, which failed probation");
     assert_eq!(active(&record.rollback(None, "bob", "", 23).unwrap()), 1);
 }
 
@@ -49,11 +49,11 @@ fn going_back_beyond_the_first_release_meets_nothing() {
     let candidate = Candidate { release: release(record.next_number()), trial: None };
     let record = record.begin(candidate, 20, 30).unwrap().ready(21);
     assert_eq!(active(&record), 2);
-    assert_eq!(active(&record.rollback(None, "bob", "", 22).unwrap()), 0, "not 1, which was condemned");
+    assert_eq!(active(&record.rollback(None, "bob", "", 22).unwrap()), 0, "not 1, which failed probation");
 }
 
 #[test]
-fn a_deploy_whose_time_is_over_gives_way() {
+fn a_deploy_whose_time_is_over_is_replaced() {
     let candidate = |record: &Record| Candidate { release: release(record.next_number()), trial: None };
     let record = deployed(1);
     let first = candidate(&record);
@@ -86,7 +86,7 @@ enum Step {
     Promote,
     End,
     Back,
-    Condemn(u64),
+    FailProbation(u64),
     Remove,
 }
 
@@ -98,14 +98,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Promote),
         1 => Just(Step::End),
         2 => Just(Step::Back),
-        1 => (1_u64..20).prop_map(Step::Condemn),
+        1 => (1_u64..20).prop_map(Step::FailProbation),
         1 => Just(Step::Remove),
     ]
 }
 
 proptest! {
-    /// Whatever is done in whatever order: numbers are never used twice, a candidate is there in just those phases that say so,
-    /// nothing is forgotten but the oldest, and a change counts.
+    /// Whatever is done in whatever order: numbers are never used twice, a candidate is there in just those phases
+    /// that say so, nothing is forgotten but the oldest, and a change counts.
     #[test]
     fn records_stay_sound(steps in proptest::collection::vec(step(), 0..200)) {
         let (mut record, mut numbers) = (Record::default(), std::collections::HashSet::new());
@@ -129,7 +129,7 @@ proptest! {
                 Step::Promote => record.promote(now_ms).ok(),
                 Step::End => record.end_trial("a", "", now_ms).ok(),
                 Step::Back => record.rollback(None, "a", "", now_ms).ok(),
-                Step::Condemn(number) => record.fail_probation(number, &failed_probation(), "h", now_ms),
+                Step::FailProbation(number) => record.fail_probation(number, &failed_probation(), "h", now_ms),
                 Step::Remove => record.remove("a", now_ms).ok(),
             };
             let Some(next) = next else {

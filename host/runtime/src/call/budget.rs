@@ -35,7 +35,7 @@ pub enum CallLimit {
         /// The limit.
         max: u64,
     },
-    /// Too many values relied on.
+    /// Too many watched keys.
     #[error("the call relies on {WATCHED_KEYS_MAX} keys, which is all that `get-for-update` allows")]
     WatchedKeys,
     /// Too many takes.

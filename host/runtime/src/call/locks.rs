@@ -1,7 +1,7 @@
 //! The locks that a call holds, and which of its writes rely on them.
 //!
-//! A guard that is given back while writes wait that were made under it is kept until those are committed: else the commit could
-//! not be made under the lock. Such a lock can be taken again by the same call at once.
+//! A guard that is given back while writes wait that were made under it is kept until those are committed: else the
+//! commit could not be made under the lock. Such a lock can be taken again by the same call at once.
 
 use bytes::Bytes;
 

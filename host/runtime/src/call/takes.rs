@@ -1,7 +1,7 @@
 //! Jobs that a call has taken on its way: acknowledged by its commit, or given back.
 //!
-//! Whoever drops [`Takes`] without settling them gives the jobs back, so that no way out of a call keeps them. Where even that
-//! fails, their leases end by themselves.
+//! Dropping [`Takes`] without settling them gives the jobs back, so that no way out of a call keeps them. Where even
+//! that fails, their leases end by themselves.
 
 use std::sync::Arc;
 

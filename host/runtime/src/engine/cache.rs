@@ -1,8 +1,8 @@
 //! Compiled components on disk.
 //!
-//! A file is named by the digest of the component and by everything of the engine that its code depends on. The folder
-//! is made for its owner alone and is not used where others may write to it: whoever can put a file there can run code
-//! in this process. That the bytes are what this program wrote rests on this, and on nothing else.
+//! A file is named by the digest of the component and by everything of the engine that its code depends on. The
+//! folder is made for its owner alone and is not used where others may write to it: a process that can put a file
+//! there can run code in this process. That the bytes are what this program wrote rests on this, and on nothing else.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,8 @@ impl CodeCache {
 #[expect(unsafe_code, reason = "wasmtime trusts the file; see the module's text for why it may")]
 fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file lies in a folder that only this user can write to and was written by `write` below, whole or
-    // not at all, from what `Component::serialize` answered. A file of another engine or version is refused by its header.
+    // not at all, from what `Component::serialize` answered. A file of another engine or version is refused by its
+    // header.
     unsafe { Component::deserialize_file(engine, path) }
 }
 

@@ -1,6 +1,6 @@
 //! The threads that compile components.
 //!
-//! They give way to all others: a version is loaded beside one that handles events, which are not to wait for it.
+//! They have a low priority, because a version is loaded while another one handles events.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::scheduling::threads::lower_priority;
 
-/// How much they give way, from 0 (not at all) to 19.
+/// How low their priority is, from 0 (normal) to 19.
 const NICENESS: i32 = 15;
 
 /// The threads that compile; cheap to clone.
@@ -16,7 +16,7 @@ const NICENESS: i32 = 15;
 pub(super) struct Compiler(Option<Arc<ThreadPool>>);
 
 impl Compiler {
-    /// Starts a thread for each core. Where that is not possible, whoever asks compiles.
+    /// Starts a thread for each core. Where that is not possible, the caller compiles.
     pub(super) fn start() -> Self {
         let threads =
             ThreadPoolBuilder::new().thread_name(|_| "compiler".to_owned()).start_handler(|_| lower_priority(NICENESS));

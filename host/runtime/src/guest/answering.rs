@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sandbar_store::CommitError;
 
-/// What becomes of one request; shared by the call and by whoever waits for its answer.
+/// What becomes of one request; shared by the call and by the waiter for its answer.
 #[derive(Debug)]
 pub struct Answering {
     /// The trigger's.

@@ -10,8 +10,8 @@ use crate::replay::Recorder;
 use crate::tiered_cache::policy::Policy;
 use crate::tiered_cache::{Fetch, FetchError};
 use sandbar_core::pattern::escape_glob;
-use sandbar_store::pending_writes::{self, Held, Seen};
-use sandbar_store::{Effect, Slot, StoreError};
+use sandbar_store::pending_writes::{self, PendingValue, Seen};
+use sandbar_store::{Effect, LoadSlot, StoreError};
 
 /// The most keys of `get-many`, and the largest hint of `scan`.
 const KEYS_MAX: u32 = 1000;
@@ -78,7 +78,10 @@ impl Host for State {
         let answer = self.recorder_slot.ask(|| format!("cache.get {full}"), store.get(&full)).await;
         let value = self.answered(answer)?;
         self.call.watch_key(&full, value.clone()).map_err(|limit| self.limited(&limit))?;
-        let mut seen = Seen { value: value.map_or(Held::Nothing, Held::Plain), ttl: sandbar_store::Remaining::Never };
+        let mut seen = Seen {
+            value: value.map_or(PendingValue::Nothing, PendingValue::Plain),
+            ttl: sandbar_store::Remaining::Never,
+        };
         self.call.writes_to(&full).for_each(|effect| seen.apply(effect));
         plain(&key, seen.value).map(|value| value.map(Vec::from))
     }
@@ -91,8 +94,8 @@ impl Host for State {
             return self.look(&full).await.map(|value| value.map(Vec::from));
         }
         let mut seen = match self.read_through(&key, &policy).await {
-            Err(Error::WrongType(_)) if self.call.writes_to(&full).next().is_some() => Held::Other,
-            found => found?.map_or(Held::Nothing, Held::Plain),
+            Err(Error::WrongType(_)) if self.call.writes_to(&full).next().is_some() => PendingValue::Other,
+            found => found?.map_or(PendingValue::Nothing, PendingValue::Plain),
         };
         if self.call.writes_to(&full).next().is_some() {
             let mut written = Seen { value: seen, ttl: sandbar_store::Remaining::Never };
@@ -146,7 +149,7 @@ impl Host for State {
         let full = self.writable(&key)?;
         self.write(Effect::Delete { key: full }, 0)?;
         // What `fetch` remembers of the key goes with it, also where the key itself has expired.
-        let Slot { note, .. } = Slot::new(self.prefix(), &key);
+        let LoadSlot { note, .. } = LoadSlot::new(self.prefix(), &key);
         self.write(Effect::Delete { key: note }, 0)
     }
 
@@ -218,8 +221,8 @@ impl State {
                 sandbar_store::Remaining::Never
             };
             seen.value = match self.recorder_slot.ask(|| format!("cache.get {full}"), store.get(full)).await {
-                Err(StoreError::WrongType(_)) => Held::Other,
-                answer => self.answered(answer)?.map_or(Held::Nothing, Held::Plain),
+                Err(StoreError::WrongType(_)) => PendingValue::Other,
+                answer => self.answered(answer)?.map_or(PendingValue::Nothing, PendingValue::Plain),
             };
         }
         self.call.writes_to(full).for_each(|effect| seen.apply(effect));
@@ -227,11 +230,11 @@ impl State {
     }
 }
 
-fn plain(key: &str, held: Held) -> Result<Option<Bytes>, Error> {
+fn plain(key: &str, held: PendingValue) -> Result<Option<Bytes>, Error> {
     match held {
-        Held::Nothing => Ok(None),
-        Held::Plain(value) => Ok(Some(value)),
-        Held::Other => Err(Error::WrongType(format!("`{key}` holds another kind of value"))),
+        PendingValue::Nothing => Ok(None),
+        PendingValue::Plain(value) => Ok(Some(value)),
+        PendingValue::Other => Err(Error::WrongType(format!("`{key}` holds another kind of value"))),
     }
 }
 

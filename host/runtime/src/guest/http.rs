@@ -13,8 +13,8 @@ use crate::context::PluginContext;
 use crate::outgoing::{Bounds, Exchange};
 use crate::replay::RecorderSlot;
 
-/// How long a request waits for another one to end where as many as may be are under way. One that the plugin has dropped ends a moment
-/// later.
+/// How long a request waits for another one to end where as many as may be are under way. One that the plugin has
+/// dropped ends a moment later.
 const PERMIT_WAIT: Duration = Duration::from_millis(100);
 
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -99,7 +99,8 @@ impl WasiHttpHooks for OutgoingHooks {
 }
 
 impl OutgoingHooks {
-    /// What a request may take: what the plugin asks for, but no longer than the call has left, and no more than its limits.
+    /// What a request may take: what the plugin asks for, but no longer than the call has left, and no more than its
+    /// limits.
     fn bounds(&self, asked: RequestOptions) -> Bounds {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let bound = |asked: Option<Duration>| asked.map_or(left, |asked| asked.min(left));

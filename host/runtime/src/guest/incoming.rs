@@ -1,8 +1,9 @@
 //! Incoming `wasi:http`: the commit that comes before the answer.
 //!
-//! `response-outparam.set` is where a plugin answers. It is put over the function of wasmtime's own implementation: what the call has
-//! written so far is committed first, and only then is the head passed on. Where that fails the answer is withheld, the reason is left in
-//! [`Answering`], and the call traps: what it would still write belongs to an answer that never went out.
+//! `response-outparam.set` is where a plugin answers. It is put over the function of wasmtime's own implementation:
+//! what the call has written so far is committed first, and only then is the head passed on. Where that fails the
+//! answer is withheld, the reason is left in [`Answering`], and the call traps: what it would still write belongs to
+//! an answer that never went out.
 
 use std::time::Duration;
 
@@ -88,8 +89,8 @@ impl State {
     }
 }
 
-/// Commits what a call has written outside of a delivery, and answers how long that took. Without writes there is nothing to commit, and
-/// the store is not needed.
+/// Commits what a call has written outside of a delivery, and answers how long that took. Without writes there is
+/// nothing to commit, and the store is not needed.
 pub async fn commit(context: &PluginContext, mut ended: FinishedCall) -> Result<Option<Duration>, AnswerRefusal> {
     if ended.writes.is_empty() && ended.taken.is_empty() {
         release_all(&ended.locks).await;

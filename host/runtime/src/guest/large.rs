@@ -1,7 +1,8 @@
 //! Reads whose answer may be large.
 //!
-//! What a call reads is counted once it is there, but a store is one for all: what would be far more than the call may still read is refused
-//! before anybody waits for it. The store tells about how many bytes a key takes, which is a guess, so what it lets pass is counted again.
+//! What a call reads is counted once it is there, but a store is one for all: a read that would be far larger than
+//! the call may still read is refused before it is made. The store only estimates how many bytes a key takes, so the
+//! answer is counted again.
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ impl State {
 }
 
 impl Large {
-    /// Reads `asked` members of a key that has `size` of them. [`StoreError::Limit`] where they are surely more than the call may read.
+    /// Reads `asked` members of a key that has `size` of them. [`StoreError::Limit`] where they are surely more than
+    /// the call may read.
     pub(super) async fn read<T>(
         &self,
         key: &str,

@@ -1,7 +1,7 @@
-//! `wasi:logging`, and what a plugin writes to its standard output: lines of the host's log, each with the plugin, its version, the trigger
-//! that made it run, and the event that it handles.
+//! `wasi:logging`, and what a plugin writes to its standard output: lines of the host's log, each with the plugin,
+//! its version, the trigger that made it run, and the event that it handles.
 //!
-//! A call may write so many lines; what comes after them is left out and counted. A line is cut to [`LINE_BYTES_MAX`].
+//! A call may write so many lines; excess is dropped and counted. A line is cut to [`LINE_BYTES_MAX`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -104,7 +104,8 @@ impl Output {
         self.0.current.store(index, Ordering::Relaxed);
     }
 
-    /// Ends a call: what was printed without an end of its line is a line too, and what was left out is told.
+    /// Ends a call: what was printed without an end of its line is a line too, and the number of dropped lines is
+    /// logged.
     pub(super) fn end(&self) {
         let partial = !self.0.lines.lock().partial.is_empty();
         if partial {
@@ -120,7 +121,7 @@ impl Output {
                     plugin = state.context.plugin,
                     trigger = state.trigger,
                     lines = state.skipped,
-                    "log lines were left out: a call wrote more than `{}`",
+                    "log lines were dropped: a call wrote more than `{}`",
                     state.limit
                 );
             }

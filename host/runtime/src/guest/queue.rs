@@ -21,8 +21,8 @@ const DEDUPLICATE_BYTES_MAX: usize = 256;
 const WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// How much longer than its call a lease lasts: the commit comes after the call, and may have to wait for a connection.
 const LEASE_SLACK: Duration = Duration::from_secs(10);
-/// How often calls may give a job back before it goes to the dead letters. A call fails for other reasons too: a batch with one event
-/// at fault is run in halves, and each of those runs may take the same job.
+/// How often calls may give a job back before it goes to the dead letters. A call fails for other reasons too: a
+/// batch with one event at fault is run in halves, and each of those runs may take the same job.
 const GIVEN_BACK_MAX: u32 = 100;
 
 impl Host for State {
@@ -62,7 +62,8 @@ impl Host for State {
         let (store, lease) = (self.shared_store(&name)?, Lease::new(self.queue(&name)));
         let rest = self.call.deadline.saturating_duration_since(Instant::now()) + LEASE_SLACK;
         let visibility_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-        // Noted before it is asked for, so that what it may have taken is given back also where this call ends meanwhile.
+        // Noted before it is asked for, so that what it may have taken is given back also where this call ends
+        // meanwhile.
         self.call.taken.begin(&store, lease.clone(), self.call.current);
         let answer = store.take(&lease, Want { count, visibility_ms, rate: None }).await;
         if let (Some((recorder, question)), Err(error)) = (&recorded, &answer) {

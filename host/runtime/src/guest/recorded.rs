@@ -19,12 +19,12 @@ type OutgoingAnswer = Box<dyn Future<Output = Result<Exchange, Error>> + Send>;
 /// The answer that a recording has. Nothing is sent: a request may have an effect.
 pub(super) fn replayed(recorder: &Recorder, question: &str) -> OutgoingAnswer {
     let told = recorder.find_once::<Option<RecordedResponse>, RequestError>(question).unwrap_or_else(|| {
-        let text = format!("there is no answer to `{question}` on the tape, and nothing is sent while it plays");
+        let text = format!("the recording has no answer to `{question}`, and nothing is sent during a replay");
         Err(RequestError(Error::InternalError(Some(text))))
     });
     match told {
         Ok(Some(head)) => {
-            let odd = || Error::InternalError(Some(format!("the answer to `{question}` on the tape is none")));
+            let odd = || Error::InternalError(Some(format!("the recorded answer to `{question}` is not a response")));
             let exchange = response(head).map(|response| -> Exchange { (response, Box::new(async { Ok(()) })) });
             let exchange = exchange.ok_or_else(odd);
             Box::new(async move { exchange })
@@ -112,8 +112,8 @@ impl Body for Recorded {
 /// Why there is no answer, or no more of it.
 struct RequestError(Error);
 
-/// Errors of requests and their names on a recording: those that have nothing more to tell, and those that tell a limit. All others are told
-/// as text.
+/// Errors of requests and their names on a recording: those that have nothing more to tell, and those that tell a
+/// limit. All others are recorded as text.
 macro_rules! errors {
     (plain: $($plain:ident)*; sized: $($sized:ident)*) => {
         impl RecordableError for RequestError {

@@ -176,7 +176,7 @@ impl State {
         self.call.interrupted.is_some()
     }
 
-    /// What a call is told that met a limit.
+    /// The error of a call that reached a limit.
     pub(super) fn limited(&self, limit: &CallLimit) -> Error {
         self.context.quota.hit(limit.name());
         Error::Limit(limit.to_string())

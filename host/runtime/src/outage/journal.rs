@@ -21,7 +21,7 @@ const EFFECT_BYTES: usize = 128;
 pub(super) struct Entry {
     /// Its writes, in order.
     pub(super) effects: Vec<Effect>,
-    /// Keys with the values that the writer relied on.
+    /// Watched keys with the values that the writer read.
     pub(super) watched: Vec<(String, Option<Bytes>)>,
     bytes: usize,
 }
@@ -82,8 +82,8 @@ impl Journal {
         self.entries.push_back(Arc::new(entry));
     }
 
-    /// The oldest entries that can be replayed in one commit: up to so many and about so many bytes; one that relies on values is
-    /// alone.
+    /// The oldest entries that can be replayed in one commit: up to so many and about so many bytes; one that relies
+    /// on values is alone.
     pub(super) fn head(&self, entries_max: usize, bytes_max: usize) -> Vec<Arc<Entry>> {
         let mut head: Vec<Arc<Entry>> = Vec::new();
         let mut bytes = 0usize;

@@ -1,8 +1,8 @@
 //! Replays the journal once the store answers again.
 //!
-//! Each commit also sets a key of this host to the number of the last entry that it holds, and relies on that key's value
-//! before it. So after a lost reply the key tells what was made, and a commit that is still on its way when it is sent again
-//! cannot be made a second time.
+//! Each commit also sets a key of this host to the number of the last entry that it holds, and watches that key. So
+//! after a lost reply the key says which commits were made, and a commit that is still on its way when it is sent
+//! again cannot be made a second time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,11 +75,11 @@ async fn replay(shared: &Shared, key: &str, entries: &[Arc<Entry>], replayed: u6
     let answer = commit(shared, key, entries, replayed, &watched).await;
     match answer {
         Err(CommitError::Conflict(changed)) if changed != key => {
-            // Its caller was told that it was made, so it is made: the later write wins.
+            // Its caller has the answer that it was made, so it is made: the later write wins.
             shared.metrics.conflict();
             tracing::warn!(
                 key = changed,
-                "a value that a journaled commit relied on was changed meanwhile by somebody else"
+                "a key that a journaled commit watched was changed meanwhile by another client"
             );
             settle(commit(shared, key, entries, replayed, &fence).await)
         }
@@ -87,7 +87,7 @@ async fn replay(shared: &Shared, key: &str, entries: &[Arc<Entry>], replayed: u6
             [] => Ok(()),
             [_] => {
                 shared.metrics.conflict();
-                tracing::error!(%error, "the store does not accept a journaled commit: it is left out");
+                tracing::error!(%error, "the store does not accept a journaled commit: it is skipped");
                 settle(commit(shared, key, &[], replayed + 1, &fence).await)
             }
             [first, ..] => Box::pin(replay(shared, key, std::slice::from_ref(first), replayed)).await,

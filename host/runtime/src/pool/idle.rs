@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use super::Instance;
 use crate::scheduling::quota::{PluginQuota, Spare};
 
-/// Instances that wait for a call. Never more than the host keeps of all plugins together; those of a tenant go when it needs room.
+/// Instances that wait for a call. Never more than the host keeps of all plugins together; those of a tenant go when
+/// it needs room.
 #[derive(Debug)]
 pub(super) struct Idle {
     this: Weak<Self>,
@@ -31,11 +32,12 @@ impl Idle {
         self.instances.lock().len()
     }
 
-    /// Keeps an instance, where one of another plugin has to go for it if need be, or drops it where there are too many.
+    /// Keeps an instance, where one of another plugin has to go for it if need be, or drops it where there are too
+    /// many.
     pub(super) fn keep(&self, instance: Instance) {
         let displaced = {
             let mut instances = self.instances.lock();
-            // Numbered while it is locked, so that whoever displaces it finds it.
+            // Numbered while it is locked, so that the one that displaces it finds it.
             let Some((number, displaced)) = self.quota.host().rest(self.this.clone(), instances.is_empty()) else {
                 return;
             };

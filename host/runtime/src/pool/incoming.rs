@@ -20,8 +20,8 @@ use crate::guest::Answering;
 pub type IncomingAnswer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Pool {
-    /// Has the plugin answer a request. The answer goes to `answer` as soon as the writes before it are committed; the call goes on while
-    /// its body is written. What it has written after its answer is among what this ends with.
+    /// Has the plugin answer a request. The answer goes to `answer` as soon as the writes before it are committed;
+    /// the call goes on while its body is written. What it has written after its answer is among what this ends with.
     pub async fn serve<B>(
         &self,
         request: Request<B>,

@@ -64,8 +64,8 @@ pub struct Difference {
     pub candidate: Value,
 }
 
-/// Compares what was done with the same events. Writes are compared key by key, in their order; where outcomes differ only these are told,
-/// since the writes then differ for that reason alone.
+/// Compares what was done with the same events. Writes are compared key by key, in their order; where outcomes differ
+/// only these are reported, since the writes then differ for that reason alone.
 pub fn compare(active: &Side, candidate: &Side) -> Vec<Difference> {
     let pairs = active.outcomes.iter().zip(&candidate.outcomes).enumerate();
     let outcomes: Vec<Difference> =
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_is_told_once() {
+    fn each_difference_is_reported_once() {
         let active = side(&[add("a", 1), add("b", 1), add("c", 1)]);
         assert_eq!(kinds(&active, &active), []);
         assert_eq!(kinds(&active, &side(&[add("c", 1), add("a", 1), add("b", 1)])), [], "keys have no order");

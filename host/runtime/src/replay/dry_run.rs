@@ -1,7 +1,8 @@
 //! Runs a version over events without any effect: for shadows and replays.
 //!
-//! Reads come from a recording, and live where it does not know; nothing is written, sent, taken, locked or logged. A batch over which the version
-//! fails is run in halves, as a trigger does, where the second half sees what the first has written.
+//! Reads come from a recording, and live where it does not know; nothing is written, sent, taken, locked or logged. A
+//! batch over which the version fails is run in halves, as a trigger does, where the second half sees what the first
+//! has written.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -29,7 +29,8 @@ pub struct Recorder {
     inner: Mutex<Inner>,
 }
 
-/// The place of an answer that is still to come, or whose end is. Without any it stays empty: whoever asked did not wait for it.
+/// The place of an answer that is still to come, or whose end is. Without any it stays empty: the caller did not wait
+/// for it.
 #[derive(Debug, Clone)]
 pub struct PendingAnswer {
     recorder: Arc<Recorder>,
@@ -130,8 +131,8 @@ impl Recorder {
         self.is_replaying
     }
 
-    /// Asks: from the recording where it replays and the recording knows, else live; and records the answer where it records. `live` is not
-    /// begun where the recording knows.
+    /// Asks: from the recording where it replays and the recording knows, else live; and records the answer where it
+    /// records. `live` is not begun where the recording knows.
     pub async fn ask<T: Recordable, E: RecordableError>(
         &self,
         question: String,
@@ -171,7 +172,8 @@ impl Recorder {
         Some(inner.reads.len() - 1)
     }
 
-    /// What the recording has as the next answer, or the last one; none where it does not know the question, which is noted.
+    /// What the recording has as the next answer, or the last one; none where it does not know the question, which is
+    /// noted.
     pub fn find<T: Recordable, E: RecordableError>(&self, question: &str) -> Option<Result<T, E>> {
         self.look_up(question, true)
     }
@@ -209,8 +211,8 @@ impl Recorder {
         *number
     }
 
-    /// Records a question whose answer is still to come, so that answers stand in the order in which they were asked for; none where it
-    /// does not fit.
+    /// Records a question whose answer is still to come, so that answers stand in the order in which they were asked
+    /// for; none where it does not fit.
     pub fn reserve(self: &Arc<Self>, ask: String) -> Option<PendingAnswer> {
         let at = self.put(ask, RecordedAnswer::Recordable(Value::Null))?;
         Some(PendingAnswer { recorder: self.clone(), at })
@@ -290,7 +292,7 @@ impl PendingAnswer {
             let skipped = || {
                 RecordedAnswer::Error(RecordedError {
                     kind: String::new(),
-                    text: "the answer did not fit on the tape".to_owned(),
+                    text: "the answer did not fit into the recording".to_owned(),
                 })
             };
             read.told = if fits { RecordedAnswer::Recordable(head) } else { skipped() };
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tape_is_bounded() {
+    fn a_recording_is_bounded() {
         let recorder = Recorder::record();
         let value = "x".repeat(RECORDING_BYTES_MAX / 4);
         (0..10).for_each(|_| recorder.note::<_, StoreError>("cache.get a".to_owned(), Ok(&value)));

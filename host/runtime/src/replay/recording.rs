@@ -1,11 +1,13 @@
 //! What a call of a plugin read, kept so that the call can be run again without a store.
 //!
-//! A [`Recording`] has the events of one call and the answer of everything that the plugin asked: reads, calls that act at once, requests, clocks,
-//! and the seed of what was random. While it is made it is a [`Recorder`]; a recorder that replays answers from a recording, and has no effect: what
-//! the recording does not know is read live where reading is all that it does, and computed or refused otherwise. Knows neither plugins nor triggers.
+//! A [`Recording`] has the events of one call and the answer of everything that the plugin asked: reads, calls that
+//! act at once, requests, clocks, and the seed of what was random. While it is made it is a [`Recorder`]; a recorder
+//! that replays answers from a recording, and has no effect: what the recording does not know is read live where
+//! reading is all that it does, and computed or refused otherwise. Knows neither plugins nor triggers.
 //!
-//! Reads are answered by what was asked, not by their order: a version that asks in another order gets the same answers. The same question
-//! asked several times is answered in the order of the recording, and from its end on as it was answered last.
+//! Reads are answered by what was asked, not by their order: a version that asks in another order gets the same
+//! answers. The same question asked several times is answered in the order of the recording, and from its end on as
+//! it was answered last.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use super::{RecordedError, answer, recorder};
 use crate::bindings::exports::sandbar::plugin::handler;
 use crate::bindings::sandbar::plugin::types::FieldParam;
 
-/// The most bytes of one recording, as far as they are counted: what does not fit is left out, and the recording says so.
+/// The most bytes of one recording, as far as they are counted: excess is dropped, and the recording says so.
 pub const RECORDING_BYTES_MAX: usize = 1 << 20;
 
 /// One call: what it was given, and what it read.
@@ -37,7 +39,7 @@ pub struct Recording {
     /// What randomness began with.
     #[serde(default)]
     pub seed: [u8; 32],
-    /// Something was left out, because it did not fit.
+    /// Something was dropped because it did not fit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_truncated: bool,
 }

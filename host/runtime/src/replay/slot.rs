@@ -36,7 +36,8 @@ impl RecorderSlot {
         if self.0.is_used.load(Ordering::Relaxed) { self.0.recorder.lock().clone() } else { None }
     }
 
-    /// Asks something that has no effect. Where the call replays a recording, the recording answers; where it records one, the answer is noted.
+    /// Asks something that has no effect. Where the call replays a recording, the recording answers; where it records
+    /// one, the answer is noted.
     pub async fn ask<T: Recordable, E: RecordableError>(
         &self,
         question: impl FnOnce() -> String,
@@ -160,7 +161,7 @@ mod tests {
     use crate::replay::Recording;
 
     #[test]
-    fn an_instance_meets_the_clocks_and_the_chance_of_the_tape_that_lies_in_it() {
+    fn an_instance_meets_the_clocks_and_the_randomness_of_its_recording() {
         let recorder_slot = RecorderSlot::default();
         let (mut chance, wall, monotonic) = (
             RecordedRandom(recorder_slot.clone()),

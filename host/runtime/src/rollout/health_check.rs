@@ -8,7 +8,8 @@ use sandbar_core::manifest::HealthSection;
 const ALL_FAILED_EVENTS: u64 = 20;
 /// Slow calls up to this are never too slow: a scheduler's whim is of that size.
 const LATENCY_FLOOR: Duration = Duration::from_millis(20);
-/// By how many standard deviations a share of failures must exceed its limit: what chance alone does once in a thousand looks is no fault.
+/// By how many standard deviations a share of failures must exceed its limit: what chance alone does once in a
+/// thousand looks is no fault.
 const DEVIATIONS: f64 = 3.0;
 
 /// What has become of the events of one version.
@@ -96,7 +97,8 @@ pub(super) fn judge(limits: &HealthSection, before: &Tally, now: &Tally) -> Resu
     Ok(())
 }
 
-/// Whether its share of failures is larger than that of the version before by more than the limit and by more than chance explains.
+/// Whether its share of failures is larger than that of the version before by more than the limit and by more than
+/// chance explains.
 fn fails_more(limit: f64, before: &Tally, now: &Tally) -> bool {
     let allowed = before.failure_rate() + limit;
     if allowed >= 1.0 || now.failed == 0 {

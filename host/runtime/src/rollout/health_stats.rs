@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use super::health_check::Tally;
 use crate::telemetry::Histogram;
 
-/// Events of which the newest are kept apart from those before; a tally is of at most twice as many. What a version did long ago says
-/// little about it.
+/// Events of which the newest are kept apart from those before; a tally is of at most twice as many. What a version
+/// did long ago says little about it.
 const WINDOW_EVENTS: u64 = 10_000;
 /// Ids of events at fault that are kept, and the longest of each, in bytes.
 const FAULTS_MAX: usize = 8;

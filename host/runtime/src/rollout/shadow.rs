@@ -1,7 +1,8 @@
 //! A version that gets the same batches as the active one, without effect.
 //!
-//! What the active version read is on the recording that comes with a batch, so the two see the same, whatever is committed meanwhile. The
-//! shadow works behind the active version, which never waits for it: what finds no room is left out, and counted.
+//! What the active version read is on the recording that comes with a batch, so the two see the same, whatever is
+//! committed meanwhile. The shadow runs after the active version, which never waits for it: events that find no room
+//! are skipped and counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -35,8 +35,8 @@ pub(super) struct Probation {
     until: Option<Instant>,
     /// What it failed in, once it was found not good enough.
     failed_probation: OnceLock<FailedProbation>,
-    /// Its end was told.
-    told: AtomicBool,
+    /// Its end was reported.
+    reported: AtomicBool,
 }
 
 impl Probation {
@@ -49,13 +49,13 @@ impl Probation {
             Some(Trial::Canary { .. }) => None,
             None => Some(Instant::now() + lasts),
         };
-        let (failed_probation, told) = (OnceLock::new(), AtomicBool::new(false));
-        (!lasts.is_zero()).then(|| Self { before: before.clone(), until, failed_probation, told })
+        let (failed_probation, reported) = (OnceLock::new(), AtomicBool::new(false));
+        (!lasts.is_zero()).then(|| Self { before: before.clone(), until, failed_probation, reported })
     }
 
-    /// Whether its end was told; from now on it is.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.swap(true, Ordering::Relaxed)
+    /// Whether its end was reported; from now on it is.
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -143,8 +143,8 @@ impl Chosen {
         self.slot.health_stats.answered(events, took);
     }
 
-    /// So many events that it was given for the first time came to an end. Those that it did not handle have these ids, each as
-    /// `source id`.
+    /// So many events that it was given for the first time came to an end. Those that it did not handle have these
+    /// ids, each as `source id`.
     pub fn settled(&self, events: usize, failed: impl IntoIterator<Item = String>) {
         let mut failures = 0;
         self.slot.health_stats.settled(events, failed.into_iter().inspect(|_| failures += 1));
@@ -154,7 +154,8 @@ impl Chosen {
         }
     }
 
-    /// Tells the two versions of a trial apart. Only while one is made: versions come without end, and a metric's labels must not.
+    /// Tells the two versions of a trial apart. Only while one is made: versions come without end, and a metric's
+    /// labels must not.
     fn count(&self, outcome: &'static str, events: u64) {
         let context = self.context();
         let (tenant, plugin) = (context.tenant.clone(), context.plugin.clone());

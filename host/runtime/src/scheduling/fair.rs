@@ -1,15 +1,17 @@
-//! Threads shared fairly between tenants: how long code of plugins may hold a thread, and whose turn it is next.
+//! Fair shares of CPU time between tenants: how long the code of a plugin may hold a thread, and which call runs next.
 //!
-//! A call of a plugin is polled only while it has one of the host's slots, of which there are as many as cores. A poll ends where the plugin
-//! waits for the host, or where the engine interrupts it, so a slot is held for about 2 ms at most. Calls that find no slot wait here, not
-//! among the tasks of the host, and are woken in the order of [`Plan`]: the tenant that has used the least time by its weight comes first, and
-//! while several tenants are active none has all slots. A tenant that loops then takes the time that others leave, and no more.
+//! A call of a plugin is polled only while it has one of the host's slots, of which there are as many as cores. A
+//! poll ends where the plugin waits for the host, or where the engine interrupts it, so a slot is held for about 2 ms
+//! at most. Calls without a slot wait here, not among the tasks of the host, and are woken in the order of [`Plan`]:
+//! first the tenant that has used the least time by its weight. While several tenants are active none has all slots.
+//! A tenant that loops gets the time that the others leave, and no more.
 //!
-//! A tenant that has used much lately runs behind, on threads that give way to all others ([`crate::scheduling::threads`]), and with slots of
-//! their own: who uses little waits for none of them. Those threads rest as long as they run while others run in front ([`duty_cycle`]).
-//! Where there is only one tenant nothing runs behind.
+//! A tenant that has used much CPU time lately is demoted to background priority: its calls run on background threads
+//! ([`crate::scheduling::threads`]) with slots of their own, so that tenants in the foreground wait for none of them.
+//! Background threads pause for as long as they ran while foreground code runs ([`duty_cycle`]). A host with one
+//! tenant has no background.
 //!
-//! Where no tenant waits, a poll costs four short locks and some looks at the clock.
+//! Where no tenant waits, a poll costs four short locks and a few readings of the clock.
 
 mod duty_cycle;
 mod plan;
@@ -84,7 +86,8 @@ struct Waiter {
 }
 
 impl Threads {
-    /// So many slots in front, at least one, and behind as many as there are threads; without `threads` all run in front.
+    /// So many slots in front, at least one, and behind as many as there are threads; without `threads` all run in
+    /// front.
     pub fn new(slots: usize, threads: Option<PriorityThreads>) -> Arc<Self> {
         let plan = |slots| Mutex::new(Plan::new(slots));
         Arc::new(Self {
@@ -95,7 +98,8 @@ impl Threads {
         })
     }
 
-    /// As many slots as there are cores, but no more than the runtime has threads. Where there is only one tenant, all run in front.
+    /// As many slots as there are cores, but no more than the runtime has threads. Where there is only one tenant,
+    /// all run in front.
     pub fn for_this_machine(is_shared: bool) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = Handle::try_current().map_or(cores, |runtime| runtime.metrics().num_workers());
@@ -115,8 +119,8 @@ impl Threads {
         }
     }
 
-    /// Lets this thread behind rest where it has run for long and others run in front, and answers for how long. It sleeps as a whole: if other
-    /// calls went on meanwhile, its core would have no rest.
+    /// Lets this thread behind rest where it has run for long and others run in front, and answers for how long. It
+    /// sleeps as a whole: if other calls went on meanwhile, its core would have no rest.
     fn rest(&self, used: Duration) -> Duration {
         let mut duty_cycle = DUTY_CYCLE.get();
         let due = duty_cycle.add(used);
@@ -142,8 +146,8 @@ impl Drop for Share {
 }
 
 impl Share {
-    /// Runs work of the tenant to its end: in front as long as the tenant uses little, behind from when it has used much on. It ends early
-    /// when it is dropped. An error is work that panicked behind.
+    /// Runs work of the tenant to its end: in front as long as the tenant uses little, behind from when it has used
+    /// much on. It ends early when it is dropped. An error is work that panicked behind.
     pub async fn place<F>(self: Arc<Self>, work: F) -> Result<F::Output, JoinError>
     where
         F: Future + Send + 'static,
@@ -174,7 +178,8 @@ impl Share {
         }
     }
 
-    /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and added to `total_ns`.
+    /// Runs a call in its turns, and measures the time for which it holds a thread: on the meter of the call, and
+    /// added to `total_ns`.
     pub async fn run<F: Future>(&self, meter: &Meter, total_ns: &AtomicU64, call: F) -> F::Output {
         let mut call = pin!(call);
         let mut turn = Turn { share: self, priority: Priority::current(), meter, total_ns, waiter: None };
@@ -227,7 +232,7 @@ impl Turn<'_> {
         if !self.has_slot(context) {
             return Poll::Pending;
         }
-        let slot = Slot::hold(self);
+        let slot = CpuSlot::hold(self);
         let polled = call.poll(context);
         let used = slot.begun.elapsed();
         drop(slot);
@@ -286,7 +291,7 @@ impl Drop for Turn<'_> {
 }
 
 /// A slot while its call is polled.
-struct Slot<'a> {
+struct CpuSlot<'a> {
     share: &'a Share,
     priority: Priority,
     meter: &'a Meter,
@@ -294,7 +299,7 @@ struct Slot<'a> {
     begun: Instant,
 }
 
-impl<'a> Slot<'a> {
+impl<'a> CpuSlot<'a> {
     fn hold(turn: &Turn<'a>) -> Self {
         let Turn { share, priority, meter, total_ns, .. } = turn;
         HOLDS.set(true);
@@ -302,7 +307,7 @@ impl<'a> Slot<'a> {
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for CpuSlot<'_> {
     fn drop(&mut self) {
         HOLDS.set(false);
         let used_ns = nanos(self.begun.elapsed());

@@ -1,7 +1,8 @@
 //! What a tenant and its plugins have used of a host, and whether they may have more.
 //!
-//! One [`TenantQuota`] for each tenant, one [`PluginQuota`] for each plugin, shared by all of its versions. What is asked for before something
-//! is done waits or is refused here; the limits of one call are counted in [`crate::call`]. Knows no pools, triggers or stores.
+//! One [`TenantQuota`] for each tenant, one [`PluginQuota`] for each plugin, shared by all of its versions. What is
+//! asked for before something is done waits or is refused here; the limits of one call are counted in
+//! [`crate::call`]. Knows no pools, triggers or stores.
 
 mod idle_lru;
 mod rate;
@@ -111,8 +112,8 @@ impl HostTotals {
         Arc::new(Self { threads: Threads::for_this_machine(is_shared), idle_lru, instances })
     }
 
-    /// Gives one more idle instance a number by which it rests until [`HostTotals::wake`], and answers which one has to go for it. None
-    /// where it is not to be kept itself. `is_first` says that its owner has no other one.
+    /// Gives one more idle instance a number by which it rests until [`HostTotals::wake`], and answers which one has
+    /// to go for it. None where it is not to be kept itself. `is_first` says that its owner has no other one.
     pub fn rest(&self, owner: Weak<dyn Spare>, is_first: bool) -> Option<(u64, Option<Displaced>)> {
         self.idle_lru.rest(owner, is_first)
     }
@@ -124,8 +125,8 @@ impl HostTotals {
 }
 
 impl TenantQuota {
-    /// A tenant that uses nothing yet. `commits` is how many it may have under way where its configuration does not say; `is_alone` whether it
-    /// is the only one.
+    /// A tenant that uses nothing yet. `commits` is how many it may have under way where its configuration does not
+    /// say; `is_alone` whether it is the only one.
     pub fn new(
         tenant: &str,
         config: &QuotaConfig,

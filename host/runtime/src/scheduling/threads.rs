@@ -1,8 +1,9 @@
-//! The two threads of threads of a host: those of its runtime in front, and those behind, which give way to all others of the machine.
+//! The threads of a host: foreground threads, which are those of its runtime, and background threads, which run only
+//! while no other thread of the machine wants their core.
 //!
-//! Which tenant runs where is decided in [`crate::scheduling::fair`]. What runs behind takes what is left of the machine: whoever is woken in front, or in
-//! the store's own process beside the host, goes before it at once. Without priorities of the system a thread that loops would make each of
-//! them wait for the end of its slice, some milliseconds each time. Knows no tenants.
+//! [`crate::scheduling::fair`] decides which tenant runs where. A thread that becomes runnable in the foreground, or
+//! in the store's process on the same machine, preempts a background thread at once. Without priorities of the system
+//! it would wait for the end of the slice of a thread that loops, some milliseconds each time. Knows no tenants.
 
 use std::sync::OnceLock;
 
@@ -13,7 +14,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 #[derive(Debug)]
 pub struct PriorityThreads {
     foreground: Handle,
-    /// Made when the first call runs behind; none where the system has no threads to give.
+    /// Made for the first background call; none where the system does not allow more threads.
     background: OnceLock<Option<Background>>,
 }
 
@@ -52,7 +53,7 @@ impl Background {
         {
             Ok(runtime) => Some(Self(Some(runtime))),
             Err(error) => {
-                tracing::warn!(%error, "there are no threads that give way: a tenant that uses much may hold up the others");
+                tracing::warn!(%error, "no background threads: a tenant that uses much CPU time may delay the others");
                 None
             }
         }
@@ -67,16 +68,16 @@ impl Drop for Background {
     }
 }
 
-/// How many threads there are behind: one less than there are cores. Even a thread that gives way has to be interrupted first, so one core
-/// stays free of them.
+/// How many background threads there are: one less than there are cores. Even a background thread has to be preempted
+/// first, so one core stays free of them.
 pub fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
-/// Lets this thread run only where nobody else of the machine wants to.
+/// Lets this thread run only while no other thread wants its core.
 ///
-/// It is a scheduling policy (`SCHED_IDLE`), not niceness: a core that runs nothing else counts as free, so whoever is woken is put there and
-/// does not wait behind others on the next core. See sched(7).
+/// It is a scheduling policy (`SCHED_IDLE`), not niceness: a core that runs only such threads counts as idle, so
+/// other threads are woken there and do not queue on another core. See sched(7).
 #[cfg(target_os = "linux")]
 fn run_when_idle() {
     use thread_priority::unix::set_thread_priority_and_policy;
@@ -84,16 +85,16 @@ fn run_when_idle() {
 
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
-        tracing::warn!(?error, "threads that are to give way run like all others");
+        tracing::warn!(?error, "background threads run at normal priority");
     }
 }
 
-/// Lets other threads of the machine go before this one: not at all with 0, as much as can be with 19.
+/// Lowers the priority of this thread: not at all with 0, as far as possible with 19.
 #[cfg(target_os = "linux")]
 pub fn lower_priority(niceness: i32) {
-    // Linux knows a priority of each thread. Where it is not allowed, the thread is only less polite.
+    // Linux knows a priority of each thread. Where lowering it is not allowed, the thread keeps its priority.
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-        tracing::debug!(%error, "a thread that is to give way runs like all others");
+        tracing::debug!(%error, "a thread runs at normal priority");
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_lane_has_threads_of_its_own() {
+    async fn each_priority_has_its_own_threads() {
         let threads = PriorityThreads::of_this_runtime().unwrap();
         assert_eq!(Priority::current(), Priority::Foreground);
         assert_eq!(

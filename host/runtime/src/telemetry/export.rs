@@ -1,8 +1,9 @@
 //! The text that Prometheus reads.
 //!
-//! Counters and gauges are rendered by the exporter that records them. Distributions are rendered here: the exporter keeps each sample
-//! until the text is made, so that its memory grows with the rate of events, while [`Histogram`](super::Histogram) counts in fixed
-//! buckets. CPU times are rendered here too, because counters of the exporter are whole numbers.
+//! Counters and gauges are rendered by the exporter that records them. Distributions are rendered here: the exporter
+//! keeps each sample until the text is made, so that its memory grows with the rate of events, while
+//! [`Histogram`](super::Histogram) counts in fixed buckets. CPU times are rendered here too, because counters of the
+//! exporter are whole numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

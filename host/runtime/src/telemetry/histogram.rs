@@ -1,7 +1,7 @@
 //! A distribution of times: counts in fixed buckets, readable while it is written.
 //!
-//! Eight buckets for each doubling, from 1 µs to about 12 days, so a quantile is at most an eighth too high. Recording is
-//! two relaxed additions; nothing is allocated after the start.
+//! Eight buckets for each doubling, from 1 µs to about 12 days, so a quantile is at most an eighth too high.
+//! Recording is two relaxed additions; nothing is allocated after the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,7 +84,8 @@ impl Spread {
         Duration::from_micros(self.sum_us)
     }
 
-    /// The time below which this share (0 to 1) of all lies, rounded up to its bucket's end; none where nothing was counted.
+    /// The time below which this share (0 to 1) of all lies, rounded up to its bucket's end; none where nothing was
+    /// counted.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let total = self.count();
         if total == 0 {

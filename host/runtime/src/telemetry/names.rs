@@ -1,7 +1,7 @@
 //! Every metric of a host: its name, its kind, and what it says.
 //!
-//! A metric that is not in this table fails the architecture test, as does one that `docs/metrics.md` does not name. What is written
-//! here is the `# HELP` line of Prometheus.
+//! A metric that is not in this table fails the architecture test, as does one that `docs/metrics.md` does not name.
+//! What is written here is the `# HELP` line of Prometheus.
 
 /// See [`METRICS`].
 pub(super) const HANDLER_SECONDS: &str = "sandbar_handler_seconds";

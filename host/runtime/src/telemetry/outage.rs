@@ -39,7 +39,7 @@ impl OutageMetrics {
         self.replayed.increment(entries as u64);
     }
 
-    /// What a journaled commit relied on had changed, or the store refused a part of it.
+    /// A key that a journaled commit watched had changed, or the store refused a part of it.
     pub fn conflict(&self) {
         self.conflicts.increment(1);
     }

@@ -1,7 +1,7 @@
 //! One load: a key that is looked at, and loaded where it is missing, by a task of its own.
 //!
-//! It asks the store for the grant of the load, waits while another host has it, asks the source, and keeps what that said. Whatever
-//! happens it ends within its bound of time, and tells everybody who waits.
+//! It asks the store for the grant of the load, waits while another host has it, asks the loader, and keeps the
+//! answer. Whatever happens, it ends within its bound of time and wakes all waiters.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::sync::watch;
 
-use super::in_flight_loads::{Ended, Over, Progress, Ticket};
+use super::in_flight_loads::{LoadEnd, LoadTicket, Over, Progress};
 use super::loaders::Loaded;
 use super::memory::Reading;
 use super::policy::Policy;
 use super::{Tier, TieredCache};
 use crate::call::Lineage;
-use sandbar_store::{Fill, Filled, Kept, LoadClaim, LoadClaimed, Slot, StoreError};
+use sandbar_store::{Fill, Filled, Kept, LoadClaim, LoadClaimed, LoadSlot, StoreError};
 
 /// For how long a load is granted before the grant has to be renewed: so long others wait for a host that died.
 pub const LEASE: Duration = Duration::from_secs(3);
@@ -26,8 +26,8 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_MIN: Duration = Duration::from_millis(50);
 /// See [`LOOK_MIN`].
 const LOOK_MAX: Duration = Duration::from_millis(500);
-/// How many times its loader's deadline a load may take, beside [`LOAD_SLACK`]: waiting for another host, for a turn, and
-/// loading.
+/// How many times its loader's deadline a load may take, beside [`LOAD_SLACK`]: waiting for another host, for a turn,
+/// and loading.
 const LOAD_DEADLINES: u32 = 3;
 /// See [`LOAD_DEADLINES`].
 const LOAD_SLACK: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ const RELOADS_MAX: u32 = 3;
 /// A key that is looked at, and loaded where it is missing.
 pub(super) struct InFlightLoad {
     pub(super) tiered_cache: Arc<TieredCache>,
-    pub(super) slot: Slot,
+    pub(super) slot: LoadSlot,
     /// The key as plugins name it.
     pub(super) name: String,
     /// The key with its prefix.
@@ -46,12 +46,12 @@ pub(super) struct InFlightLoad {
     pub(super) loader: Option<String>,
     pub(super) lineage: Lineage,
     pub(super) progress: watch::Sender<Progress>,
-    /// Lets others join; gone before the end is told, so that nobody joins what is over.
-    pub(super) ticket: Option<Ticket>,
+    /// Lets other callers join; dropped before the end is announced, so that no caller joins what is over.
+    pub(super) ticket: Option<LoadTicket>,
 }
 
 impl InFlightLoad {
-    /// Flies to the end, and tells everybody who waits.
+    /// Runs to the end, and wakes all waiters.
     pub(super) async fn run(mut self) {
         if !self.tiered_cache.follows.swap(true, Ordering::SeqCst) {
             self.tiered_cache.store.follow(&self.tiered_cache.notes);
@@ -66,30 +66,30 @@ impl InFlightLoad {
             () = stop.cancelled() => Err("the host is shutting down".to_owned()),
         };
         let cut_off = match ended {
-            Ok(ended) => return self.end(ended.unwrap_or_else(Ended::Store)),
+            Ok(ended) => return self.end(ended.unwrap_or_else(LoadEnd::Store)),
             Err(reason) => reason,
         };
-        self.end(Ended::Failed(cut_off.clone(), None));
+        self.end(LoadEnd::Failed(cut_off.clone(), None));
         // So that no other host waits for a load that was given up.
         if let Err(error) = self.tiered_cache.store.fail(&self.slot, &token, &cut_off).await {
             tracing::debug!(key = self.slot.key, %error, "could not give up a load");
         }
     }
 
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: LoadEnd) {
         self.ticket = None;
-        self.progress.send_replace(Progress::Ended(ended));
+        self.progress.send_replace(Progress::LoadEnd(ended));
         self.tiered_cache.metrics.memory_bytes(self.tiered_cache.memory.bytes());
     }
 
-    async fn look_and_load(&self, token: &str) -> Result<Ended, StoreError> {
+    async fn look_and_load(&self, token: &str) -> Result<LoadEnd, StoreError> {
         let Self { tiered_cache, slot, policy, .. } = self;
         let reading = tiered_cache.begin(slot, policy);
         if let Some(kept) = tiered_cache.store.kept(slot, policy.stale_ms()).await? {
             self.keep(reading, &kept);
-            return Ok(Ended::Value(kept.value, Tier::Store));
+            return Ok(LoadEnd::Value(kept.value, Tier::Store));
         }
-        let Some(loader) = &self.loader else { return Ok(Ended::Missing(Tier::Store)) };
+        let Some(loader) = &self.loader else { return Ok(LoadEnd::Missing(Tier::Store)) };
         let (mut waited, mut wake, mut pause, mut over) = (String::new(), None, LOOK_MIN, None);
         let mut reloads = 0;
         loop {
@@ -99,7 +99,7 @@ impl InFlightLoad {
             match tiered_cache.store.claim(slot, claim).await? {
                 LoadClaimed::Value(kept) => {
                     self.keep(reading, &kept);
-                    return Ok(Ended::Value(kept.value, if waited.is_empty() { Tier::Store } else { Tier::Loaded }));
+                    return Ok(LoadEnd::Value(kept.value, if waited.is_empty() { Tier::Store } else { Tier::Loaded }));
                 }
                 LoadClaimed::Missing(left_ms) => {
                     let ttl = Duration::from_millis(left_ms.min(policy.memory_ttl_ms));
@@ -108,10 +108,10 @@ impl InFlightLoad {
                     {
                         tiered_cache.memory.insert(&self.full, reading, None, ttl);
                     }
-                    return Ok(Ended::Missing(Tier::Negative));
+                    return Ok(LoadEnd::Missing(Tier::Negative));
                 }
                 LoadClaimed::Failed { reason, stale } => {
-                    return Ok(Ended::Failed(reason, stale.map(Over::new).or(over)));
+                    return Ok(LoadEnd::Failed(reason, stale.map(Over::new).or(over)));
                 }
                 LoadClaimed::Busy { token: other, stale } => {
                     over = stale.map(Over::new).or(over);
@@ -163,26 +163,27 @@ impl InFlightLoad {
         }
     }
 
-    /// Keeps what the source said in the store. None where it has to be asked again, because the key was deleted meanwhile.
-    async fn fill(&self, token: &str, source: Loaded, over: Option<Over>, reloads: u32) -> Option<Ended> {
+    /// Keeps what the source said in the store. None where it has to be asked again, because the key was deleted
+    /// meanwhile.
+    async fn fill(&self, token: &str, source: Loaded, over: Option<Over>, reloads: u32) -> Option<LoadEnd> {
         let Self { tiered_cache, slot, policy, .. } = self;
         let (fill, ended) = match &source {
             Loaded::Value(value) => {
                 let ttl_ms = policy.jittered_ttl_ms(rand::random());
                 let fill = Fill::Value { value, ttl_ms, stale_ms: policy.stale_ms() };
-                (fill, Ended::Value(value.clone(), Tier::Loaded))
+                (fill, LoadEnd::Value(value.clone(), Tier::Loaded))
             }
-            Loaded::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, Ended::Missing(Tier::Loaded)),
+            Loaded::Missing => (Fill::Missing { ttl_ms: policy.negative_ttl_ms }, LoadEnd::Missing(Tier::Loaded)),
             Loaded::Failed(reason) => {
                 if let Err(error) = tiered_cache.store.fail(slot, token, reason).await {
                     tracing::debug!(key = slot.key, %error, "could not give up a load");
                 }
-                return Some(Ended::Failed(reason.clone(), over));
+                return Some(LoadEnd::Failed(reason.clone(), over));
             }
         };
         match tiered_cache.store.fill(slot, token, fill).await {
             Ok(Filled::Kept) => Some(ended),
-            Ok(Filled::Overtaken(kept)) => Some(Ended::Value(kept.value, Tier::Store)),
+            Ok(Filled::Overtaken(kept)) => Some(LoadEnd::Value(kept.value, Tier::Store)),
             Ok(Filled::Revoked) if reloads < RELOADS_MAX => None,
             Ok(Filled::Revoked) => Some(ended),
             Err(error) => {

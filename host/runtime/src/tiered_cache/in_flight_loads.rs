@@ -1,4 +1,4 @@
-//! One look at the store, and one load, per key and process: whoever asks meanwhile waits for the one that is under way.
+//! One look at the store, and one load, per key and process: later callers wait for the one that is under way.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) enum Progress {
     /// The value is loaded, here or elsewhere; what is over may be answered meanwhile.
     Loading(Option<Over>),
     /// It has ended.
-    Ended(Ended),
+    LoadEnd(LoadEnd),
 }
 
 /// A value that was over when it was read.
@@ -36,7 +36,7 @@ pub(super) struct Over {
 
 /// How a load ended.
 #[derive(Debug, Clone)]
-pub(super) enum Ended {
+pub(super) enum LoadEnd {
     /// With a value.
     Value(Bytes, Tier),
     /// The source has nothing.
@@ -67,7 +67,7 @@ struct InFlightLoad {
 
 /// Takes its load off the list when it is dropped.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct LoadTicket {
     in_flight: Arc<InFlightLoads>,
     key: Arc<str>,
     number: usize,
@@ -99,16 +99,16 @@ impl Progress {
                 let over = over.as_ref().filter(|over| over.usable(policy) == Use::WhileLoading)?;
                 Some(Ok((Some(over.stale.value.clone()), Tier::Stale)))
             }
-            Self::Ended(Ended::Value(value, tier)) => Some(Ok((Some(value.clone()), *tier))),
-            Self::Ended(Ended::Missing(tier)) => Some(Ok((None, *tier))),
-            Self::Ended(Ended::Failed(reason, over)) => {
+            Self::LoadEnd(LoadEnd::Value(value, tier)) => Some(Ok((Some(value.clone()), *tier))),
+            Self::LoadEnd(LoadEnd::Missing(tier)) => Some(Ok((None, *tier))),
+            Self::LoadEnd(LoadEnd::Failed(reason, over)) => {
                 let stale = over.as_ref().and_then(|over| over.in_need(policy));
                 Some(match stale {
                     Some(value) => Ok((Some(value), Tier::Stale)),
                     None => Err(FetchError::Failed(reason.clone())),
                 })
             }
-            Self::Ended(Ended::Store(error)) => Some(Err(FetchError::Store(error.clone()))),
+            Self::LoadEnd(LoadEnd::Store(error)) => Some(Err(FetchError::Store(error.clone()))),
         }
     }
 
@@ -120,20 +120,21 @@ impl Progress {
 }
 
 impl InFlightLoad {
-    /// What is being read may be older than whoever comes much later may be answered.
+    /// What is being read may be too old for a caller that comes much later.
     fn may_be_joined(&self) -> bool {
         self.begun.elapsed() < TRUST || !matches!(*self.progress.borrow(), Progress::Looking)
     }
 }
 
 impl InFlightLoads {
-    /// The load of a key with this loader, and, where it is a new one, what is needed to run it. None where there are too many.
+    /// The load of a key with this loader, and, where it is a new one, what is needed to run it. None where there are
+    /// too many.
     #[expect(clippy::type_complexity, reason = "the two halves of a flight, as they come")]
     pub(super) fn join(
         self: &Arc<Self>,
         key: &Arc<str>,
         loader: Option<&str>,
-    ) -> Option<(watch::Receiver<Progress>, Option<(watch::Sender<Progress>, Ticket)>)> {
+    ) -> Option<(watch::Receiver<Progress>, Option<(watch::Sender<Progress>, LoadTicket)>)> {
         let mut by_key = self.by_key.lock();
         let joins = |load: &&InFlightLoad| load.loader.as_deref() == loader && load.may_be_joined();
         let known = by_key.get(key).into_iter().flatten().find(joins);
@@ -153,7 +154,7 @@ impl InFlightLoads {
         };
         by_key.entry(key.clone()).or_default().push(load);
         self.keys.store(by_key.len(), Ordering::SeqCst);
-        Some((progress, Some((sender, Ticket { in_flight: self.clone(), key: key.clone(), number }))))
+        Some((progress, Some((sender, LoadTicket { in_flight: self.clone(), key: key.clone(), number }))))
     }
 
     /// Lets no other caller join the loads of a key: what they have read may be old.
@@ -173,7 +174,7 @@ impl InFlightLoads {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for LoadTicket {
     fn drop(&mut self) {
         let mut by_key = self.in_flight.by_key.lock();
         if let Some(in_flight) = by_key.get_mut(&self.key) {
@@ -207,7 +208,7 @@ mod tests {
         assert!(first.is_some() && second.is_none());
         assert!(in_flight.join(&key, None).unwrap().1.is_some(), "another loader is another flight");
         drop(first);
-        assert!(progress.has_changed().is_err(), "whoever waits is told");
+        assert!(progress.has_changed().is_err(), "waiters are woken");
         assert!(matches!(*progress.borrow_and_update(), Progress::Looking));
         assert!(in_flight.join(&key, Some("l")).unwrap().1.is_some());
     }
@@ -230,7 +231,7 @@ mod tests {
             matches!(answer, Some(Ok((Some(_), Tier::Stale))))
         };
         let loading = Progress::Loading(Some(over(100)));
-        let failed = Progress::Ended(Ended::Failed("no".to_owned(), Some(over(100))));
+        let failed = Progress::LoadEnd(LoadEnd::Failed("no".to_owned(), Some(over(100))));
         assert!(stale(loading.answer(&policy(10_000, 0))) && loading.answer(&policy(0, 10_000)).is_none());
         assert!(loading.answer_late(&policy(0, 10_000)).is_some() && loading.answer_late(&policy(0, 50)).is_none());
         assert!(stale(failed.answer(&policy(10_000, 0))) && stale(failed.answer(&policy(0, 10_000))));

@@ -1,7 +1,8 @@
 //! The loaders that are asked for what is missing, and their queues.
 //!
-//! Each loads up to [`LOADS_MAX`] batches at the same time; keys that come meanwhile wait, and become one batch of up to [`BATCH_MAX`].
-//! A load that needs other loads has a queue of its own for them, so that it never waits behind itself.
+//! Each loads up to [`LOADS_MAX`] batches at the same time; keys that come meanwhile wait, and become one batch of up
+//! to [`BATCH_MAX`]. A load that needs other loads has a queue of its own for them, so that it never waits behind
+//! itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub const WAITING_MAX: usize = 10_000;
 /// How long a load may take where it is not known who loads.
 const DEADLINE_UNKNOWN: Duration = Duration::from_secs(5);
 
-/// The source behind the tiers: asked for what neither memory nor the store has.
+/// The source of the tiered cache: asked for what neither memory nor the store has.
 #[async_trait]
 pub trait Loader: std::fmt::Debug + Send + Sync {
     /// How long one load may take; none where the loader is gone.
@@ -99,7 +100,7 @@ impl Loaders {
         queues.and_then(|queues| queues.loader.deadline()).unwrap_or(DEADLINE_UNKNOWN)
     }
 
-    /// Has a key loaded. `lineage` is that of whoever fetches it.
+    /// Has a key loaded. `lineage` is that of the caller.
     pub(super) fn submit(&self, name: &str, key: &str, lineage: &Lineage) -> oneshot::Receiver<Loaded> {
         let (done, answer) = oneshot::channel();
         let loader = self.by_name.lock().get(name).cloned();
@@ -117,7 +118,7 @@ impl Loaders {
                 }
             }
         };
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = done.send(Loaded::Failed(failed));
         answer
     }
@@ -125,7 +126,7 @@ impl Loaders {
 
 impl Job {
     fn answer(self, source: Loaded) {
-        // Whoever waited may be gone.
+        // The waiter may be gone.
         let _ = self.done.send(source);
     }
 }

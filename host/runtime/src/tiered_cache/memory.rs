@@ -1,7 +1,8 @@
 //! The first tier: copies of values in this process, bounded by their bytes.
 //!
-//! A copy is answered only while the store is known to tell of every change (see [`Changes`]), and never longer than the store keeps the
-//! value. An invalidation that comes between the read of a value and its insertion wins: a [`Reading`] begun before it inserts nothing.
+//! A copy is answered only while the store is known to tell of every change (see [`Changes`]), and never longer than
+//! the store keeps the value. An invalidation that comes between the read of a value and its insertion wins: a
+//! [`Reading`] begun before it inserts nothing.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use sandbar_store::Changes;
 
 /// What an entry takes beside its key and value, roughly, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
-/// Invalidations are told apart by the hash of their key, in so many parts.
+/// Invalidations are distinguished by the hash of their key, in so many parts.
 const SHARDS: usize = 64;
 /// After this part of the bound has been inserted, what is over it is evicted at once and not in the background.
 const SETTLE_PART: u64 = 16;

@@ -1,6 +1,6 @@
 //! The dead letters of a stream or a queue.
 //!
-//! Works on the stream `<name>:dead`, in commits of at most [`BATCH_MAX`] letters.
+//! Works on the stream `<name>:dead`, in commits of at most [`BATCH_MAX`] dead letters.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use sandbar_store::{
     Commit, CommitError, Effect, EntryId, Field, JobQueue, PushOptions, Refusal, Retention, Source, Store,
 };
 
-/// The most letters that are read or moved at once.
+/// The most dead letters that are read or moved at once.
 pub const BATCH_MAX: u32 = 100;
 
 /// Where events came from before they were given up.
@@ -25,7 +25,7 @@ pub enum DeadLetterSource<'a> {
     Queue(&'a str),
 }
 
-/// Which letters are meant.
+/// Which dead letters are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// Those with these ids. All of them must be there.
@@ -34,7 +34,7 @@ pub enum Which {
     Oldest(u64),
 }
 
-/// What becomes of a letter.
+/// What becomes of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
@@ -44,13 +44,13 @@ pub enum Fate {
     Drop,
 }
 
-/// What became of letters.
+/// What became of dead letters.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SettleReport {
-    /// Letters that were sent back or removed.
+    /// Dead letters that were sent back or removed.
     #[serde(rename = "letters")]
     pub dead_letters: u64,
-    /// Letters that were left because they have no event in them.
+    /// Dead letters that were left because they have no event in them.
     pub left: Vec<String>,
 }
 
@@ -86,12 +86,12 @@ impl DeadLetters {
         &self.dead
     }
 
-    /// The letters before an id, the newest first, up to [`BATCH_MAX`] of them and up to `count`.
+    /// The dead letters before an id, the newest first, up to [`BATCH_MAX`] of them and up to `count`.
     pub async fn before(&self, id: EntryId, count: u32) -> Result<Vec<ListedDeadLetter>, AdminError> {
         self.range(EntryId::ZERO, id, count.min(BATCH_MAX), true).await
     }
 
-    /// The letters with these ids. All of them must be there.
+    /// The dead letters with these ids. All of them must be there.
     pub async fn find(&self, ids: &[EntryId]) -> Result<Vec<ListedDeadLetter>, AdminError> {
         let mut dead_letters = Vec::new();
         for id in ids {
@@ -101,7 +101,7 @@ impl DeadLetters {
         Ok(dead_letters)
     }
 
-    /// Sends letters back or removes them.
+    /// Retries dead letters or drops them.
     pub async fn settle(&self, which: Which, fate: Fate) -> Result<SettleReport, AdminError> {
         let mut report = SettleReport::default();
         match which {
@@ -132,7 +132,7 @@ impl DeadLetters {
         Ok(report)
     }
 
-    /// Settles letters in one commit.
+    /// Settles dead letters in one commit.
     async fn settle_batch(
         &self,
         dead_letters: Vec<ListedDeadLetter>,
@@ -149,11 +149,11 @@ impl DeadLetters {
         let count = ids.len() as u64;
         let mut effects = Vec::new();
         if fate == Fate::Retry {
-            // Where the key holds something else the events would be refused, but their letters removed.
+            // Where the key holds something else the events would be refused, but their dead letters removed.
             let (jobs, entries) = dead_letters.iter().fold((false, false), |(jobs, entries), dead_letter| {
                 (jobs || dead_letter.payload.is_some(), entries || dead_letter.payload.is_none())
             });
-            let refused = |error| AdminError::store("send letters back", error);
+            let refused = |error| AdminError::store("send dead letters back", error);
             if entries {
                 self.store.length(&self.stream).await.map_err(refused)?;
             }

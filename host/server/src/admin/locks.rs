@@ -66,7 +66,7 @@ impl Locks {
         Self { store, prefix: prefix.to_owned() }
     }
 
-    /// Those that plugins hold, and where there is a glob pattern, keys that match it, whoever set them.
+    /// Those that plugins hold, and where there is a glob pattern, keys that match it, whichever client set them.
     pub async fn list(&self, pattern: Option<&str>) -> Result<Vec<LockState>, AdminError> {
         let failed = |error| AdminError::store("look for locks", error);
         if let Some(pattern) = pattern {
@@ -96,7 +96,7 @@ impl Locks {
         Ok(held)
     }
 
-    /// Takes a lock from whoever holds it, and answers what it was. The first who waits for it gets it.
+    /// Takes a lock from its holder, and answers what it was. The first waiter gets it.
     pub async fn break_open(&self, key: &str) -> Result<LockState, AdminError> {
         check_foreign("lock's key", key)?;
         let lock = LockKey::new(&self.prefix, key);

@@ -16,7 +16,7 @@ pub struct Due {
     pub schedule: String,
     /// The next tick after now.
     pub next_ms: Option<u64>,
-    /// The last tick that was run or left out; none where no host has begun with it.
+    /// The last tick that was run or skipped; none where no host has begun with it.
     pub last_ms: Option<u64>,
     /// The host that runs a tick now.
     pub running_on: Option<String>,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::{ApiError, JsonBody, JsonQuery};
-use super::guard::Visit;
+use super::guard::AuthorizedRequest;
 use crate::admin::dead::{BATCH_MAX, DeadLetterSource, DeadLetters, Fate, SettleReport, Which};
 use crate::admin::dead_letter::ListedDeadLetter;
 use sandbar_store::EntryId;
@@ -61,10 +61,10 @@ pub(super) struct DeadLetterPage {
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonQuery(page): JsonQuery<Page>,
 ) -> Result<Json<DeadLetterPage>, ApiError> {
-    let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
+    let dead_letters = admin(&api, &authorized, page.stream.as_deref(), page.queue.as_deref())?;
     let limit = page.limit.unwrap_or(BATCH_MAX);
     if !(1..=BATCH_MAX).contains(&limit) {
         return Err(ApiError::bad(format_args!("`limit` is {limit}; 1 to {BATCH_MAX} are allowed")));
@@ -89,11 +89,11 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(dead_letter): Path<String>,
     JsonQuery(page): JsonQuery<Source>,
 ) -> Result<Json<ListedDeadLetter>, ApiError> {
-    let dead_letters = admin(&api, &visit, page.stream.as_deref(), page.queue.as_deref())?;
+    let dead_letters = admin(&api, &authorized, page.stream.as_deref(), page.queue.as_deref())?;
     let found = dead_letters.find(&[id(&dead_letter)?]).await?.into_iter().next();
     found.map(Json).ok_or_else(|| ApiError::missing("there is no such dead letter"))
 }
@@ -123,10 +123,10 @@ pub(super) struct Settle {
 )]
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonBody(told): JsonBody<Settle>,
 ) -> Result<Json<SettleReport>, ApiError> {
-    settle(&api, &visit, told, Fate::Retry).await
+    settle(&api, &authorized, told, Fate::Retry).await
 }
 
 /// Removes dead letters for good
@@ -138,14 +138,19 @@ pub(super) async fn retry(
 )]
 pub(super) async fn drop(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonBody(told): JsonBody<Settle>,
 ) -> Result<Json<SettleReport>, ApiError> {
-    settle(&api, &visit, told, Fate::Drop).await
+    settle(&api, &authorized, told, Fate::Drop).await
 }
 
-async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Json<SettleReport>, ApiError> {
-    let dead_letters = admin(api, visit, told.stream.as_deref(), told.queue.as_deref())?;
+async fn settle(
+    api: &Api,
+    authorized: &AuthorizedRequest,
+    told: Settle,
+    fate: Fate,
+) -> Result<Json<SettleReport>, ApiError> {
+    let dead_letters = admin(api, authorized, told.stream.as_deref(), told.queue.as_deref())?;
     let which = match (told.ids.is_empty(), told.all) {
         (false, false) if told.ids.len() > IDS_MAX => {
             return Err(ApiError::bad(format_args!(
@@ -160,13 +165,18 @@ async fn settle(api: &Api, visit: &Visit, told: Settle, fate: Fate) -> Result<Js
     Ok(Json(dead_letters.settle(which, fate).await?))
 }
 
-fn admin(api: &Api, visit: &Visit, stream: Option<&str>, queue: Option<&str>) -> Result<DeadLetters, ApiError> {
+fn admin(
+    api: &Api,
+    authorized: &AuthorizedRequest,
+    stream: Option<&str>,
+    queue: Option<&str>,
+) -> Result<DeadLetters, ApiError> {
     let place = match (stream, queue) {
         (Some(stream), None) => DeadLetterSource::Stream(stream),
         (None, Some(queue)) => DeadLetterSource::Queue(queue),
         _ => return Err(ApiError::bad("either `stream` or `queue` is needed")),
     };
-    Ok(DeadLetters::of(api.store.clone(), &visit.tenant()?.prefix, place)?)
+    Ok(DeadLetters::of(api.store.clone(), &authorized.tenant()?.prefix, place)?)
 }
 
 fn id(text: &str) -> Result<EntryId, ApiError> {

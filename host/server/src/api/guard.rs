@@ -19,22 +19,22 @@ use sandbar_fleet::authenticator::{Caller, Refused};
 
 /// The tenant that a request is about.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct RequestTenant {
     pub(super) name: String,
     pub(super) prefix: String,
 }
 
 /// Who asks, and about what.
 #[derive(Debug, Clone)]
-pub(super) struct Visit {
+pub(super) struct AuthorizedRequest {
     pub(super) caller: Caller,
     /// None where a token for all tenants names none.
-    tenant: Option<Place>,
+    tenant: Option<RequestTenant>,
 }
 
-impl Visit {
+impl AuthorizedRequest {
     /// The tenant, where one is needed.
-    pub(super) fn tenant(&self) -> Result<&Place, ApiError> {
+    pub(super) fn tenant(&self) -> Result<&RequestTenant, ApiError> {
         self.tenant.as_ref().ok_or_else(|| {
             ApiError::bad("the token is for all tenants, and the request is about one").help("name it: ?tenant=NAME")
         })
@@ -129,7 +129,7 @@ pub(super) async fn authorize(
     let Ok(_permit) = api.requests.try_acquire() else {
         return ApiError::busy("too many requests to the API are being worked on").into_response();
     };
-    request.extensions_mut().insert(Visit { caller, tenant });
+    request.extensions_mut().insert(AuthorizedRequest { caller, tenant });
     match timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -139,7 +139,7 @@ pub(super) async fn authorize(
 }
 
 /// The tenant that a request is about. Whether others exist is nothing that a tenant's token tells.
-fn locate(api: &Api, caller: &Caller, named: Option<String>) -> Result<Option<Place>, ApiError> {
+fn locate(api: &Api, caller: &Caller, named: Option<String>) -> Result<Option<RequestTenant>, ApiError> {
     let name = match (&caller.scope, named) {
         (Scope::Tenant(own), Some(named)) if *own != named => {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "the token is for another tenant"));
@@ -154,7 +154,7 @@ fn locate(api: &Api, caller: &Caller, named: Option<String>) -> Result<Option<Pl
     let mut tenants = api.host().config().tenants.iter();
     let found = tenants.find(|tenant| tenant.name == name);
     let found = found.ok_or_else(|| ApiError::missing(format_args!("this host has no tenant `{name}`")))?;
-    Ok(Some(Place { name, prefix: found.prefix.clone() }))
+    Ok(Some(RequestTenant { name, prefix: found.prefix.clone() }))
 }
 
 fn tell(api: &Api, request: &Request, reason: &'static str, id: Option<&sandbar_core::token::TokenId>) {

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::{ApiError, JsonQuery};
-use super::guard::Visit;
+use super::guard::AuthorizedRequest;
 use crate::admin::locks::{LockState, Locks};
 use crate::admin::queues::{QueueState, Queues, Switched};
 use crate::admin::schedules::{self, Due};
@@ -41,8 +41,8 @@ pub(super) struct Whoami {
 
 /// What the token is good for
 #[utoipa::path(get, path = "/whoami", responses((status = 200, description = "The token", body = Whoami)))]
-pub(super) async fn whoami(Extension(visit): Extension<Visit>) -> Json<Whoami> {
-    let Caller { id, name, scope, role } = visit.caller;
+pub(super) async fn whoami(Extension(authorized): Extension<AuthorizedRequest>) -> Json<Whoami> {
+    let Caller { id, name, scope, role } = authorized.caller;
     Json(Whoami { id, name, tenant: scope, role })
 }
 
@@ -52,7 +52,8 @@ pub(super) struct Nodes {
     nodes: Vec<ShownNode>,
 }
 
-/// A host: all of it to tokens for all tenants. What it cannot run names the plugins of all tenants, so a tenant's token sees less.
+/// A host: all of it to tokens for all tenants. What it cannot run names the plugins of all tenants, so a tenant's
+/// token sees less.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum ShownNode {
@@ -79,9 +80,9 @@ pub(super) struct OutsideOfNode {
 #[utoipa::path(get, path = "/nodes", responses((status = 200, description = "The hosts", body = Nodes)))]
 pub(super) async fn nodes(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
 ) -> Result<Json<Nodes>, ApiError> {
-    let shown = |node: Node| match visit.is_host_wide() {
+    let shown = |node: Node| match authorized.is_host_wide() {
         true => ShownNode::Whole(node),
         false => {
             let Node { host, alive, seen_ms, program, .. } = node;
@@ -91,8 +92,8 @@ pub(super) async fn nodes(
     Ok(Json(Nodes { nodes: api.fleet.nodes().await?.into_iter().map(shown).collect() }))
 }
 
-fn queues_of(api: &Api, visit: &Visit) -> Result<Queues, ApiError> {
-    Ok(Queues::of(api.store.clone(), &visit.tenant()?.prefix))
+fn queues_of(api: &Api, authorized: &AuthorizedRequest) -> Result<Queues, ApiError> {
+    Ok(Queues::of(api.store.clone(), &authorized.tenant()?.prefix))
 }
 
 /// The queues of a tenant.
@@ -107,9 +108,9 @@ pub(super) struct QueueList {
 #[utoipa::path(get, path = "/queues", responses((status = 200, description = "The queues", body = QueueList)))]
 pub(super) async fn queues(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
 ) -> Result<Json<QueueList>, ApiError> {
-    let queues = queues_of(&api, &visit)?;
+    let queues = queues_of(&api, &authorized)?;
     let names = queues.names().await?;
     let mut states = Vec::new();
     for name in names.iter().take(QUEUES_MAX) {
@@ -127,10 +128,10 @@ pub(super) async fn queues(
 )]
 pub(super) async fn queue(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<QueueState>, ApiError> {
-    Ok(Json(queues_of(&api, &visit)?.state(&name).await?))
+    Ok(Json(queues_of(&api, &authorized)?.state(&name).await?))
 }
 
 /// Pauses a queue: no host takes jobs from it; jobs that are taken are finished
@@ -142,10 +143,10 @@ pub(super) async fn queue(
 )]
 pub(super) async fn pause(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<Switched>, ApiError> {
-    Ok(Json(queues_of(&api, &visit)?.switch(&name, true).await?))
+    Ok(Json(queues_of(&api, &authorized)?.switch(&name, true).await?))
 }
 
 /// Resumes a queue
@@ -157,10 +158,10 @@ pub(super) async fn pause(
 )]
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<Switched>, ApiError> {
-    Ok(Json(queues_of(&api, &visit)?.switch(&name, false).await?))
+    Ok(Json(queues_of(&api, &authorized)?.switch(&name, false).await?))
 }
 
 /// Which locks are listed.
@@ -178,8 +179,8 @@ pub(super) struct LockList {
     locks: Vec<LockState>,
 }
 
-fn locks_of(api: &Api, visit: &Visit) -> Result<Locks, ApiError> {
-    Ok(Locks::of(api.store.clone(), &visit.tenant()?.prefix))
+fn locks_of(api: &Api, authorized: &AuthorizedRequest) -> Result<Locks, ApiError> {
+    Ok(Locks::of(api.store.clone(), &authorized.tenant()?.prefix))
 }
 
 /// The locks that are held
@@ -191,10 +192,10 @@ fn locks_of(api: &Api, visit: &Visit) -> Result<Locks, ApiError> {
 )]
 pub(super) async fn locks(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonQuery(Matching { pattern }): JsonQuery<Matching>,
 ) -> Result<Json<LockList>, ApiError> {
-    Ok(Json(LockList { locks: locks_of(&api, &visit)?.list(pattern.as_deref()).await? }))
+    Ok(Json(LockList { locks: locks_of(&api, &authorized)?.list(pattern.as_deref()).await? }))
 }
 
 /// Takes a lock from its holder; the first waiter gets it
@@ -206,10 +207,10 @@ pub(super) async fn locks(
 )]
 pub(super) async fn break_lock(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(key): Path<String>,
 ) -> Result<Json<LockState>, ApiError> {
-    Ok(Json(locks_of(&api, &visit)?.break_open(&key).await?))
+    Ok(Json(locks_of(&api, &authorized)?.break_open(&key).await?))
 }
 
 /// Which schedules are listed.
@@ -237,10 +238,10 @@ pub(super) struct ScheduleList {
 )]
 pub(super) async fn schedules(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonQuery(ScheduleQuery { plugin, runs }): JsonQuery<ScheduleQuery>,
 ) -> Result<Json<ScheduleList>, ApiError> {
-    let (place, runs) = (visit.tenant()?, runs.unwrap_or(5));
+    let (place, runs) = (authorized.tenant()?, runs.unwrap_or(5));
     if runs > RUNS_MAX {
         return Err(ApiError::bad(format_args!("`runs` is {runs}; 0 to {RUNS_MAX} are allowed")));
     }

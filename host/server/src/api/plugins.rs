@@ -1,5 +1,7 @@
 //! Plugins: what is deployed, what runs, and changing it.
 
+mod answers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,215 +11,30 @@ use axum::extract::multipart::{Multipart, MultipartError};
 use axum::extract::{FromRequest, Json, Path, Request, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
+
+use answers::{
+    Changed, Here, HereInDetail, ListedPlugin, PastRelease, PluginList, ShownCandidate, ShownPlugin, ShownRelease,
+};
 
 use super::Api;
 use super::answer::{ApiError, JsonBody, JsonQuery};
-use super::guard::Visit;
+use super::guard::AuthorizedRequest;
 use crate::host::PluginStatus;
-use sandbar_fleet::{
-    Deploy, Deployed, HostOutcome, MANIFEST_BYTES_MAX, Past, Phase, Record, Release, WAIT_DEFAULT, WAIT_MAX, Why,
-};
-use sandbar_runtime::rollout::{ProbationStatus, ShadowReport, Trial};
+use sandbar_fleet::{Deploy, Deployed, MANIFEST_BYTES_MAX, Record, WAIT_DEFAULT, WAIT_MAX};
+use sandbar_runtime::rollout::Trial;
 
 /// The most bytes in the name of a plugin that are looked at.
 const NAME_BYTES_MAX: usize = 64;
-
-/// The plugins of a tenant, or of all.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PluginList {
-    plugins: Vec<ListedPlugin>,
-}
-
-/// A plugin in the list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ListedPlugin {
-    tenant: String,
-    plugin: String,
-    /// What is being done with it; none where nothing was deployed.
-    phase: Option<Phase>,
-    /// The release that runs.
-    active: Option<ShownRelease>,
-    /// The release that is being loaded or tried.
-    candidate: Option<ShownRelease>,
-    /// What runs on the host that answers.
-    here: Option<Here>,
-}
-
-/// A plugin with its history.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ShownPlugin {
-    tenant: String,
-    plugin: String,
-    /// What is being done with it; none where nothing was deployed.
-    phase: Option<Phase>,
-    /// The release that runs.
-    active: Option<ShownRelease>,
-    /// The release that is being loaded or tried.
-    candidate: Option<ShownCandidate>,
-    /// The text of the manifest of what runs.
-    manifest: Option<String>,
-    /// Earlier releases, the newest first.
-    history: Option<Vec<PastRelease>>,
-    /// What each host has made of the active release.
-    hosts: Vec<HostOutcome>,
-    /// What runs on the host that answers.
-    here: Option<HereInDetail>,
-}
-
-/// A release without its manifest, which may be long.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ShownRelease {
-    /// Counts the deploys of the plugin, from 1.
-    number: u64,
-    /// The SHA-256 of the component.
-    digest: String,
-    /// The size of the component.
-    size_bytes: u64,
-    /// When it was deployed, in milliseconds since 1970.
-    time_ms: u64,
-    /// Who deployed it.
-    by: String,
-}
-
-/// A release that is not active yet.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ShownCandidate {
-    release: ShownRelease,
-    /// How it is tried before it becomes active.
-    trial: Option<Trial>,
-}
-
-/// A release that has ended.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PastRelease {
-    release: ShownRelease,
-    /// When it ended, in milliseconds since 1970.
-    ended_ms: u64,
-    /// Why it ended.
-    why: Why,
-}
-
-/// What runs on the host that answers, with its numbers since the host began.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Here {
-    /// The version: the SHA-256 of its component.
-    digest: String,
-    /// The number of the release; 0 for a version of the host's own.
-    number: u64,
-    /// Why the host does not run what it should.
-    fault: Option<String>,
-    /// How the version does, while it is on probation.
-    probation: Option<ProbationStatus>,
-    /// Events that are done.
-    done: u64,
-    /// Events that are retried later.
-    retries: u64,
-    /// Events that were dead-lettered.
-    dead: u64,
-    /// Calls that failed.
-    failures: u64,
-    /// Events delivered and not acknowledged.
-    pending: u64,
-    /// Events not yet delivered, where that is known.
-    lag: Option<u64>,
-}
-
-/// The same with the trial and the history of the host.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct HereInDetail {
-    #[serde(flatten)]
-    here: Here,
-    /// The version that is tried beside the active one.
-    trial: Option<TrialHere>,
-    /// What ran on this host before.
-    history: Vec<PastRelease>,
-}
-
-/// What the host that answers has found of the version that is tried beside the active one.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TrialHere {
-    /// The version: the SHA-256 of its component.
-    digest: String,
-    trial: Trial,
-    /// How a canary does.
-    standing: Option<ProbationStatus>,
-    /// What a shadow did differently.
-    shadow: Option<ShadowReport>,
-}
-
-/// What was changed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Changed {
-    /// Counts the changes of the plugin's record.
-    generation: u64,
-    phase: Phase,
-    active: Option<ShownRelease>,
-    candidate: Option<ShownRelease>,
-}
-
-impl From<&Release> for ShownRelease {
-    fn from(release: &Release) -> Self {
-        let Release { number, size_bytes, time_ms, .. } = *release;
-        Self { number, digest: release.digest.clone(), size_bytes, time_ms, by: release.by.clone() }
-    }
-}
-
-impl From<&Past> for PastRelease {
-    fn from(past: &Past) -> Self {
-        Self { release: (&past.release).into(), ended_ms: past.ended_ms, why: past.why.clone() }
-    }
-}
-
-impl From<&Record> for Changed {
-    fn from(record: &Record) -> Self {
-        Self {
-            generation: record.generation,
-            phase: record.phase,
-            active: record.active.as_ref().map(ShownRelease::from),
-            candidate: record.candidate.as_ref().map(|candidate| (&candidate.release).into()),
-        }
-    }
-}
-
-impl From<&PluginStatus> for Here {
-    fn from(status: &PluginStatus) -> Self {
-        let numbers = status.metrics.snapshot();
-        Self {
-            digest: status.version.clone(),
-            number: status.release.number,
-            fault: status.fault.clone(),
-            probation: status.rollout.probation(),
-            done: numbers.done,
-            retries: numbers.retries,
-            dead: numbers.dead,
-            failures: numbers.failures,
-            pending: numbers.backlog.pending,
-            lag: numbers.backlog.lag,
-        }
-    }
-}
-
-impl From<&PluginStatus> for HereInDetail {
-    fn from(status: &PluginStatus) -> Self {
-        let trial = status.rollout.trial().map(|(pool, trial, standing)| TrialHere {
-            digest: pool.context().version.clone(),
-            trial,
-            standing,
-            shadow: status.rollout.shadow_report(),
-        });
-        Self { here: status.into(), trial, history: status.history.iter().map(PastRelease::from).collect() }
-    }
-}
 
 /// The plugins: what is deployed, and what runs on the host that answers
 #[utoipa::path(get, path = "/plugins", responses((status = 200, description = "The plugins", body = PluginList)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
 ) -> Result<Json<PluginList>, ApiError> {
-    let tenant = visit.tenant_name();
+    let tenant = authorized.tenant_name();
     let mut plugins: BTreeMap<(String, String), (Option<Record>, Option<PluginStatus>)> = BTreeMap::new();
     for listed in api.fleet.plugins(tenant).await? {
         plugins.entry((listed.tenant, listed.plugin)).or_default().0 = Some(listed.record);
@@ -246,10 +63,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<ShownPlugin>, ApiError> {
-    let (tenant, name) = (&visit.tenant()?.name, checked(name)?);
+    let (tenant, name) = (&authorized.tenant()?.name, checked(name)?);
     let record = api.fleet.record(tenant, &name).await?;
     let status = api.host().plugins().into_iter().find(|status| status.tenant == *tenant && status.name == name);
     if record.is_none() && status.is_none() {
@@ -313,15 +130,15 @@ pub(super) struct DeployForm {
 )]
 pub(super) async fn deploy(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     JsonQuery(how): JsonQuery<How>,
     request: Request,
 ) -> Result<Json<Deployed>, ApiError> {
-    let tenant = visit.tenant()?.name.clone();
+    let tenant = authorized.tenant()?.name.clone();
     let (trial, wait) = (how.trial()?, how.wait()?);
     let _permit = api.uploads.try_acquire().map_err(|_| ApiError::busy("other components are being received"))?;
     let (manifest, component) = receive(request).await?;
-    let deploy = Deploy { manifest, component, by: visit.by(), trial, wait };
+    let deploy = Deploy { manifest, component, by: authorized.by(), trial, wait };
     Ok(Json(api.fleet.deploy(&tenant, deploy).await?))
 }
 
@@ -410,12 +227,12 @@ pub(super) struct Back {
 )]
 pub(super) async fn rollback(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
     JsonBody(back): JsonBody<Back>,
 ) -> Result<Json<Changed>, ApiError> {
-    let (tenant, name) = (&visit.tenant()?.name, checked(name)?);
-    let record = api.fleet.rollback(tenant, &name, back.to.as_deref(), &visit.by(), &back.reason).await?;
+    let (tenant, name) = (&authorized.tenant()?.name, checked(name)?);
+    let record = api.fleet.rollback(tenant, &name, back.to.as_deref(), &authorized.by(), &back.reason).await?;
     Ok(Json((&record).into()))
 }
 
@@ -428,10 +245,10 @@ pub(super) async fn rollback(
 )]
 pub(super) async fn promote(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<Changed>, ApiError> {
-    let record = api.fleet.promote(&visit.tenant()?.name, &checked(name)?).await?;
+    let record = api.fleet.promote(&authorized.tenant()?.name, &checked(name)?).await?;
     Ok(Json((&record).into()))
 }
 
@@ -453,11 +270,11 @@ pub(super) struct Reason {
 )]
 pub(super) async fn end_trial(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
     JsonBody(Reason { reason }): JsonBody<Reason>,
 ) -> Result<Json<Changed>, ApiError> {
-    let record = api.fleet.end_trial(&visit.tenant()?.name, &checked(name)?, &visit.by(), &reason).await?;
+    let record = api.fleet.end_trial(&authorized.tenant()?.name, &checked(name)?, &authorized.by(), &reason).await?;
     Ok(Json((&record).into()))
 }
 
@@ -470,10 +287,10 @@ pub(super) async fn end_trial(
 )]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
-    Extension(visit): Extension<Visit>,
+    Extension(authorized): Extension<AuthorizedRequest>,
     Path(name): Path<String>,
 ) -> Result<Json<Changed>, ApiError> {
-    let record = api.fleet.remove(&visit.tenant()?.name, &checked(name)?, &visit.by()).await?;
+    let record = api.fleet.remove(&authorized.tenant()?.name, &checked(name)?, &authorized.by()).await?;
     Ok(Json((&record).into()))
 }
 

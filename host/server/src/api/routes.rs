@@ -1,7 +1,7 @@
 //! The one list of routes: each handler with the role that it needs and its bounds.
 //!
-//! The router, the checks of roles and the OpenAPI document are made from it. Method, path, parameters, body and answers of a route stand
-//! at its handler.
+//! The router, the checks of roles and the OpenAPI document are made from it. Method, path, parameters, body and
+//! answers of a route stand at its handler.
 
 use std::sync::Arc;
 use std::time::Duration;

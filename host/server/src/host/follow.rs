@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::running::Merit;
-use super::slot::{Loaded, Slot};
+use super::slot::{Loaded, PluginSlot};
 use super::{HostError, Tenant};
 use sandbar_core::manifest::Manifest;
 use sandbar_fleet::{Fleet, FleetError, Phase, Record, Release};
 
 impl Tenant {
-    /// Makes of a plugin what the fleet's record says, and tells the fleet what came of it. Whatever fails is a fault of the slot, and the
-    /// version that runs goes on.
+    /// Makes of a plugin what the fleet's record says, and tells the fleet what came of it. Whatever fails is a fault
+    /// of the slot, and the version that runs goes on.
     pub(super) async fn follow(
         self: &Arc<Self>,
         fleet: &Fleet,
@@ -43,7 +43,7 @@ impl Tenant {
     async fn follow_active(
         self: &Arc<Self>,
         fleet: &Fleet,
-        slot: &Arc<Slot>,
+        slot: &Arc<PluginSlot>,
         record: &Record,
     ) -> Result<(), HostError> {
         let Some(release) = &record.active else {
@@ -84,7 +84,7 @@ impl Tenant {
     }
 
     /// Sees to it that a candidate is loaded, or tried.
-    async fn follow_candidate(self: &Arc<Self>, fleet: &Fleet, slot: &Arc<Slot>, record: &Record) {
+    async fn follow_candidate(self: &Arc<Self>, fleet: &Fleet, slot: &Arc<PluginSlot>, record: &Record) {
         let running = slot.state.lock().running.clone();
         let Some(candidate) = &record.candidate else {
             let (tried, _) = {
@@ -138,7 +138,7 @@ impl Tenant {
     }
 
     /// A release as a version: one that is in memory still, or compiled from the bytes in the store.
-    async fn obtain(&self, fleet: &Fleet, slot: &Slot, release: &Release) -> Result<Loaded, HostError> {
+    async fn obtain(&self, fleet: &Fleet, slot: &PluginSlot, release: &Release) -> Result<Loaded, HostError> {
         let kept = slot.state.lock().find(release);
         if let Some(kept) = kept {
             return Ok(Loaded { release: Arc::new(release.clone()), ..kept });

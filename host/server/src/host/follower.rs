@@ -1,7 +1,8 @@
 //! A host in its fleet: tells that it is alive, and follows the records of the plugins of its tenants.
 //!
-//! It looks when a change is announced, and [every heartbeat](HEARTBEAT_MS) without one, so that an announcement that is lost costs no more
-//! than that. Each plugin is followed by a task of its own, one at a time; a plugin that takes long holds up no other.
+//! It looks when a change is announced, and [every heartbeat](HEARTBEAT_MS) without one, so that an announcement that
+//! is lost costs no more than that. Each plugin is followed by a task of its own, one at a time; a plugin that takes
+//! long holds up no other.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -57,7 +58,8 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Joins: tells that it is alive, and has the releases loaded that are active. Fails where the store cannot be asked.
+    /// Joins: tells that it is alive, and has the releases loaded that are active. Fails where the store cannot be
+    /// asked.
     pub(super) async fn join(
         base: &Arc<Base>,
         tenants: &[Arc<Tenant>],
@@ -125,7 +127,7 @@ impl Follower {
         }
         // Said first: nobody is to wait for this host any more.
         if tokio::time::timeout(LEAVE_LIMIT, self.fleet.leave(&self.base.name)).await.is_err() {
-            tracing::debug!("the fleet was not told that the host is gone; it notices");
+            tracing::debug!("the fleet was not informed that the host is gone; it notices");
         }
         // What is being followed ends by itself once the host stops.
         while self.jobs.join_next().await.is_some() {}
@@ -176,7 +178,7 @@ impl Follower {
         self.settle().await
     }
 
-    /// Forgets records that are gone, with whoever lost them: what runs goes on.
+    /// Forgets records that are gone, with the fleet that lost them: what runs goes on.
     fn forget(&mut self, generations: &[(Name, u64)]) {
         let known: HashSet<&Name> = generations.iter().map(|(name, _)| name).collect();
         let gone: Vec<Name> = self.records.keys().filter(|name| !known.contains(name)).cloned().collect();
@@ -223,7 +225,7 @@ impl Follower {
         let Some((name, followed)) = done else { return };
         self.busy.remove(&name);
         if followed.is_err() {
-            // It was not told; with the next look it is.
+            // It was not reported; the next look reports it.
             self.behind.insert(name);
             self.told(followed);
         } else if self.behind.contains(&name) {

@@ -24,7 +24,7 @@ use sandbar_triggers::http::Service;
 use sandbar_triggers::stream::{StreamContext, Worker, WorkerEnd};
 use sandbar_triggers::{queue, schedule};
 
-/// A plugin that runs. Changed by one task at a time, which has the turn of its [`super::slot::Slot`].
+/// A plugin that runs. Changed by one task at a time, which has the turn of its [`super::slot::PluginSlot`].
 #[derive(Debug)]
 pub(super) struct Running {
     rollout: Arc<Rollout>,
@@ -118,8 +118,8 @@ impl Running {
         !restarting && self.workers.lock().iter().all(|task| task.ready.load(Ordering::Relaxed))
     }
 
-    /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are restarted, when their
-    /// batches are done; the others go on reading.
+    /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are
+    /// restarted, when their batches are done; the others go on reading.
     pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, merit: Merit) {
         match merit {
             Merit::New => self.rollout.replace(pool),
@@ -208,7 +208,8 @@ fn work(
             }
             Trigger::Http(trigger) => {
                 let service = Arc::new(Service::new(trigger.clone(), rollout.clone(), metrics.clone()));
-                // It has its route from this instant on, so that no request falls between it and the one that it replaces.
+                // It has its route from this instant on, so that no request falls between it and the one that it
+                // replaces.
                 let registration = base.routes.take(service.clone());
                 tokio::spawn(service.run(registration, ready.clone(), stop.clone(), give_up))
             }

@@ -38,16 +38,16 @@ impl Loaded {
 
 /// The place of one plugin.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct PluginSlot {
     pub(super) name: String,
-    /// Whoever changes what runs here has the turn.
+    /// A task that changes what runs here has the turn.
     pub(super) turn: tokio::sync::Mutex<()>,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<SlotState>,
 }
 
 /// What is in a place.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct SlotState {
     /// The triggers and instances, where it runs.
     pub(super) running: Option<Arc<Running>>,
     /// The version that runs.
@@ -72,7 +72,7 @@ pub(super) struct State {
     pub(super) metrics: Option<PluginMetrics>,
 }
 
-impl Slot {
+impl PluginSlot {
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), turn: tokio::sync::Mutex::default(), state: Mutex::default() }
     }
@@ -143,7 +143,7 @@ impl Slot {
     }
 }
 
-impl State {
+impl SlotState {
     /// The fleet's release that goes before the host's own version.
     pub(super) fn wanted(&self) -> Option<&Release> {
         self.record.as_ref()?.active.as_ref()

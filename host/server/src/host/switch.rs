@@ -1,4 +1,5 @@
-//! How a plugin comes to run another version: warmed beside the active one, put in place at one instant, and taken back.
+//! How a plugin comes to run another version: warmed beside the active one, put in place at one instant, and taken
+//! back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::running::{self, Merit, Running};
-use super::slot::{Loaded, Slot};
+use super::slot::{Loaded, PluginSlot};
 use super::{HostError, Tenant};
 use sandbar_fleet::Why;
 use sandbar_runtime::pool::Pool;
@@ -24,11 +25,11 @@ impl Tenant {
         running::pool(self, &loaded.manifest, loaded.version.clone()).await
     }
 
-    /// Puts a version in place. New calls go to it from one instant on; those under way finish on the one before. Whoever calls it has the
-    /// turn of the slot.
+    /// Puts a version in place. New calls go to it from one instant on; those under way finish on the one before. The
+    /// caller has the turn of the slot.
     pub(super) async fn put(
         self: &Arc<Self>,
-        slot: &Arc<Slot>,
+        slot: &Arc<PluginSlot>,
         loaded: Loaded,
         pool: Pool,
         merit: Merit,
@@ -65,8 +66,9 @@ impl Tenant {
         Ok(())
     }
 
-    /// Stops a plugin: its triggers take no more, and what they have taken is finished. Whoever calls it has the turn of the slot.
-    pub(super) async fn stop_plugin(&self, slot: &Slot) {
+    /// Stops a plugin: its triggers take no more, and what they have taken is finished. The caller has the turn of
+    /// the slot.
+    pub(super) async fn stop_plugin(&self, slot: &PluginSlot) {
         let running = {
             let mut state = slot.state.lock();
             state.before = state.active.take();
@@ -83,8 +85,13 @@ impl Tenant {
         self.base.give_routes_back(&self.config.name, &slot.name);
     }
 
-    /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else on this host.
-    async fn take_back(self: &Arc<Self>, slot: &Arc<Slot>, failed_probation: &FailedProbation) -> Result<(), String> {
+    /// Takes a version back that was found not good enough: in the whole fleet where it was deployed, else on this
+    /// host.
+    async fn take_back(
+        self: &Arc<Self>,
+        slot: &Arc<PluginSlot>,
+        failed_probation: &FailedProbation,
+    ) -> Result<(), String> {
         let version = &failed_probation.version;
         let (tenant, plugin) = (&self.config.name, &slot.name);
         let found = {
@@ -108,7 +115,7 @@ impl Tenant {
     /// Goes back to the host's own version before.
     async fn take_own_back(
         self: &Arc<Self>,
-        slot: &Arc<Slot>,
+        slot: &Arc<PluginSlot>,
         failed_probation: &FailedProbation,
     ) -> Result<(), String> {
         let _turn = slot.turn.lock().await;
@@ -127,9 +134,9 @@ impl Tenant {
     }
 }
 
-/// Waits for versions that are found not good enough, as long as a plugin runs, and takes them back. In a box, because taking back starts
-/// plugins, and whoever starts a plugin watches it.
-fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFuture<'static, ()> {
+/// Waits for versions that are found not good enough, as long as a plugin runs, and takes them back. In a box,
+/// because taking back starts plugins, and the one that starts a plugin watches it.
+fn watch(tenant: Arc<Tenant>, slot: Arc<PluginSlot>, running: Arc<Running>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let gone = running.gone().clone();
         loop {
@@ -162,7 +169,7 @@ fn watch(tenant: Arc<Tenant>, slot: Arc<Slot>, running: Arc<Running>) -> BoxFutu
                         "a version was not taken back, and is tried again"
                     );
                 }
-                // What is taken back still runs for a moment, and is told again meanwhile.
+                // What is taken back still runs for a moment, and is reported again meanwhile.
                 tokio::select! {
                     () = tokio::time::sleep(TAKE_BACK_REST) => {}
                     () = gone.cancelled() => return,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::base::Base;
 use super::running::Merit;
-use super::slot::{Loaded, Slot};
+use super::slot::{Loaded, PluginSlot};
 use super::{HostError, MANIFEST_NAME, PluginStatus};
 use crate::http::PluginHealth;
 use sandbar_core::config::TenantConfig;
@@ -37,7 +37,7 @@ pub struct Tenant {
     pub(super) quota: Arc<TenantQuota>,
     outage: OnceLock<Arc<Outage>>,
     /// One for each plugin that was ever to run.
-    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+    slots: Mutex<BTreeMap<String, Arc<PluginSlot>>>,
 }
 
 impl Tenant {
@@ -92,8 +92,8 @@ impl Tenant {
         self.outage.get().and_then(|outage| outage.journal())
     }
 
-    /// Loads the plugin of a folder, or replaces the one of that name. The new version is compiled and started before it gets
-    /// events; where that fails the old one goes on. A release that is deployed to the fleet goes before it.
+    /// Loads the plugin of a folder, or replaces the one of that name. The new version is compiled and started before
+    /// it gets events; where that fails the old one goes on. A release that is deployed to the fleet goes before it.
     pub async fn load(self: &Arc<Self>, folder: &Path, component: &Path) -> Result<(), HostError> {
         let path = folder.join(MANIFEST_NAME);
         let read = |path: &Path| path.display().to_string();
@@ -143,14 +143,15 @@ impl Tenant {
     }
 
     /// Notes the host's own version, and that the one before has ended.
-    fn keep_own(&self, slot: &Slot, loaded: Loaded) {
+    fn keep_own(&self, slot: &PluginSlot, loaded: Loaded) {
         let mut state = slot.state.lock();
         if let Some(before) = state.own.replace(loaded) {
             state.past(&before.release, Why::Replaced { by: FILE.to_owned() }, self.store.now_ms());
         }
     }
 
-    /// Takes the host's own version of a plugin away, and stops the plugin where no release is deployed. False where there is none.
+    /// Takes the host's own version of a plugin away, and stops the plugin where no release is deployed. False where
+    /// there is none.
     pub async fn unload(self: &Arc<Self>, plugin: &str) -> bool {
         let (tenant, slot) = (self.clone(), self.slot(plugin));
         let unload = async move {
@@ -170,13 +171,13 @@ impl Tenant {
     }
 
     /// The place of a plugin.
-    pub(super) fn slot(&self, plugin: &str) -> Arc<Slot> {
+    pub(super) fn slot(&self, plugin: &str) -> Arc<PluginSlot> {
         let mut slots = self.slots.lock();
-        slots.entry(plugin.to_owned()).or_insert_with(|| Arc::new(Slot::new(plugin))).clone()
+        slots.entry(plugin.to_owned()).or_insert_with(|| Arc::new(PluginSlot::new(plugin))).clone()
     }
 
     /// All places, by name.
-    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+    pub(super) fn slots(&self) -> Vec<Arc<PluginSlot>> {
         self.slots.lock().values().cloned().collect()
     }
 
@@ -243,14 +244,15 @@ impl Tenant {
 
     /// Why plugins do not run what they should, by plugin.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
-        let fault = |slot: &Arc<Slot>| slot.fault().map(|fault| (slot.name.clone(), fault));
+        let fault = |slot: &Arc<PluginSlot>| slot.fault().map(|fault| (slot.name.clone(), fault));
         self.slots().iter().filter_map(fault).collect()
     }
 
-    /// Waits until its plugins have ended, which somebody has told them to, and answers how many batches they dropped.
+    /// Waits until its plugins have ended, which the caller has stopped, and answers how many batches they dropped.
     pub(super) async fn drained(&self) -> usize {
-        let drained = |slot: Arc<Slot>| async move {
-            // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like all others.
+        let drained = |slot: Arc<PluginSlot>| async move {
+            // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like
+            // all others.
             let _no_more_loading = slot.turn.lock().await;
             let running = {
                 let mut state = slot.state.lock();

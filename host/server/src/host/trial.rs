@@ -1,4 +1,5 @@
-//! A second version of a plugin, tried beside the active one on this host alone. The fleet's candidates come by `follow.rs`.
+//! A second version of a plugin, tried beside the active one on this host alone. The fleet's candidates come by
+//! `follow.rs`.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use sandbar_runtime::pool::Pool;
 use sandbar_runtime::rollout::Trial;
 
 impl Tenant {
-    /// Tries a version of a plugin that runs, in place of one that is tried already. It is compiled and started first. It gets the
-    /// events of the active version's triggers; those of its own manifest are not looked at.
+    /// Tries a version of a plugin that runs, in place of one that is tried already. It is compiled and started
+    /// first. It gets the events of the active version's triggers; those of its own manifest are not looked at.
     pub async fn begin_trial(
         self: &Arc<Self>,
         manifest: Manifest,

@@ -1,8 +1,9 @@
 //! Connections: accepted, bounded and ended.
 //!
-//! Knows nothing of what is answered. Bounded in their number by the configuration, and each by [`HEAD_TIMEOUT`] (idle time included),
-//! [`HEAD_BYTES_MAX`], [`HEADERS_MAX`], [`STALL_MAX`] for clients that do not read, and [`LIFE_MAX`], after which a client has to connect
-//! anew; what is being answered then is finished first, within [`ANSWER_MAX`].
+//! Knows nothing of what is answered. Bounded in their number by the configuration, and each by [`HEAD_TIMEOUT`]
+//! (idle time included), [`HEAD_BYTES_MAX`], [`HEADERS_MAX`], [`WRITE_TIMEOUT`] for clients that do not read, and
+//! [`LIFE_MAX`], after which a client has to connect anew; what is being answered then is finished first, within
+//! [`ANSWER_MAX`].
 
 mod write_timeout;
 
@@ -24,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use write_timeout::Stall;
+use write_timeout::WriteTimeout;
 
 /// How long a client may take to send the head of a request, counted from the end of the one before.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,10 +35,11 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// How long one connection may live.
 const LIFE_MAX: Duration = Duration::from_secs(300);
-/// How long the request in flight may still take then: as long as the longest that a plugin may take, and what is left of its answer.
+/// How long the request in flight may still take then: as long as the longest that a plugin may take, and what is
+/// left of its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3600 + 300);
 /// How long a client may not take anything of what is written to it.
-const STALL_MAX: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the request in flight may still take when the server ends.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no more sockets to give.
@@ -47,8 +49,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Serves a router on a listener until the token is cancelled, then waits for the requests in flight. Of more connections than
-/// `connections` the next one waits to be accepted.
+/// Serves a router on a listener until the token is cancelled, then waits for the requests in flight. Of more
+/// connections than `connections` the next one waits to be accepted.
 pub(super) async fn serve(listener: TcpListener, router: Router, connections: u32, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(usize::try_from(connections).unwrap_or(1)));
     let tasks = TaskTracker::new();
@@ -85,7 +87,7 @@ async fn answer(stream: TcpStream, peer: Peer, router: Router, shutdown: Cancell
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    let stream = Stall::new(stream, STALL_MAX);
+    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);

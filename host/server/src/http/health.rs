@@ -47,7 +47,8 @@ pub struct PluginHealth {
 }
 
 impl HealthReport {
-    /// Whether the host does what it should: the store answers. Degraded parts are told, but do not make it unhealthy.
+    /// Whether the host does what it should: the store answers. Degraded parts are listed, but do not make it
+    /// unhealthy.
     pub fn is_healthy(&self) -> bool {
         self.store_up
     }

@@ -84,7 +84,7 @@ pub(super) fn join(previous: &mut Effect, next: Effect) -> Joined {
     }
 }
 
-/// Leaves out of a push what it would cut off itself.
+/// Drops from a push what it would cut off itself.
 pub(super) fn trim(effect: &mut Effect) {
     if let Effect::ListPush { values, keep, .. } = effect {
         trim_values(values, *keep);
@@ -123,7 +123,8 @@ fn add(sum: &mut i64, by: i64, next: Effect) -> Joined {
     }
 }
 
-/// Puts parts behind others; one that is there already is replaced. Of two equal ones the later wins when they are applied.
+/// Puts parts behind others; one that is there already is replaced. Of two equal ones the later wins when they are
+/// applied.
 fn merge<T>(parts: &mut Vec<T>, more: Vec<T>, is_same: impl Fn(&T, &T) -> bool) -> Joined {
     for new in more {
         let old = if parts.len() <= SEARCHED_MAX { parts.iter_mut().rfind(|old| is_same(old, &new)) } else { None };

@@ -45,7 +45,7 @@ fn the_last_set_stands_in_the_place_of_the_first() {
 }
 
 #[test]
-fn what_may_be_refused_is_never_left_out() {
+fn what_may_be_refused_is_never_dropped() {
     let effects = [set("x", Expiry::Never), Effect::Add { key: "k".into(), by: 1 }, Effect::Delete { key: "k".into() }];
     assert_eq!(combined(effects.clone()).len(), effects.len());
 }

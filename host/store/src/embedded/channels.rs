@@ -1,7 +1,7 @@
-//! Who listens to which channel in this process: receivers of single channels, and the listeners of triggers. Sharded channels are another
-//! world, as in Redis, in which nobody here can publish.
+//! Who listens to which channel in this process: receivers of single channels, and the listeners of triggers. Sharded
+//! channels are another world, as in Redis, in which nobody here can publish.
 //!
-//! A receiver that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and is told how many.
+//! A receiver that is [`CHANNEL_MESSAGES_MAX`] messages behind loses the oldest and learns how many.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A consumer group: who has which entry, since when, and which entries wait for a retry.
 //!
-//! It does not know fences: whoever takes entries away advances those.
+//! It does not know fences: A consumer that takes entries away advances those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -12,8 +12,8 @@ use crate::{Delivered, EntryId, Field};
 /// The entries of a stream, by id.
 pub(super) type Entries = BTreeMap<EntryId, Vec<Field>>;
 
-/// A consumer that has nothing pending is removed when it was silent for so many times the idle time of a takeover, but not
-/// before [`SILENCE_MIN_MS`].
+/// A consumer that has nothing pending is removed when it was silent for so many times the idle time of a takeover,
+/// but not before [`SILENCE_MIN_MS`].
 const SILENCE_FACTOR: u64 = 10;
 /// See [`SILENCE_FACTOR`].
 const SILENCE_MIN_MS: u64 = 60_000;
@@ -82,7 +82,7 @@ impl Group {
         self.pending.len() as u64
     }
 
-    /// Number of entries not yet delivered, where that can be told.
+    /// Number of entries not yet delivered, where that is known.
     pub(super) fn lag(&self, tally: Tally) -> Option<u64> {
         tally.lag(self.last_delivered, self.read)
     }
@@ -136,7 +136,8 @@ impl Group {
         events
     }
 
-    /// Hands a consumer's own entries behind `after` out to it again, looking at up to `count`; not those that wait for a retry.
+    /// Hands a consumer's own entries behind `after` out to it again, looking at up to `count`; not those that wait
+    /// for a retry.
     pub(super) fn own(&mut self, entries: &Entries, consumer: &str, after: EntryId, count: usize, now_ms: u64) -> Walk {
         let consumer = self.see(consumer, now_ms);
         let (mut walk, mut candidates) = (Walk::default(), Vec::new());
@@ -224,7 +225,8 @@ impl Group {
         }
     }
 
-    /// Counts a failed attempt and lets the entry wait until `due_ms`; nothing happens where the consumer does not have it.
+    /// Counts a failed attempt and lets the entry wait until `due_ms`; nothing happens where the consumer does not
+    /// have it.
     pub(super) fn retry(&mut self, consumer: &str, id: EntryId, due_ms: u64) {
         if let Some(pending) = self.pending.get_mut(&id)
             && pending.consumer.as_ref() == consumer

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_is_told_from_a_wrong_type() {
+    fn overflow_is_not_a_wrong_type() {
         let max = format(i64::MAX);
         assert!(matches!(add(Some(&max), 1, "`n`"), Err(StoreError::Invalid(_))));
         assert!(matches!(add(Some(&"x".into()), 1, "`n`"), Err(StoreError::WrongType(_))));

@@ -1,7 +1,7 @@
 //! All keys with their values and times to live.
 //!
 //! Time stands still within one call: [`Keyspace::advance`] sets the instant of which everything until the next
-//! one is true. A key that has expired is missing from then on, and is removed by whoever meets it or by the
+//! one is true. A key that has expired is missing from then on, and is removed by the call that meets it or by the
 //! sweep that comes with each advance, at most [`SWEEP_KEYS_MAX`] keys at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,7 +16,7 @@ pub(super) const SWEEP_KEYS_MAX: usize = 64;
 
 /// A key's place.
 #[derive(Debug)]
-struct Slot {
+struct KeyEntry {
     /// Its number in [`Keyspace::order`].
     number: u64,
     /// The last millisecond of its life.
@@ -24,7 +24,7 @@ struct Slot {
     value: Value,
 }
 
-impl Slot {
+impl KeyEntry {
     /// As in Redis, a key is still there in the millisecond in which its time to live reaches 0.
     fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|expires_ms| now_ms > expires_ms)
@@ -35,7 +35,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(super) struct Keyspace {
     now_ms: u64,
-    slots: HashMap<Arc<str>, Slot>,
+    slots: HashMap<Arc<str>, KeyEntry>,
     /// Keys by age: a scan goes from the newest down, so that keys made during it do not lengthen it.
     order: BTreeMap<u64, Arc<str>>,
     /// Keys that expire: when, and their numbers in `order`.
@@ -100,7 +100,7 @@ impl Keyspace {
                 self.last_number += 1;
                 let key: Arc<str> = Arc::from(key);
                 self.order.insert(self.last_number, Arc::clone(&key));
-                self.slots.insert(key, Slot { number: self.last_number, expires_ms: None, value: value.into() });
+                self.slots.insert(key, KeyEntry { number: self.last_number, expires_ms: None, value: value.into() });
             }
         }
     }
@@ -182,7 +182,7 @@ impl Keyspace {
         live.map(|(key, slot)| (key.as_ref().to_owned(), (slot.value.clone(), slot.expires_ms))).collect()
     }
 
-    fn live(&self, key: &str) -> Option<&Slot> {
+    fn live(&self, key: &str) -> Option<&KeyEntry> {
         self.slots.get(key).filter(|slot| !slot.is_expired(self.now_ms))
     }
 

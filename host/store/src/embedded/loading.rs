@@ -8,12 +8,12 @@ use super::value::{Hash, Plain};
 use super::{Embedded, State};
 use crate::loading::EXPIRY_SLACK_MS;
 use crate::{
-    Changes, ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Remaining, Slot, Stale, StoreError,
+    Changes, ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, LoadSlot, Loading, Remaining, Stale, StoreError,
 };
 
 #[async_trait]
 impl Loading for Embedded {
-    async fn kept(&self, slot: &Slot, stale_ms: u64) -> Result<Option<Kept>, StoreError> {
+    async fn kept(&self, slot: &LoadSlot, stale_ms: u64) -> Result<Option<Kept>, StoreError> {
         let mut state = self.state();
         let Some(kept) = state.plain(slot)? else { return Ok(None) };
         if let (true, Remaining::Ms(left)) = (stale_ms > 0, kept.remaining) {
@@ -22,7 +22,7 @@ impl Loading for Embedded {
         Ok(Some(kept))
     }
 
-    async fn claim(&self, slot: &Slot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError> {
+    async fn claim(&self, slot: &LoadSlot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError> {
         let mut state = self.state();
         if let Some(kept) = state.plain(slot)? {
             return Ok(LoadClaimed::Value(kept));
@@ -53,7 +53,7 @@ impl Loading for Embedded {
         Ok(LoadClaimed::Granted { stale })
     }
 
-    async fn renew_load(&self, slot: &Slot, token: &str, lease_ms: u64) -> Result<bool, StoreError> {
+    async fn renew_load(&self, slot: &LoadSlot, token: &str, lease_ms: u64) -> Result<bool, StoreError> {
         let mut state = self.state();
         let granted = Note::read(&state.keys, slot)?.text("loader") == token;
         if granted {
@@ -62,13 +62,13 @@ impl Loading for Embedded {
         Ok(granted)
     }
 
-    async fn fill(&self, slot: &Slot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
+    async fn fill(&self, slot: &LoadSlot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
         let filled = self.state().fill(slot, token, fill);
         self.tell(slot);
         filled
     }
 
-    async fn fail(&self, slot: &Slot, token: &str, reason: &str) -> Result<(), StoreError> {
+    async fn fail(&self, slot: &LoadSlot, token: &str, reason: &str) -> Result<(), StoreError> {
         let ended = {
             let mut state = self.state();
             let granted = Note::read(&state.keys, slot)?.text("loader") == token;
@@ -95,19 +95,19 @@ impl Loading for Embedded {
 
 impl Embedded {
     /// Wakes those who wait for the end of a load.
-    fn tell(&self, slot: &Slot) {
+    fn tell(&self, slot: &LoadSlot) {
         self.changes.changed(&slot.key);
         self.wakes.wake(&slot.note);
     }
 }
 
 impl State {
-    fn plain(&self, slot: &Slot) -> Result<Option<Kept>, StoreError> {
+    fn plain(&self, slot: &LoadSlot) -> Result<Option<Kept>, StoreError> {
         let value = self.keys.get::<Plain>(&slot.key)?;
         Ok(value.map(|value| Kept { value: value.clone(), remaining: self.keys.remaining(&slot.key) }))
     }
 
-    fn copy(&mut self, slot: &Slot, value: &Bytes, left: u64, stale_ms: u64) -> Result<(), StoreError> {
+    fn copy(&mut self, slot: &LoadSlot, value: &Bytes, left: u64, stale_ms: u64) -> Result<(), StoreError> {
         if Note::read(&self.keys, slot)?.bytes("value").as_ref() == Some(value) {
             return Ok(());
         }
@@ -121,14 +121,14 @@ impl State {
         Ok(())
     }
 
-    fn grant_load(&mut self, slot: &Slot, token: &str, lease_ms: u64) -> Result<(), StoreError> {
+    fn grant_load(&mut self, slot: &LoadSlot, token: &str, lease_ms: u64) -> Result<(), StoreError> {
         let until = self.keys.now_ms().saturating_add(lease_ms).to_string();
         self.note(slot, &[], &[("loader", token), ("lease", &until)])?;
         self.stay(slot, lease_ms);
         Ok(())
     }
 
-    fn fill(&mut self, slot: &Slot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
+    fn fill(&mut self, slot: &LoadSlot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
         if Note::read(&self.keys, slot)?.text("loader") != token {
             return Ok(Filled::Revoked);
         }
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// Removes and sets fields of a note.
-    fn note(&mut self, slot: &Slot, remove: &[&str], set: &[(&str, &str)]) -> Result<(), StoreError> {
+    fn note(&mut self, slot: &LoadSlot, remove: &[&str], set: &[(&str, &str)]) -> Result<(), StoreError> {
         self.keys.update(&slot.note, |note: &mut Hash| {
             for name in remove {
                 note.remove(*name);
@@ -171,7 +171,7 @@ impl State {
     }
 
     /// Lets a note stay for at least so long.
-    fn stay(&mut self, slot: &Slot, ms: u64) {
+    fn stay(&mut self, slot: &LoadSlot, ms: u64) {
         let short = match self.keys.remaining(&slot.note) {
             Remaining::Ms(left) => left < ms,
             Remaining::Never | Remaining::Missing => true,
@@ -187,7 +187,7 @@ impl State {
 struct Note<'a>(Option<&'a Hash>);
 
 impl<'a> Note<'a> {
-    fn read(keys: &'a Keyspace, slot: &Slot) -> Result<Self, StoreError> {
+    fn read(keys: &'a Keyspace, slot: &LoadSlot) -> Result<Self, StoreError> {
         keys.get::<Hash>(&slot.note).map(Self)
     }
 

@@ -1,4 +1,5 @@
-//! Locks in this process. A lock is a plain value in the keyspace, as in a server; the line of those who wait is beside it.
+//! Locks in this process. A lock is a plain value in the keyspace, as in a server; the line of those who wait is
+//! beside it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::{Embedded, State};
 use crate::lock::{Claim, Holder, LOCKS_MAX, Lock, LockKey, LockLease, Locked, WAITERS_MAX};
 use crate::{Remaining, StoreError};
 
-/// The longest time between two looks at a lock that somebody waits for: nobody tells when its key was deleted or has expired.
+/// The longest time between two looks at a lock that somebody waits for: nobody tells when its key was deleted or has
+/// expired.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// So many locks that nobody holds may be remembered, beside as many as are held.
 const LEFT_OVER_MAX: usize = 64;
@@ -126,13 +128,13 @@ impl State {
 }
 
 /// A place in line. Who leaves it gives back what he was handed and did not take.
-struct Place<'a> {
+struct WaiterSlot<'a> {
     store: &'a Embedded,
     claim: &'a Claim,
     is_over: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaiterSlot<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
@@ -161,7 +163,7 @@ impl Lock for Embedded {
             state.join_line(claim)?
         };
         let until = Instant::now() + wait;
-        let mut place = Place { store: self, claim, is_over: false };
+        let mut place = WaiterSlot { store: self, claim, is_over: false };
         loop {
             let left = match self.state().keys.remaining(&claim.lock.key) {
                 // A key is still there in the millisecond in which its time to live reaches 0.

@@ -54,7 +54,8 @@ impl Log {
         Ok(id)
     }
 
-    /// Removes the oldest entries that the retention does not keep, as far as they are older than `floor`. Answers how many.
+    /// Removes the oldest entries that the retention does not keep, as far as they are older than `floor`. Answers
+    /// how many.
     pub(super) fn retain(&mut self, retention: Retention, floor: EntryId) -> u64 {
         let (keep, min_id) = match retention {
             Retention::Unlimited => return 0,

@@ -1,8 +1,9 @@
 //! A tenant's own user in the server, which keeps it below its prefix whatever the host asks for.
 //!
-//! All hosts of a fleet share the user; each has a password of its own, which only its memory knows. The host's own user makes the tenant's at
-//! the start, and again whenever the server does not know it any more (a restart forgets users that were not saved). What belongs to no single
-//! tenant stays with the host's user: client tracking, which tells names of keys of everybody, and users.
+//! All hosts of a fleet share the user; each has a password of its own, which only its memory knows. The host's own
+//! user makes the tenant's at the start, and again whenever the server does not know it any more (a restart forgets
+//! users that were not saved). What belongs to no single tenant stays with the host's user: client tracking, which
+//! tells names of keys of everybody, and users.
 
 use std::sync::Arc;
 
@@ -16,11 +17,12 @@ use sandbar_core::pattern::escape_glob;
 
 /// What the names of users begin with; the tenant's follows.
 const USER_PREFIX: &str = "sandbar:";
-/// The most passwords of one user. Hosts that were killed leave theirs behind; beyond this all are forgotten, and the hosts that live come
-/// back with theirs.
+/// The most passwords of one user. Hosts that were killed leave theirs behind; beyond this all are forgotten, and the
+/// hosts that live come back with theirs.
 const PASSWORDS_MAX: usize = 64;
 
-/// The commands that a tenant's connections send, those within scripts included, and no others. A test compares them with the code.
+/// The commands that a tenant's connections send, those within scripts included, and no others. A test compares them
+/// with the code.
 pub const COMMANDS: &[&str] = &[
     "del",
     "discard",

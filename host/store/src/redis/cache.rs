@@ -52,7 +52,7 @@ impl Cache for Redis {
         let mut parts = reply::list(self.query(&command).await?, pattern)?.into_iter();
         let next = reply::count(parts.next().unwrap_or_default(), pattern)?;
         let keys = reply::list(parts.next().unwrap_or_default(), pattern)?;
-        // A key that is not text belongs to somebody else: a plugin could not name it.
+        // A key that is not text belongs to another client: a plugin could not name it.
         let keys = keys.into_iter().filter_map(|key| reply::text(key, pattern).ok()).collect();
         Ok(Page { keys, next: (next != 0).then_some(next) })
     }

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The difference between the server's clock and this machine's, from the answers to `TIME`. Hosts with clocks of their own agree
-/// on when a retry or a tick is due through it. An answer bounds the difference on both sides, by when it was asked for and when it came;
-/// what is known is changed only where it lies outside. So an answer that was late on its way does not set the clock back.
+/// The difference between the server's clock and this machine's, from the answers to `TIME`. Hosts with clocks of
+/// their own agree on when a retry or a tick is due through it. An answer bounds the difference on both sides, by
+/// when it was asked for and when it came; what is known is changed only where it lies outside. So an answer that was
+/// late on its way does not set the clock back.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     ahead_ms: AtomicI64,

@@ -92,8 +92,8 @@ impl Redis {
         reply::count(answer, key)
     }
 
-    /// A range of at most [`FETCH_MAX`] members that shows whether the range asked for is within bounds. It asks for the
-    /// size only where the two ends are counted from different sides.
+    /// A range of at most [`FETCH_MAX`] members that shows whether the range asked for is within bounds. It asks for
+    /// the size only where the two ends are counted from different sides.
     async fn narrow(&self, size: &str, key: &str, start: i64, stop: i64) -> Result<(i64, i64), StoreError> {
         if let Some(range) = narrowed(start, stop) {
             return Ok(range);

@@ -1,12 +1,12 @@
 //! The commit: a fenced transaction on a private connection.
 //!
-//! Two round trips. The first watches the consumer's fence key, the leases and the keys that the writer relied on, and reads
-//! them; if all are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one write. The server drops
-//! the transaction if a watched key changed in between. Every reply of `EXEC` is looked at: the server skips a
-//! command that meets a wrong type and makes the rest.
+//! Two round trips. The first watches the consumer's fence key, the leases and the keys that the writer watches,
+//! and reads them; if all are as they were, the second sends `MULTI`, the effects, the settlement and `EXEC` in one
+//! write. The server drops the transaction if a watched key changed in between. Every reply of `EXEC` is looked at:
+//! the server skips a command that meets a wrong type and makes the rest.
 //!
-//! Where a consumer commits again and again, and its commits depend on nothing but its fence, one round trip is enough: behind `EXEC` the fence
-//! is watched and read again, for the next commit over the same connection.
+//! Where a consumer commits again and again, and its commits depend on nothing but its fence, one round trip is
+//! enough: behind `EXEC` the fence is watched and read again, for the next commit over the same connection.
 
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, Value, cmd};
@@ -65,8 +65,8 @@ impl Redis {
                     private.give_back();
                     return Ok(committed);
                 }
-                // A watched key was touched after it was looked at: look again to tell which. Where all is as it was (a lock was
-                // renewed, and nothing else), the transaction was surely not made and may be sent again.
+                // A watched key was touched after it was looked at: look again to tell which. Where all is as it was
+                // (a lock was renewed, and nothing else), the transaction was surely not made and may be sent again.
                 Ok(None) => {
                     if let Some(reason) = check(&mut private, &commit).await.map_err(CommitError::Refused)? {
                         unwatch(private).await;
@@ -92,16 +92,16 @@ fn depends_on_others(commit: &Commit<'_>) -> bool {
     commit.atomic && (!commit.watched.is_empty() || lease::watched(commit.leases).next().is_some())
 }
 
-/// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where it holds none, or was not
-/// watched.
+/// Takes the answers to `WATCH` and `GET` off the end, and answers what the fence holds: no epoch of a commit where
+/// it holds none, or was not watched.
 fn watched_again(fence: &str, answers: &mut Vec<Value>) -> Epoch {
     let held = delivery::epoch(answers.pop().unwrap_or_default(), fence);
     let is_watched = matches!(answers.pop(), Some(Value::Okay));
     held.ok().flatten().filter(|_| is_watched).unwrap_or(Epoch::UNCHECKED)
 }
 
-/// Watches and reads what the commit depends on. None where all is as it was. A fence that is watched for somebody else still may have the
-/// transaction dropped, which is sent again then.
+/// Watches and reads what the commit depends on. None where all is as it was. A fence that is watched for another
+/// client still may have the transaction dropped, which is sent again then.
 async fn check(private: &mut Private<'_>, commit: &Commit<'_>) -> Result<Option<CommitError>, StoreError> {
     let fence = fence(commit);
     let mut pipeline = Pipeline::with_capacity(2 + commit.watched.len() + commit.leases.len());
@@ -177,8 +177,8 @@ async fn unwatch(mut private: Private<'_>) {
     }
 }
 
-/// The commands of a commit, and what each is for. What is watched still is forgotten first where the commit depends on nothing, and the fence is
-/// watched `again` behind it.
+/// The commands of a commit, and what each is for. What is watched still is forgotten first where the commit depends
+/// on nothing, and the fence is watched `again` behind it.
 fn encode(commit: &Commit<'_>, now_ms: u64, unwatches: bool, again: Option<&str>) -> (Pipeline, Vec<Purpose>) {
     let mut pipeline = Pipeline::with_capacity(commit.effects.len() * 2 + 8);
     let mut purposes = Vec::with_capacity(commit.effects.len() * 2 + 8);

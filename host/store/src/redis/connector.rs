@@ -68,7 +68,7 @@ pub(super) struct Connector {
     config: StoreConfig,
     /// As whom it connects, where that is not the host itself.
     user: Option<Arc<dyn User>>,
-    /// Where connections are driven, whoever asks for them: all share them, so nothing that drives one may give way.
+    /// Where connections are driven: all callers share them, so they are never driven at background priority.
     runtime: Option<Handle>,
 }
 
@@ -158,7 +158,8 @@ impl Connector {
     async fn open(&self, settings: AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
         let made = match (self.make(&settings).await, &self.user) {
             (Err(error), Some(user)) if is_unknown(&error) => {
-                // The server has forgotten the user, or this host's password: it was started anew, or somebody has removed it.
+                // The server has forgotten the user, or this host's password: it was started anew, or somebody has
+                // removed it.
                 Box::pin(user.ensure()).await?;
                 self.make(&settings).await
             }

@@ -11,8 +11,8 @@ use super::super::{
 use super::scripts::Script;
 use super::{Redis, reply};
 
-/// How long an unused fence key stays. A consumer that meets its key gone begins a new epoch, so this only bounds what dead
-/// consumers leave behind.
+/// How long an unused fence key stays. A consumer that meets its key gone begins a new epoch, so this only bounds
+/// what dead consumers leave behind.
 const FENCE_TTL_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Where epochs begin: below this, at random.
 const EPOCH_START_MAX: u64 = 1 << 48;

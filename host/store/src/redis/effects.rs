@@ -2,7 +2,7 @@
 //!
 //! This is the hot path of every commit: each value is copied once, into its command. All that can be wrong with a
 //! command is found by the server when it runs, not when it is queued, so that one bad effect never aborts
-//! a whole transaction: commands without arguments (nothing to add, nothing to delete) are left out here.
+//! a whole transaction: commands without arguments (nothing to add, nothing to delete) are skipped here.
 
 use ::redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs};
 
@@ -144,8 +144,8 @@ fn push(key: &str, end: End, values: &[bytes::Bytes], keep: Option<u64>, pipelin
     2
 }
 
-/// Pushes that the server's own commands cannot do. A server out of memory refuses a script only when it runs, so before them
-/// goes a command that changes nothing and has the whole transaction refused while it is queued.
+/// Pushes that the server's own commands cannot do. A server out of memory refuses a script only when it runs, so
+/// before them goes a command that changes nothing and has the whole transaction refused while it is queued.
 fn push_with(queue: &JobQueue, payloads: &[bytes::Bytes], options: &PushOptions, pipeline: &mut Pipeline) -> usize {
     if payloads.is_empty() {
         return 0;

@@ -8,12 +8,12 @@ use super::scripts::Script;
 use super::{Redis, cache, reply};
 use crate::loading::{EXPIRY_SLACK_MS, sum};
 use crate::{
-    Changes, ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, Loading, Remaining, Slot, Stale, StoreError,
+    Changes, ENDED_MS, Fill, Filled, Kept, LoadClaim, LoadClaimed, LoadSlot, Loading, Remaining, Stale, StoreError,
 };
 
 #[async_trait]
 impl Loading for Redis {
-    async fn kept(&self, slot: &Slot, stale_ms: u64) -> Result<Option<Kept>, StoreError> {
+    async fn kept(&self, slot: &LoadSlot, stale_ms: u64) -> Result<Option<Kept>, StoreError> {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("GET").arg(&slot.key);
         pipeline.cmd("PTTL").arg(&slot.key);
@@ -38,7 +38,7 @@ impl Loading for Redis {
         Ok(Some(Kept { value, remaining }))
     }
 
-    async fn claim(&self, slot: &Slot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError> {
+    async fn claim(&self, slot: &LoadSlot, claim: LoadClaim<'_>) -> Result<LoadClaimed, StoreError> {
         let (lease_ms, slack_ms) = (claim.lease_ms.to_string(), EXPIRY_SLACK_MS.to_string());
         let wants = if claim.wants_stale { "1" } else { "0" };
         let arguments = [claim.token, &lease_ms, claim.waited, wants, &slack_ms].map(str::as_bytes);
@@ -63,13 +63,13 @@ impl Loading for Redis {
         })
     }
 
-    async fn renew_load(&self, slot: &Slot, token: &str, lease_ms: u64) -> Result<bool, StoreError> {
+    async fn renew_load(&self, slot: &LoadSlot, token: &str, lease_ms: u64) -> Result<bool, StoreError> {
         let lease_ms = lease_ms.to_string();
         let answer = self.load(Script::LoadRenew, slot, &[token.as_bytes(), lease_ms.as_bytes()]).await?;
         Ok(reply::integer(answer, &slot.note)? == 1)
     }
 
-    async fn fill(&self, slot: &Slot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
+    async fn fill(&self, slot: &LoadSlot, token: &str, fill: Fill<'_>) -> Result<Filled, StoreError> {
         let (word, value, ttl_ms, longer_ms) = match fill {
             Fill::Value { value, ttl_ms, stale_ms } => ("value", value.clone(), ttl_ms, stale_ms),
             Fill::Missing { ttl_ms } => ("missing", Bytes::new(), ttl_ms, ENDED_MS),
@@ -92,7 +92,7 @@ impl Loading for Redis {
         Ok(filled)
     }
 
-    async fn fail(&self, slot: &Slot, token: &str, reason: &str) -> Result<(), StoreError> {
+    async fn fail(&self, slot: &LoadSlot, token: &str, reason: &str) -> Result<(), StoreError> {
         let (reason, told_ms) = (if reason.is_empty() { "failed" } else { reason }, ENDED_MS.to_string());
         let arguments = [token, reason, &told_ms].map(str::as_bytes);
         reply::done(self.load(Script::LoadFail, slot, &arguments).await?, &slot.note)
@@ -110,7 +110,7 @@ impl Loading for Redis {
 }
 
 impl Redis {
-    async fn load(&self, script: Script, slot: &Slot, arguments: &[&[u8]]) -> Result<Value, StoreError> {
+    async fn load(&self, script: Script, slot: &LoadSlot, arguments: &[&[u8]]) -> Result<Value, StoreError> {
         // An error of a script comes without the key that it is about.
         self.eval(script, &[&slot.key, &slot.note], arguments).await.map_err(|error| match error {
             StoreError::WrongType(_) => StoreError::WrongType(format!("`{}` holds another kind of value", slot.key)),
@@ -120,21 +120,21 @@ impl Redis {
 }
 
 /// The first word of an answer, and what follows.
-fn worded(answer: Value, slot: &Slot) -> Result<(String, std::vec::IntoIter<Value>), StoreError> {
+fn worded(answer: Value, slot: &LoadSlot) -> Result<(String, std::vec::IntoIter<Value>), StoreError> {
     let mut parts = reply::list(answer, &slot.key)?.into_iter();
     Ok((reply::text(parts.next().unwrap_or_default(), &slot.key)?, parts))
 }
 
-fn kept(value: Value, left: Value, slot: &Slot) -> Result<Kept, StoreError> {
+fn kept(value: Value, left: Value, slot: &LoadSlot) -> Result<Kept, StoreError> {
     let value = reply::bytes(value, &slot.key)?.unwrap_or_default();
     Ok(Kept { value, remaining: cache::remaining(left, &slot.key)? })
 }
 
-fn stale(value: Value, age: Value, slot: &Slot) -> Result<Option<Stale>, StoreError> {
+fn stale(value: Value, age: Value, slot: &LoadSlot) -> Result<Option<Stale>, StoreError> {
     let age_ms = reply::count(age, &slot.note)?;
     Ok(reply::bytes(value, &slot.note)?.map(|value| Stale { value, age_ms }))
 }
 
-fn unknown(word: &str, slot: &Slot) -> StoreError {
+fn unknown(word: &str, slot: &LoadSlot) -> StoreError {
     StoreError::Unavailable(format!("a load of `{}` was answered with `{word}`", slot.key))
 }

@@ -1,8 +1,8 @@
 //! Locks in a server. Whatever changes one is one script.
 //!
-//! While somebody waits, the server tells him when it is his turn. Only where a holder has died, or where another kind of
-//! client gave the lock back, nobody tells: so the first who waits for a lock in this process looks after it, and not more often
-//! than once in [`LOOK_MIN`].
+//! While somebody waits, the server tells him when it is his turn. Only where a holder has died, or where another
+//! kind of client gave the lock back, nobody tells: so the first who waits for a lock in this process looks after it,
+//! and not more often than once in [`LOOK_MIN`].
 
 pub(super) mod waiters;
 
@@ -86,7 +86,7 @@ impl LockClient {
             return tracing::warn!("a message on the channel of locks is not understood");
         };
         if let Some(lease) = self.waiters.hand(lease) {
-            // Whoever waited for it is gone, and what he did to withdraw came too early or was lost.
+            // Its waiter is gone, and the withdrawal came too early or was lost.
             self.release_later(lease);
         }
     }
@@ -288,7 +288,7 @@ impl Lock for Redis {
     }
 
     async fn released(&self) {
-        // Stays closed: what is given back afterwards is still run, and counted by whoever waits next.
+        // Stays closed: what is given back afterwards is still run, and counted by the next waiter.
         self.client.releases.close();
         self.client.releases.wait().await;
     }

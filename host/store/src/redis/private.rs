@@ -1,7 +1,7 @@
 //! Connections that one commit has for itself, because `WATCH` belongs to a connection.
 //!
-//! Between two commits for the same consumer a connection goes on watching the consumer's fence, so that the next one need not ask for it
-//! first: [`Private::watches`].
+//! Between two commits for the same consumer a connection goes on watching the consumer's fence, so that the next one
+//! need not ask for it first: [`Private::watches`].
 
 use std::sync::Arc;
 
@@ -53,9 +53,10 @@ impl PrivatePool {
         Self { connector, idle: Mutex::default(), permits: Semaphore::new(usize::try_from(count).unwrap_or(1)) }
     }
 
-    /// Takes an idle connection or makes one; waits while all are in use. The best is one that watches this fence, then one whose last commit
-    /// was for the same consumer, then one that watches nothing. One that was idle while another was lost is not used: its commit would only be
-    /// lost too, and who made it would not know whether it was made.
+    /// Takes an idle connection or makes one; waits while all are in use. The best is one that watches this fence,
+    /// then one whose last commit was for the same consumer, then one that watches nothing. One that was idle while
+    /// another was lost is not used: its commit would only be lost too, and who made it would not know whether it was
+    /// made.
     pub(super) async fn take(&self, fence: Option<&str>) -> Result<Private<'_>, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         let permit = self.permits.acquire().await.map_err(closed)?;
@@ -101,7 +102,7 @@ impl Private<'_> {
         self.last.as_ref().is_some_and(|last| last.fence == fence && last.watched == Some(epoch))
     }
 
-    /// Whether it watches a fence, whoever's.
+    /// Whether it watches any fence.
     pub(super) fn is_watching(&self) -> bool {
         self.last.as_ref().is_some_and(|last| last.watched.is_some())
     }
@@ -111,7 +112,8 @@ impl Private<'_> {
         self.last.as_ref().is_some_and(|last| last.fence == fence)
     }
 
-    /// A commit was made over it, or surely not, for this consumer; since then it watches the fence, which held this epoch, or nothing.
+    /// A commit was made over it, or surely not, for this consumer; since then it watches the fence, which held this
+    /// epoch, or nothing.
     pub(super) fn used(&mut self, fence: Option<&str>, watched: Option<Epoch>) {
         match (&mut self.last, fence) {
             (Some(last), Some(fence)) if last.fence == fence => last.watched = watched,
@@ -119,7 +121,7 @@ impl Private<'_> {
         }
     }
 
-    /// Gives the connection back: every reply was read, and nothing is watched but what [`Private::used`] was told.
+    /// Gives the connection back: every reply was read, and nothing is watched except what [`Private::used`] noted.
     pub(super) fn give_back(self) {
         let Self { connection, losses, last, pool, .. } = self;
         pool.idle.lock().push(Idle { connection, losses, last });

@@ -134,7 +134,8 @@ fn named(queue: &JobQueue) -> impl Fn(StoreError) -> StoreError {
     }
 }
 
-/// Reads records; what is none, because somebody else wrote under Sandbar's own keys, is an error that names the queue.
+/// Reads records; what is none, because another client wrote under Sandbar's own keys, is an error that names the
+/// queue.
 fn jobs(answer: Value, queue: &JobQueue) -> Result<Vec<Job>, StoreError> {
     let foreign = || StoreError::WrongType(format!("something beside the queue `{}` is no job", queue.list));
     let job = |value| {

@@ -1,8 +1,8 @@
 //! What a server answers, as values of the store. Pure: no connection, no clock.
 //!
-//! Answers come in the shapes of RESP3 (maps, sets, doubles) or of RESP2 and of scripts (flat arrays, text). Both
-//! are read here, so that no caller knows which protocol is spoken. [`error`] and [`server_error`] are the one place where
-//! errors of the client become [`StoreError`]s. Nothing here is bounded: commands bound what they ask for.
+//! Answers come in the shapes of RESP3 (maps, sets, doubles) or of RESP2 and of scripts (flat arrays, text). Both are
+//! read here, so that no caller knows which protocol is spoken. [`error`] and [`server_error`] are the one place
+//! where errors of the client become [`StoreError`]s. Nothing here is bounded: commands bound what they ask for.
 
 use ::redis::{ErrorKind, RedisError, ServerError, Value};
 use bytes::Bytes;
@@ -30,7 +30,8 @@ pub(super) fn server_error(error: &ServerError, key: &str) -> StoreError {
     refusal(error.code(), error.details().unwrap_or_default(), Some(key))
 }
 
-/// What a script met, as servers before version 7 wrap it: `Error running script (call to f_…): @user_script:26: WRONGTYPE …`.
+/// What a script met, as servers before version 7 wrap it: `Error running script (call to f_…): @user_script:26:
+/// WRONGTYPE …`.
 fn within_script(detail: &str) -> Option<(&str, &str)> {
     let (_, place) = detail.strip_prefix("Error running script")?.rsplit_once("@user_script:")?;
     let (_, words) = place.split_once(": ")?;

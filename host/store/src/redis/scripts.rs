@@ -55,7 +55,7 @@ scripts! {
     LockRelease => ["lock_hand", "lock_release"],
     /// Takes a claim to a lock back.
     LockWithdraw => ["lock_hand", "lock_withdraw"],
-    /// Takes a lock from whoever holds it.
+    /// Takes a lock from its holder.
     LockBreak => ["lock_hand", "lock_break"],
     /// Answers what there is of a key, or grants its load.
     LoadClaim => ["load", "load_claim"],
@@ -65,7 +65,7 @@ scripts! {
     LoadFill => ["load", "load_fill"],
     /// Ends a load that failed.
     LoadFail => ["load", "load_fail"],
-    /// Keeps a copy of a value that somebody else has set.
+    /// Keeps a copy of a value that another client has set.
     LoadCopy => ["load", "load_copy"],
     /// Takes jobs of a queue.
     QueueTake => ["queue_record", "queue_take"],

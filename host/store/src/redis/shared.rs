@@ -1,7 +1,8 @@
 //! Multiplexed connections that all callers share.
 //!
-//! Nothing that blocks the connection or changes its state is ever sent here. Each connection has a watchdog: a connection that
-//! does not answer `TIME` in time is given up, which also frees callers from a peer that vanished without a word.
+//! Nothing that blocks the connection or changes its state is ever sent here. Each connection has a watchdog: a
+//! connection that does not answer `TIME` in time is given up, which also frees callers from a peer that vanished
+//! without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,16 +27,16 @@ const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One place for a connection, empty while there is none.
 #[derive(Debug)]
-struct Slot {
+struct SharedConnection {
     connection: ArcSwapOption<MultiplexedConnection>,
     suspect: Notify,
 }
 
-/// The shared connections, used in turn. Once something runs behind, the last one is for what runs there, and the others are not: answers come
-/// in the order of the questions, and one to somebody who asks much holds up those that come after it.
+/// The shared connections, used in turn. Once background code has run, the last one is for it alone: answers come in
+/// the order of the questions, so the answers to a tenant that asks much would delay those to others.
 #[derive(Debug)]
 pub(super) struct SharedPool {
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Arc<SharedConnection>>,
     turn: AtomicUsize,
     is_split: AtomicBool,
     address: String,
@@ -52,7 +53,10 @@ impl SharedPool {
         for _ in 0..count {
             let mut connection = connector.connect().await?;
             probe(&mut connection, clock).await?;
-            let slot = Arc::new(Slot { connection: ArcSwapOption::from_pointee(connection), suspect: Notify::new() });
+            let slot = Arc::new(SharedConnection {
+                connection: ArcSwapOption::from_pointee(connection),
+                suspect: Notify::new(),
+            });
             let watchdog = watch(slot.clone(), connector.clone(), clock.clone());
             tasks.push(AbortOnDropHandle::new(tokio::spawn(watchdog)));
             slots.push(slot);
@@ -104,7 +108,7 @@ impl SharedPool {
         self.check(slot, answer)
     }
 
-    fn pick(&self) -> Result<(&Slot, MultiplexedConnection), StoreError> {
+    fn pick(&self) -> Result<(&SharedConnection, MultiplexedConnection), StoreError> {
         let (slots, last) = (self.slots.len(), self.slots.len().saturating_sub(1));
         let first = match Priority::current() {
             Priority::Background => {
@@ -124,7 +128,7 @@ impl SharedPool {
     }
 
     #[expect(clippy::unused_self, reason = "reads as a step of the pool's calls")]
-    fn check<T>(&self, slot: &Slot, answer: ::redis::RedisResult<T>) -> Result<T, StoreError> {
+    fn check<T>(&self, slot: &SharedConnection, answer: ::redis::RedisResult<T>) -> Result<T, StoreError> {
         answer.map_err(|error| {
             if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
                 slot.suspect.notify_one();
@@ -135,7 +139,7 @@ impl SharedPool {
 }
 
 /// Keeps one slot filled.
-async fn watch(slot: Arc<Slot>, connector: Arc<Connector>, clock: Arc<Clock>) {
+async fn watch(slot: Arc<SharedConnection>, connector: Arc<Connector>, clock: Arc<Clock>) {
     loop {
         loop {
             let Some(connection) = slot.connection.load_full() else { break };

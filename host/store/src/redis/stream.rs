@@ -92,7 +92,7 @@ fn state_of(answer: Value, stream: &str) -> Result<StreamInfo, StoreError> {
     Ok(info)
 }
 
-/// Reads one group of XINFO GROUPS. The lag is missing before Redis 7, and nothing where it cannot be told.
+/// Reads one group of XINFO GROUPS. The lag is missing before Redis 7, and nothing where it is not known.
 pub(super) fn group_of(answer: Value, stream: &str) -> Result<Group, StoreError> {
     let mut group = Group { name: String::new(), consumers: 0, pending: 0, lag: None, last_delivered: EntryId::ZERO };
     for (name, value) in reply::pairs(answer, stream)? {

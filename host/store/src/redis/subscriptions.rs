@@ -1,7 +1,8 @@
 //! Subscriptions: one connection over which the server pushes what is published to channels.
 //!
-//! It is opened when somebody listens and closed when nobody does. What all listeners together listen to is subscribed to once; after a
-//! lost connection all of it again. What is published in between is not heard, which listeners are told.
+//! It is opened when somebody listens and closed when nobody does. What all listeners together listen to is
+//! subscribed to once; after a lost connection all of it again. What is published in between is not heard, and
+//! listeners learn that.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -82,7 +83,8 @@ async fn listen(connector: Arc<Connector>, listeners: Subscribers, below: Option
                 backoff = Backoff::default();
                 let served = serve(connection, &listeners, &lost, below.as_deref()).await;
                 if served.is_err() {
-                    // Messages may come again before any other connection is found lost, and what they write needs one that is not.
+                    // Messages may come again before any other connection is found lost, and what they write needs
+                    // one that is not.
                     connector.lost();
                 }
                 served

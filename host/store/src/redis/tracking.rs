@@ -1,10 +1,11 @@
-//! Wake-ups: one connection over which the server tells that watched keys have changed: streams that are waited for, and
-//! keys of which somebody keeps copies.
+//! Wake-ups: one connection over which the server tells that watched keys have changed: streams that are waited for,
+//! and keys of which somebody keeps copies.
 //!
 //! Client tracking in broadcast mode pushes the names of changed keys that begin with given prefixes. Pushes may
-//! coalesce and, while the connection is down, are lost: everybody is woken after each connect, copies are dropped when it is
-//! lost, and readers sweep from time to time. A push only marks a key as worth a look, so its handling needs no queue. Once
-//! somebody in this process has waited for a lock, the connection also listens to the channel over which locks are handed over.
+//! coalesce and, while the connection is down, are lost: everybody is woken after each connect, copies are dropped
+//! when it is lost, and readers sweep from time to time. A push only marks a key as worth a look, so its handling
+//! needs no queue. Once somebody in this process has waited for a lock, the connection also listens to the channel
+//! over which locks are handed over.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ const PREFIXES_MAX: usize = 32;
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the answer to that may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
-/// The same while copies of values are read: they are trusted no longer than [`super::super::TRUST`] after it was asked.
+/// The same while copies of values are read: they are trusted no longer than [`super::super::TRUST`] after it was
+/// asked.
 const PING_INTERVAL_NEEDED: Duration = Duration::from_millis(10);
 /// For how long after the last read of a copy that goes on.
 const NEEDED_FOR: Duration = Duration::from_secs(1);
@@ -240,8 +242,9 @@ async fn ping(connection: &mut MultiplexedConnection, changes: &Changes) -> Resu
     Ok(())
 }
 
-/// Tracks other prefixes than before. Where only some were added nothing is missed; else the server forgets what it was about to
-/// tell, so anything may have changed. Without prefixes the server would track every key, so nothing is tracked then.
+/// Tracks other prefixes than before. Where only some were added nothing is missed; else the server forgets what it
+/// was about to tell, so anything may have changed. Without prefixes the server would track every key, so nothing is
+/// tracked then.
 async fn track(
     connection: &mut MultiplexedConnection,
     changes: &Changes,

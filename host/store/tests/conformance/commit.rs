@@ -1,4 +1,4 @@
-//! Commits: relied-on values, fences, and commits without them.
+//! Commits: watched values, fences, and commits without them.
 
 use bytes::Bytes;
 use sandbar_store::{Commit, CommitError, Committed, Consumer, EntryId, Epoch, Settlement};
@@ -8,8 +8,8 @@ use super::{Fixture, conformance};
 
 conformance! {
     effects_see_those_before_them,
-    a_value_relied_on_that_has_not_changed,
-    a_value_relied_on_that_has_changed,
+    a_watched_value_that_has_not_changed,
+    a_watched_value_that_has_changed,
     a_conflict_leaves_events_pending,
     a_consumer_fences_itself,
     a_consumer_that_was_taken_over_is_fenced,
@@ -47,16 +47,16 @@ async fn effects_see_those_before_them(t: &Fixture) {
     assert_eq!(t.store.get(&h).await, Ok(Some(bytes("now text"))));
 }
 
-async fn a_value_relied_on_that_has_not_changed(t: &Fixture) {
+async fn a_watched_value_that_has_not_changed(t: &Fixture) {
     t.write(&[set(&t.key("a"), "1"), set(&t.key("empty"), "")]).await;
     let watched = [("a", Some("1")), ("missing", None), ("empty", Some(""))];
     assert_eq!(rely(t, &watched, &[add(&t.key("a"), 1)]).await, Ok(Committed::default()));
     assert_eq!(t.store.get(&t.key("a")).await, Ok(Some(bytes("2"))));
-    // Written by the commit itself, and relied on by the next.
+    // Written by the commit itself, and watched by the next.
     assert_eq!(rely(t, &[("a", Some("2"))], &[set(&t.key("missing"), "x")]).await, Ok(Committed::default()));
 }
 
-async fn a_value_relied_on_that_has_changed(t: &Fixture) {
+async fn a_watched_value_that_has_changed(t: &Fixture) {
     t.write(&[set(&t.key("a"), "1"), set(&t.key("empty"), ""), hash_set(&t.key("hash"), &[("a", "1")])]).await;
     let conflicts = [
         ("a", Some("2")),

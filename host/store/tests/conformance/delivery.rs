@@ -12,7 +12,7 @@ use super::{Fixture, conformance};
 
 conformance! {
     a_group_is_opened_once,
-    a_group_starts_where_it_is_told,
+    a_group_starts_where_it_should,
     entries_are_read_once,
     consumers_share_a_group,
     entries_that_are_done_are_gone,
@@ -39,7 +39,7 @@ async fn a_group_is_opened_once(t: &Fixture) {
     assert_eq!(t.pending_count(&source).await, 2);
 }
 
-async fn a_group_starts_where_it_is_told(t: &Fixture) {
+async fn a_group_starts_where_it_should(t: &Fixture) {
     let all = t.feed(&t.key("s"), 4).await;
     let cases = [
         ("new", GroupStart::New, &all[4..]),

@@ -106,7 +106,7 @@ impl Fixture {
         Self { store, prefix: format!("test-{number}:"), server }
     }
 
-    /// Panics where a key of somebody else is not as it was.
+    /// Panics where a key of another client is not as it was.
     pub(crate) fn assert_strangers_untouched(&self) {
         if let Server::Crowded(crowded) = &self.server {
             crowded.strangers.assert_untouched(&crowded.server);

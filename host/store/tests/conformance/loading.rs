@@ -1,9 +1,11 @@
-//! Values that are loaded: grants, what is remembered, what is over, what is told.
+//! Values that are loaded: grants, what is remembered, what is over, what is announced.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbar_store::{Condition, Expiry, Fill, Filled, Kept, Listener, LoadClaim, LoadClaimed, Remaining, Slot, Stale};
+use sandbar_store::{
+    Condition, Expiry, Fill, Filled, Kept, Listener, LoadClaim, LoadClaimed, LoadSlot, Remaining, Stale,
+};
 use sandbar_test_harness::poll_until;
 
 use super::build::*;
@@ -17,7 +19,7 @@ conformance! {
     a_deletion_takes_the_grant_away,
     what_was_set_meanwhile_stays,
     that_there_is_nothing_is_remembered,
-    a_failure_is_told_to_those_who_waited,
+    a_failure_reaches_the_waiters,
     a_value_that_is_over_is_stale,
     a_value_that_was_deleted_is_not_stale,
     copies_follow_what_others_set,
@@ -28,8 +30,8 @@ conformance! {
 
 const LONG: u64 = 50_000;
 
-fn slot(t: &Fixture) -> Slot {
-    Slot::new(t.prefix(), "loaded")
+fn slot(t: &Fixture) -> LoadSlot {
+    LoadSlot::new(t.prefix(), "loaded")
 }
 
 async fn claim(t: &Fixture, token: &str, waited: &str) -> LoadClaimed {
@@ -123,20 +125,20 @@ async fn that_there_is_nothing_is_remembered(t: &Fixture) {
     t.write(&[delete(&slot(t).note)]).await;
     assert_eq!(claim(t, "c", "").await, granted(), "it is forgotten with the note");
     assert_eq!(t.store.fill(&slot(t), "c", Fill::Missing { ttl_ms: 0 }).await, Ok(Filled::Kept));
-    assert_eq!(claim(t, "d", "c").await, LoadClaimed::Missing(0), "those who waited are told");
+    assert_eq!(claim(t, "d", "c").await, LoadClaimed::Missing(0), "waiters get the answer");
     assert_eq!(claim(t, "d", "").await, granted(), "nobody else is");
     t.write(&[set(&slot(t).key, "now")]).await;
     assert!(matches!(claim(t, "e", "c").await, LoadClaimed::Value(_)), "a value goes before what is remembered");
 }
 
-async fn a_failure_is_told_to_those_who_waited(t: &Fixture) {
+async fn a_failure_reaches_the_waiters(t: &Fixture) {
     assert_eq!(claim(t, "a", "").await, granted());
     assert_eq!(t.store.fail(&slot(t), "b", "not mine").await, Ok(()));
     assert!(matches!(claim(t, "b", "").await, LoadClaimed::Busy { .. }), "another's grant is left alone");
     assert_eq!(t.store.fail(&slot(t), "a", "the source is away").await, Ok(()));
     let failed = LoadClaimed::Failed { reason: "the source is away".to_owned(), stale: None };
     assert_eq!(claim(t, "b", "a").await, failed);
-    assert_eq!(claim(t, "b", "").await, granted(), "whoever comes new may try again");
+    assert_eq!(claim(t, "b", "").await, granted(), "a new caller may try again");
     assert_eq!(t.store.fail(&slot(t), "b", "").await, Ok(()));
     assert!(matches!(claim(t, "c", "b").await, LoadClaimed::Failed { .. }), "a failure without a reason is one");
 }
@@ -207,7 +209,7 @@ async fn a_value_that_never_expires_has_no_copy(t: &Fixture) {
     assert_eq!(t.store.ttl(&slot(t).note).await, Ok(Remaining::Missing));
 }
 
-/// Notes what it is told.
+/// Notes what it hears.
 #[derive(Debug, Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -222,7 +224,7 @@ impl Listener for Notes {
 }
 
 impl Notes {
-    /// Whether it was told of a key; forgets everything.
+    /// Whether it heard of a key; forgets everything.
     fn told(&self, key: &str) -> bool {
         std::mem::take(&mut *self.0.lock().unwrap()).iter().any(|told| told == key)
     }
@@ -236,7 +238,7 @@ async fn changes_are_told(t: &Fixture) {
     poll_until(SOON, "changes are heard", async || t.store.changes().hears(&key)).await;
     assert!(t.store.changes().is_trusted(std::time::Instant::now()));
     notes.told("");
-    // One's own writes are told before their answer.
+    // One's own writes are announced before their answer.
     t.write(&[set(&key, "1")]).await;
     assert!(notes.told(&key), "a commit");
     t.store.increment(&key, 1).await.unwrap();

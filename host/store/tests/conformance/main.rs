@@ -1,7 +1,8 @@
 //! Every store keeps the contract of `sandbar_store`: the same cases run against each of them.
 //!
-//! A case is an `async fn` over a [`Fixture`]. The macro [`conformance`] makes four tests of it: on the embedded store, on
-//! a fresh Redis server, on the same as a tenant that the server keeps below its prefix, and on a Redis server full of other people's keys, which must be untouched afterwards.
+//! A case is an `async fn` over a [`Fixture`]. The macro [`conformance`] makes four tests of it: on the embedded
+//! store, on a fresh Redis server, on the same as a tenant that the server keeps below its prefix, and on a Redis
+//! server full of other people's keys, which must be untouched afterwards.
 
 mod build;
 mod fixture;

@@ -23,7 +23,7 @@ conformance! {
     a_rate_binds_all_who_take,
     what_would_be_taken_can_be_seen,
     dead_letters_of_jobs_are_bounded,
-    a_job_is_not_given_up_where_its_letter_cannot_be_kept,
+    a_job_is_not_given_up_where_its_dead_letter_cannot_be_kept,
     other_kinds_are_no_queues,
     a_push_of_the_commit_wakes,
     pushes_are_combined_in_their_order,
@@ -197,7 +197,7 @@ async fn a_paused_queue_gives_nothing(t: &Fixture) {
     assert_eq!(settle(t, done(&lease, &jobs, true), &[]).await, Ok(Committed::default()), "what is taken is finished");
     let wake = t.store.watch_queue(&queue);
     wake.wait().await;
-    poll_until(SOON, "who waits is told that it goes on", async || {
+    poll_until(SOON, "a waiter is woken when it goes on", async || {
         t.store.set_paused(&queue, true).await.unwrap();
         assert_eq!(t.store.set_paused(&queue, false).await, Ok(true));
         tokio::time::timeout(Duration::from_millis(100), wake.wait()).await.is_ok()
@@ -253,7 +253,7 @@ async fn dead_letters_of_jobs_are_bounded(t: &Fixture) {
     assert!((5..=205).contains(&dead), "{dead}");
 }
 
-async fn a_job_is_not_given_up_where_its_letter_cannot_be_kept(t: &Fixture) {
+async fn a_job_is_not_given_up_where_its_dead_letter_cannot_be_kept(t: &Fixture) {
     let queue = queue(t);
     t.write(&[push(&queue.list, End::Front, &["x"], None), set(&queue.dead_key, "no stream")]).await;
     let (lease, jobs) = take(t, &queue, 1).await;
@@ -289,13 +289,13 @@ async fn a_push_of_the_commit_wakes(t: &Fixture) {
     wake.wait().await;
     let pushes = [PushOptions::default(), delayed(HOUR_MS), PushOptions { priority: 1, ..PushOptions::default() }];
     for options in pushes {
-        poll_until(SOON, "who waits is told", async || {
+        poll_until(SOON, "a waiter is woken", async || {
             t.write(&[push_all(&queue, &["a"], options.clone())]).await;
             tokio::time::timeout(Duration::from_millis(100), wake.wait()).await.is_ok()
         })
         .await;
     }
-    poll_until(SOON, "who waits is told of a plain push", async || {
+    poll_until(SOON, "a waiter is woken by a plain push", async || {
         t.write(&[push(&queue.list, End::Front, &["b"], None)]).await;
         tokio::time::timeout(Duration::from_millis(100), wake.wait()).await.is_ok()
     })

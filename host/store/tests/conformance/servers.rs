@@ -138,7 +138,7 @@ async fn a_server_that_goes_away_and_comes_back() {
     server.restart();
     poll_until(SOON, "it is known to be back", async || store.is_available()).await;
     poll_until(SOON, "it answers", async || store.get("n").await == Ok(Some(bytes("1")))).await;
-    tokio::time::timeout(SOON, wake.wait()).await.expect("those who wait are told to look again");
+    tokio::time::timeout(SOON, wake.wait()).await.expect("waiters are woken to look again");
 }
 
 #[tokio::test]

@@ -33,7 +33,8 @@ impl Strangers {
             // A key that is no text.
             pipeline.cmd("SET").arg([&[0xff, 0xfe, 0x00][..], n.to_string().as_bytes()].concat()).arg("binary");
         }
-        // Names that look like those of the tests: the same stream and group, and Sandbar's own keys, without the prefix.
+        // Names that look like those of the tests: the same stream and group, and Sandbar's own keys, without the
+        // prefix.
         for stream in ["s", "t", "test", ":s"] {
             pipeline.cmd("XADD").arg(stream).arg("*").arg("a").arg("1");
             pipeline.cmd("XADD").arg(stream).arg("*").arg("a").arg("2");
@@ -56,11 +57,11 @@ impl Strangers {
         let now = dump(&mut server.connect());
         for (key, before) in &self.0 {
             let name = String::from_utf8_lossy(key);
-            let (now, ttl_ms) = now.get(key).unwrap_or_else(|| panic!("the key `{name}` of somebody else is gone"));
-            assert_eq!(*now, before.0, "the key `{name}` of somebody else has changed");
+            let (now, ttl_ms) = now.get(key).unwrap_or_else(|| panic!("the key `{name}` of another client is gone"));
+            assert_eq!(*now, before.0, "the key `{name}` of another client has changed");
             let is_as_before =
                 if before.1 < 0 { *ttl_ms < 0 } else { (before.1 - TEST_MS..=before.1).contains(ttl_ms) };
-            assert!(is_as_before, "the key `{name}` of somebody else had {} ms left and has {ttl_ms}", before.1);
+            assert!(is_as_before, "the key `{name}` of another client had {} ms left and has {ttl_ms}", before.1);
         }
         for key in now.keys() {
             let name = String::from_utf8_lossy(key);

@@ -164,7 +164,7 @@ async fn appending_wakes_those_who_wait(t: &Fixture) {
     tokio::time::timeout(SOON, wake.wait()).await.expect("the first wake-up");
     let woken = async {
         // Redis tells of changes only to those who have already asked for them, so what was appended while the watch
-        // was being set up is told by a wake-up of its own.
+        // was being set up causes a wake-up of its own.
         wake.wait().await;
     };
     let appended = async {

@@ -28,7 +28,7 @@ async fn made(t: &Fixture) -> usize {
     std::str::from_utf8(&n).ok().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// How often the server was told to watch.
+/// How often the server was asked to watch.
 fn watched(t: &Fixture) -> usize {
     let stats: String = t.as_redis().expect("a server").get(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_watch:calls="));

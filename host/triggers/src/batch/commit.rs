@@ -80,8 +80,8 @@ pub(super) fn report_health<O: Origin>(
     pool.settled(part.events.iter().filter(is_first).count(), not_done.filter(is_first).map(name));
 }
 
-/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement stand, so this
-/// is a commit of its own; if the host dies before it, only the note is lost.
+/// Sends the events whose writes the store refused to the dead letters. Their other writes and their acknowledgement
+/// stand, so this is a commit of its own; if the host dies before it, only the note is lost.
 pub(super) async fn dead_letter_refused<O: Origin>(
     origin: &O,
     pool: &Pool,

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tapes_are_bounded_in_number_and_bytes() {
+    fn recordings_are_bounded_in_number_and_bytes() {
         let recording = RecordingWriter::default();
         assert_eq!(recording.room(100), RECORDINGS_MAX);
         assert_eq!(recording.room(1 << 20), 64);

@@ -29,7 +29,7 @@ pub(super) struct PartSettlement {
     pub(super) effects: Vec<Effect>,
     /// For each of them, the events that it belongs to.
     pub(super) owners: Vec<Owners>,
-    /// Keys with the values that the plugin relied on.
+    /// Watched keys with the values that the plugin read.
     pub(super) watched: Vec<(String, Option<Bytes>)>,
     /// What becomes of the events.
     pub(super) settled: Settled,
@@ -131,8 +131,8 @@ fn bury<O: Origin>(common: &Common, pool: &Pool, event: &O::Event, reason: &str)
     Decision::Dead(dead_letter::fields(circumstances, O::remains(event)))
 }
 
-/// The dead letters for writes that the store refused, and how many. A write of the batch as a whole counts against its first
-/// event.
+/// The dead letters for writes that the store refused, and how many. A write of the batch as a whole counts against
+/// its first event.
 pub(super) fn refused<O: Origin>(
     origin: &O,
     pool: &Pool,

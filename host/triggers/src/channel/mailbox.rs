@@ -1,4 +1,5 @@
-//! Messages that wait for the plugin. Bounded by the trigger's `buffer` and by [`BYTES_MAX`]; what finds no room is dropped and counted.
+//! Messages that wait for the plugin. Bounded by the trigger's `buffer` and by [`BYTES_MAX`]; what finds no room is
+//! dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The two bodies of an exchange.
 //!
-//! A request's body is taken away from the plugin when the exchange is over, whatever the plugin has kept of it. An answer's body ends well
-//! only when the call has ended well: until then the last part of it is held back, so that a client never takes an answer for complete whose
-//! writes were not committed.
+//! A request's body is taken away from the plugin when the exchange is over, whatever the plugin has kept of it. An
+//! answer's body ends well only when the call has ended well: until then the last part of it is held back, so that a
+//! client never takes an answer for complete whose writes were not committed.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -144,7 +144,8 @@ impl<G> ResponseBody<G> {
                     Err(cut) => Poll::Ready(Some(Err(cut))),
                 };
             }
-            // What the plugin has written is there at once when its call has ended; a budget that is used up must not look like less.
+            // What the plugin has written is there at once when its call has ended; a budget that is used up must not
+            // look like less.
             let frame =
                 pin!(unconstrained(std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)))).poll(cx);
             match frame {
@@ -182,8 +183,8 @@ impl<G: Unpin> Body for ResponseBody<G> {
         }
         match ready!(this.poll_part(cx)) {
             Some(Err(cut)) => {
-                // An error makes the server forget what it has not written yet, the head among it. It writes when there is nothing to
-                // read for the moment, so the error comes with the next poll.
+                // An error makes the server forget what it has not written yet, the head among it. It writes when
+                // there is nothing to read for the moment, so the error comes with the next poll.
                 this.cut = Some(cut);
                 cx.waker().wake_by_ref();
                 Poll::Pending

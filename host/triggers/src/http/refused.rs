@@ -1,6 +1,6 @@
 //! What the host answers in a plugin's place. Pure.
 //!
-//! The texts are short and the same for everybody: what went wrong inside is logged and counted, not told.
+//! The texts are short and the same for everybody: what went wrong inside is logged and counted, not answered.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -55,14 +55,14 @@ impl Refused {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooMany(exhausted) => Some(exhausted.retry_in.as_secs().saturating_add(1)),
-            // Nothing was written, and the value that it relied on is there to be read anew.
+            // Nothing was written, and the watched key can be read anew.
             Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => Some(0),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }
     }
 
-    /// What is told.
+    /// What is answered.
     fn text(&self) -> &'static str {
         match self {
             Self::Draining => "shutting down",
@@ -71,7 +71,7 @@ impl Refused {
             Self::NoHost => "the header `host` is missing",
             Self::Withheld(AnswerRefusal::TooLarge) => "the body is too large",
             Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => {
-                "somebody else has changed this: try again"
+                "another client has changed this: try again"
             }
             Self::Withheld(AnswerRefusal::NotCommitted(CommitError::Unknown(_))) => {
                 "it is not known whether this was done"

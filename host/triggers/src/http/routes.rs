@@ -49,7 +49,7 @@ impl Routes {
         found.map_or(RouteMatch::Nothing, |service| RouteMatch::Service(service.clone()))
     }
 
-    /// From now on every request is told that the host is shutting down.
+    /// From now on every request is answered that the host is shutting down.
     pub fn close(&self) {
         self.0.write().is_closed = true;
     }

@@ -10,8 +10,9 @@ const SUSPECT_CRASHES: u32 = 2;
 
 /// The parts of a batch, the last of which is handled first.
 ///
-/// Jobs that crashed too often are given up. Then come those that are above suspicion, together. Suspects come last, each in a
-/// commit of its own and in random order: what is innocent is done sooner or later, before its own crashes are too many.
+/// Jobs that crashed too often are given up. Then come those that are above suspicion, together. Suspects come last,
+/// each in a commit of its own and in random order: what is innocent is done sooner or later, before its own crashes
+/// are too many.
 pub(super) fn parts(jobs: Vec<Job>, max_crashes: u32) -> Vec<Part<Job>> {
     let (mut suspects, mut doomed, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for job in jobs {

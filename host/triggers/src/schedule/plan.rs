@@ -1,12 +1,12 @@
-//! Which tick is to run now, and which are left out.
+//! Which tick is to run now, and which are skipped.
 //!
-//! Pure. The only thing that is kept is the last tick that is settled: it was run, or left out on purpose. All ticks behind it up to
-//! now are due. All times are milliseconds since 1970 by the clock of the store.
+//! Pure. The only thing that is kept is the last tick that is settled: it was run, or skipped on purpose. All ticks
+//! behind it up to now are due. All times are milliseconds since 1970 by the clock of the store.
 
 use sandbar_core::manifest::{ManifestError, Missed, Overlap, ScheduleTrigger, Times};
 
-/// How late a tick may begin where missed ones are left out. Longer than it takes another host to notice that the one that ran it
-/// is dead.
+/// How late a tick may begin where missed ones are skipped. Longer than it takes another host to notice that the one
+/// that ran it is dead.
 pub(super) const LATE_MAX_MS: u64 = 30_000;
 
 /// What is to be done.
@@ -45,8 +45,8 @@ impl Plan {
         })
     }
 
-    /// What is to be done, where `last` is settled. `continues`: this host has run `last` and has looked after the schedule since, so
-    /// that nothing was missed.
+    /// What is to be done, where `last` is settled. `continues`: this host has run `last` and has looked after the
+    /// schedule since, so that nothing was missed.
     pub(super) fn next(&self, last: u64, now: u64, continues: bool) -> Next {
         let due = match self.missed {
             Missed::Skip => self
@@ -58,7 +58,7 @@ impl Plan {
         if let Some(tick) = due.filter(|tick| self.begins(*tick) <= now) {
             return Next::Run(tick);
         }
-        // The newest that is due may still have to begin; all before it are run, or left out.
+        // The newest that is due may still have to begin; all before it are run or skipped.
         let newest = self.times.newest(last, now, 1).first().copied().filter(|tick| self.begins(*tick) > now);
         match newest.or_else(|| self.times.after(last.max(now))) {
             Some(tick) => Next::Wait(self.begins(tick)),
@@ -66,8 +66,8 @@ impl Plan {
         }
     }
 
-    /// What is settled when a tick that was run from `started` until `ended` is committed: it, and those that are left out because
-    /// they were due meanwhile.
+    /// What is settled when a tick that was run from `started` until `ended` is committed: it, and those that are
+    /// skipped because they were due meanwhile.
     pub(super) fn settled(&self, tick: u64, started: u64, ended: u64) -> u64 {
         // Who is late already has missed ticks, and not overlapping ones, before him.
         let in_time = self.newest_begun(tick, started).is_none();
@@ -77,7 +77,7 @@ impl Plan {
         }
     }
 
-    /// How many ticks between two are left out where they are settled one after the other, up to `max`.
+    /// How many ticks between two are skipped where they are settled one after the other, up to `max`.
     pub(super) fn between(&self, last: u64, tick: u64, max: u64) -> u64 {
         self.times.count(last, tick, max)
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_ticks_are_left_out_but_for_the_newest_that_is_not_too_late() {
+    fn missed_ticks_are_skipped_but_for_the_newest_that_is_not_too_late() {
         let skip = plan("missed = \"skip\"");
         assert_eq!(skip.next(5000, 105_400, false), Next::Run(105_000));
         let rare = "name = \"p\"\n[[trigger]]\ntype = \"schedule\"\ncron = \"0 3 * * *\"\n";
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_ticks_are_left_out_or_wait() {
+    fn overlapping_ticks_are_skipped_or_wait() {
         let skip = plan("");
         assert_eq!(skip.settled(6000, 6001, 8400), 8000);
         let wait = plan("overlap = \"wait\"");
@@ -224,12 +224,12 @@ mod tests {
             }
             if catch_up && wait {
                 let all: Vec<u64> = (1..=ran.len() as u64).map(|n| 50_000 + n * EVERY).collect();
-                prop_assert_eq!(ran.iter().map(|(tick, _)| *tick).collect::<Vec<_>>(), all, "none is left out");
+                prop_assert_eq!(ran.iter().map(|(tick, _)| *tick).collect::<Vec<_>>(), all, "none is skipped");
             }
         }
 
         #[test]
-        fn nothing_is_left_out_where_there_is_time(takes in prop::collection::vec(1u64..1000, 1..6), catch_up: bool, wait: bool) {
+        fn nothing_is_skipped_where_there_is_time(takes in prop::collection::vec(1u64..1000, 1..6), catch_up: bool, wait: bool) {
             let missed = if catch_up { "catch-up" } else { "skip" };
             let overlap = if wait { "wait" } else { "skip" };
             let ran = run(&plan(&format!("missed = \"{missed}\"\noverlap = \"{overlap}\"")), 50_000, 100_000, &takes);

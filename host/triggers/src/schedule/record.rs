@@ -13,7 +13,7 @@ const ERROR_BYTES_MAX: usize = 4096;
 pub struct Keys {
     /// Who holds it runs ticks.
     pub lock: LockKey,
-    /// The last tick that is settled, in milliseconds since 1970: it was run, or left out on purpose.
+    /// The last tick that is settled, in milliseconds since 1970: it was run, or skipped on purpose.
     pub last: String,
     /// List of [`Run`]s, the newest first.
     pub history: String,
@@ -49,7 +49,7 @@ pub struct Run {
     /// Why it failed, cut to 4,096 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How many ticks before it were left out, counted up to 10,000.
+    /// How many ticks before it were skipped, counted up to 10,000.
     #[serde(default)]
     #[serde(rename = "left_out")]
     pub skipped: u64,
@@ -61,7 +61,7 @@ pub struct Run {
 pub enum TickOutcome {
     /// Its writes are committed.
     Done,
-    /// Its writes are left out.
+    /// Its writes are dropped.
     Failed,
     /// The store refused some of its writes; the others are committed.
     Refused,

@@ -6,8 +6,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The longest name of a camera or a request. With what the plugin puts around it, it stays far below the 1,024 bytes that
-/// a key may have.
+/// The longest name of a camera or a request. With what the plugin puts around it, it stays far below the 1,024 bytes
+/// that a key may have.
 pub const ID_BYTES_MAX: usize = 128;
 
 /// A text or a whole number without sign, 1 to [`ID_BYTES_MAX`] bytes, no control characters.

@@ -38,7 +38,8 @@ impl Policy {
         })
     }
 
-    /// Takes up to so many percent (at most 50) off the time at random, so that keys loaded together do not expire together.
+    /// Takes up to so many percent (at most 50) off the time at random, so that keys loaded together do not expire
+    /// together.
     #[must_use]
     pub fn jitter(mut self, percent: u8) -> Self {
         self.0.jitter_percent = percent;

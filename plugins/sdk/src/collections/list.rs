@@ -22,8 +22,8 @@ pub fn list_length(key: &str) -> Result<u64, Error> {
     host::list_length(key)
 }
 
-/// Pushes 1 to 1,000 values to an end of a list one after the other, in the commit. With `keep` the list is then cut to so
-/// many values counted from that end: pushed to the front, the newest are kept.
+/// Pushes 1 to 1,000 values to an end of a list one after the other, in the commit. With `keep` the list is then cut
+/// to so many values counted from that end: pushed to the front, the newest are kept.
 ///
 /// # Errors
 ///

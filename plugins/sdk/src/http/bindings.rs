@@ -1,8 +1,8 @@
-//! What `wit-bindgen` makes of `wasi:http`: a world of its own, so that a plugin without a handler is complete, and one without HTTP
-//! imports nothing of it.
+//! What `wit-bindgen` makes of `wasi:http`: a world of its own, so that a plugin without a handler is complete, and
+//! one without HTTP imports nothing of it.
 //!
-//! Generated. Public because `service!` expands to paths into it, and for plugins that stream bodies, which the functions of
-//! [`crate::http`] do not.
+//! Generated. Public because `service!` expands to paths into it, and for plugins that stream bodies, which the
+//! functions of [`crate::http`] do not.
 
 #![allow(unsafe_code, reason = "the canonical ABI passes pointers; the generator upholds it")]
 #![allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated")]

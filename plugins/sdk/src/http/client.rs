@@ -18,7 +18,8 @@ pub struct Outgoing {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The body.
     pub body: Vec<u8>,
-    /// How long the connection, the head of the answer, and each part of its body may take; none for as long as the call has left.
+    /// How long the connection, the head of the answer, and each part of its body may take; none for as long as the
+    /// call has left.
     pub timeout: Option<Duration>,
 }
 
@@ -57,13 +58,14 @@ impl Outgoing {
 
 /// Sends a request and reads the answer whole. Any status is an answer; a redirect is not followed.
 ///
-/// It is sent at once, and again when the call is run again: an API that must not see it twice needs a key that it can tell it by,
-/// such as the event's id.
+/// It is sent at once, and again when the call is run again: an API that must not see it twice needs a key that it
+/// can tell it by, such as the event's id.
 ///
 /// # Errors
 ///
-/// `denied` where the host is not granted or its address may not be connected to; `timed-out`; `limit` for a body that is too large or
-/// too many requests at a time; `invalid` for what is no request; `unavailable` for all else that may pass.
+/// `denied` where the host is not granted or its address may not be connected to; `timed-out`; `limit` for a body
+/// that is too large or too many requests at a time; `invalid` for what is no request; `unavailable` for all else
+/// that may pass.
 pub fn send(request: &Outgoing) -> Result<Response, Error> {
     let failed = |code: ErrorCode| error(&code, &request.url);
     let outgoing = build(request)?;

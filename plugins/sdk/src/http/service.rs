@@ -13,8 +13,8 @@ use crate::{log, transaction};
 
 /// Makes a function that answers a request the HTTP service of this plugin.
 ///
-/// It takes a `&Request` and answers a `Response`, or a [`Problem`]. What it has written is committed before the answer goes out; where
-/// that cannot be done, the host answers 503 in its place. A problem leaves its writes out.
+/// It takes a `&Request` and answers a `Response`, or a [`Problem`]. What it has written is committed before the
+/// answer goes out; where that cannot be done, the host answers 503 in its place. A problem leaves its writes out.
 ///
 /// ```
 /// use sandbar_sdk::http::{Problem, Request, Response};
@@ -64,20 +64,21 @@ macro_rules! service {
     };
 }
 
-/// Why a request is not answered as it was meant, and what is told in its place.
+/// Why a request is not answered as it was meant, and what is announced in its place.
 ///
-/// Every error type becomes a problem with `?`: an [`Error`] of the store that may pass by itself is a 503, all other errors are a 500,
-/// whose text is logged and not told. (As with `Failure`, `Problem` is therefore not an error type itself.)
+/// Every error type becomes a problem with `?`: an [`Error`] of the store that may pass by itself is a 503, all other
+/// errors are a 500, whose text is logged and not told. (As with `Failure`, `Problem` is therefore not an error type
+/// itself.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The status, 400 to 599.
     pub status: u16,
-    /// What is told, in plain text.
+    /// The answer, in plain text.
     pub text: String,
 }
 
 impl Problem {
-    /// A status with a text that is told.
+    /// A status with the text of the answer.
     pub fn new(status: u16, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
     }

@@ -1,8 +1,8 @@
 //! When the ticks of a schedule are due.
 //!
-//! Pure. All times are milliseconds since 1970-01-01 UTC. Cron expressions are of a time zone: a time of day that a change of clocks
-//! skips is due right after the gap, and one that comes twice is due once where the expression names it, and both times where
-//! it is one of an interval (`*/5`).
+//! Pure. All times are milliseconds since 1970-01-01 UTC. Cron expressions are of a time zone: a time of day that a
+//! change of clocks skips is due right after the gap, and one that comes twice is due once where the expression names
+//! it, and both times where it is one of an interval (`*/5`).
 
 use std::collections::VecDeque;
 

@@ -1,18 +1,20 @@
-//! When a thread behind rests, and for how long. Pure: it is told how long each poll took.
+//! The duty cycle of background threads: when a thread pauses, and for how long. Pure: the caller says how long each
+//! poll took.
 //!
-//! The system gives a core that has nothing to do the work that waits on another core at once, but one that runs what gives way only every few
-//! milliseconds. So what runs behind leaves its core as often as it uses it while others run in front.
+//! The kernel moves waiting work to an idle core at once, but to a core that runs a background thread only every few
+//! milliseconds. So a background thread leaves its core for as long as it used it while foreground code runs.
 
 use std::time::Duration;
 
-/// After how much time of running it rests.
+/// How long a thread runs before it pauses.
 const REST_AFTER: Duration = Duration::from_micros(250);
-/// The longest rest.
+/// The longest pause.
 const REST_MAX: Duration = Duration::from_millis(5);
-/// What a poll counts for at least: the store and its connection, which do not give way, work on scope of whoever waits for them.
+/// What a poll counts for at least: the store and its connection, which have normal priority, work for the call that
+/// waits for them.
 const POLL_MIN: Duration = Duration::from_micros(50);
 
-/// For how long a thread has run since its last rest.
+/// How long a thread has run since its last pause.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct DutyCycle(Duration);
 

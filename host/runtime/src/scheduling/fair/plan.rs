@@ -1,7 +1,7 @@
 //! Whose turn it is: start-time fair queueing over the tenants of a host. Pure: times are handed in, in nanoseconds.
 //!
-//! Each tenant has a tag, the time that it has used divided by its weight. Who comes back after a rest begins at the tag of those that run,
-//! so that nobody saves time up. The lowest tag is served next.
+//! Each tenant has a tag, the time that it has used divided by its weight. A tenant that was idle begins at the tag
+//! of those that run, so that no tenant saves time up. The lowest tag is served next.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -330,7 +330,7 @@ mod tests {
                 prop_assert_eq!(plan.running(), running.len());
                 prop_assert!(running.len() <= slots);
             }
-            // Whoever waits is served once the slots come back.
+            // A waiter is served once the slots come back.
             while let Some(ended) = running.pop() {
                 for served in plan.end(ended, 1, now) {
                     waiting.retain(|waiter| *waiter != served);

@@ -39,7 +39,7 @@ async fn who_uses_much_is_moved_behind_in_the_middle_and_who_uses_little_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_behind_rests_as_long_as_it_runs_while_others_run_in_front() {
+async fn background_threads_pause_as_long_as_they_ran_while_foreground_code_runs() {
     let threads = Threads::new(2, PriorityThreads::of_this_runtime());
     // Of this weight, half of a core is much.
     let (loud, calm) = (Arc::new(threads.share(2)), threads.share(1000));
@@ -79,7 +79,7 @@ fn a_rest_brings_nobody_back_in_front() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_there_is_one_tenant_nothing_runs_behind() {
+async fn a_host_with_one_tenant_has_no_background() {
     let share = Arc::new(Threads::new(1, None).share(1));
     let placed = share.clone();
     let work = async move {

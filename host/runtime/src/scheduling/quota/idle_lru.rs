@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 
 use super::Spare;
 
-/// Which instances rest. Never more than a bound: where it is met, a plugin that has none idle_lru takes the place of the one that has
-/// rested longest, whosoever it is, so plugins that are called find one, however many there are. A plugin never has a second one at the
-/// cost of others.
+/// Which instances rest. Never more than a bound: where it is met, a plugin that has none idle_lru takes the place of
+/// the one that has rested longest, whosoever it is, so plugins that are called find one, however many there are. A
+/// plugin never has a second one at the cost of others.
 #[derive(Debug)]
 pub(super) struct IdleLru {
     max: usize,
@@ -35,8 +35,8 @@ impl IdleLru {
         Self { max, state: Mutex::default() }
     }
 
-    /// Gives an instance a number by which it rests, and answers which one has to go for it; none where it may not rest itself. `is_first`
-    /// says that its owner has no other one.
+    /// Gives an instance a number by which it rests, and answers which one has to go for it; none where it may not
+    /// rest itself. `is_first` says that its owner has no other one.
     pub(super) fn rest(&self, owner: Weak<dyn Spare>, is_first: bool) -> Option<(u64, Option<Displaced>)> {
         let mut state = self.state.lock();
         let is_full = state.owners.len() >= self.max;

@@ -1,7 +1,7 @@
 //! So much in a second: a bucket that may run dry below its bottom. Pure: times are handed in, in nanoseconds.
 //!
-//! How many events a read brings is known only afterwards, so what was taken is charged in any case, and who comes next waits until the debt is
-//! paid.
+//! How many events a read brings is known only afterwards, so what was taken is charged in any case, and who comes
+//! next waits until the debt is paid.
 
 /// So much may be taken at once after a rest, in parts of a second.
 const BURST_DIVISOR: u64 = 10;

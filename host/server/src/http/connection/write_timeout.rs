@@ -10,14 +10,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// A stream that fails where nothing can be written to it for too long.
 #[derive(Debug)]
-pub(super) struct Stall<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     max: Duration,
     sleep: Pin<Box<Sleep>>,
     is_waiting: bool,
 }
 
-impl<S> Stall<S> {
+impl<S> WriteTimeout<S> {
     /// The stream, to which something must be writable within each `max`.
     pub(super) fn new(stream: S, max: Duration) -> Self {
         Self { stream, max, sleep: Box::pin(sleep(max)), is_waiting: false }
@@ -37,13 +37,13 @@ impl<S> Stall<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, written)
@@ -83,7 +83,7 @@ mod tests {
     async fn who_does_not_read_is_given_up_and_who_reads_is_not() {
         let max = Duration::from_millis(100);
         let (near, mut far) = duplex(8);
-        let mut stream = Stall::new(near, max);
+        let mut stream = WriteTimeout::new(near, max);
         let begun = Instant::now();
         let write = async {
             let error = stream.write_all(&[1; 64]).await.unwrap_err();

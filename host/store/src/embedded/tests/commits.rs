@@ -22,7 +22,7 @@ fn a_refused_effect_leaves_the_others_and_the_acknowledgement() {
 }
 
 #[test]
-fn a_value_relied_on_must_not_have_changed() {
+fn a_watched_value_must_not_have_changed() {
     let fixture = Fixture::new();
     fixture.apply(&[set("k", "1"), append("s", "1")]);
     let commit = |key: &str, value: Option<&'static str>, atomic| {

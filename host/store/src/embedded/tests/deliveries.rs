@@ -17,7 +17,7 @@ fn each_entry_is_read_by_one_consumer() {
 }
 
 #[test]
-fn a_new_group_starts_where_it_is_told() {
+fn a_new_group_starts_where_it_should() {
     let fixture = Fixture::new();
     fixture.append(2);
     for (group, start, expected) in [

@@ -23,8 +23,8 @@ pub(in crate::redis) struct Waiters(Arc<WaitersInner>);
 
 #[derive(Debug)]
 struct WaitersInner {
-    /// Names this process in the server. Of a tenant that is confined to its prefix it begins with [`CONFINED`]: then so does the channel with
-    /// the prefix.
+    /// Names this process in the server. Of a tenant that is confined to its prefix it begins with [`CONFINED`]: then
+    /// so does the channel with the prefix.
     node: String,
     prefix: String,
     waiting: Mutex<HashMap<String, Vec<Waiting>>>,
@@ -71,7 +71,7 @@ impl Waiters {
         }))
     }
 
-    /// The channel over which this process is told.
+    /// The channel over which this process receives hand-overs.
     pub(in crate::redis) fn channel(&self) -> String {
         format!("{}{CHANNEL_PREFIX}{}", self.0.prefix, self.0.node)
     }

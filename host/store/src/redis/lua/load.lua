@@ -5,7 +5,7 @@
 --            value, sum, expires   a copy of the key's value, a number that differs for other values, when the key expires
 --            missing               until when it is remembered that the source has nothing
 --            loader, lease         the token of who loads, and until when
---            ended, told, failure  the token of the load that ended last, until when that is told, and why it failed: ''
+--            ended, told, failure  the token of the load that ended last, until when that is announced, and why it failed: ''
 --                                  where the source had nothing
 -- All times are milliseconds since 1970 by the server's clock.
 

@@ -2,7 +2,7 @@
 --
 -- ARGV[1]  the token of the load
 -- ARGV[2]  why it failed, not empty
--- ARGV[3]  for how many milliseconds that is told
+-- ARGV[3]  for how many milliseconds that is announced
 -- Returns  1, or 0 where nothing was changed
 
 if redis.call('HGET', note, 'loader') ~= ARGV[1] then

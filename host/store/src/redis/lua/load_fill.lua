@@ -3,7 +3,7 @@
 -- ARGV[1]  the token of the load
 -- ARGV[2]  'value' or 'missing'
 -- ARGV[3]  for how many milliseconds the value stays, or it is remembered that there is none
--- ARGV[4]  for how many milliseconds longer a copy stays; for how many it is told that there is no value
+-- ARGV[4]  for how many milliseconds longer a copy stays; for how many it is remembered that there is no value
 -- ARGV[5]  the value
 -- ARGV[6]  its sum
 -- Returns  {'kept'}, {'overtaken', value, milliseconds left or -1} or {'revoked'}

@@ -1,4 +1,4 @@
--- Takes a lock from whoever holds it, and hands it to the first of the line.
+-- Takes a lock from its holder, and hands it to the first waiter.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  the number of its last holder

@@ -54,7 +54,7 @@ local function channel_of(node, key, waiters_key)
 end
 
 -- Hands the lock, which nobody holds, to the first of the line who is still there. Hosts that are gone do not hear that it is theirs,
--- and are left out. Returns the value where `mine` (a claim as text, or nil) was the first, true where somebody else was, false
+-- and are skipped. Returns the value where `mine` (a claim as text, or nil) was the first, true where somebody else was, false
 -- where nobody waits.
 local function hand_over(key, token_key, waiters_key, mine)
   while true do

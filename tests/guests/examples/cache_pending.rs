@@ -1,6 +1,6 @@
 //! Checks that `cache::fetch` sees the writes that the same call made before it, and refuses what is out of bounds.
 //!
-//! Any event. There is no loader. Grants: write `overlay:*`, `passed`.
+//! Any event. There is no loader. Grants: write `pending:*`, `passed`.
 
 use sandbar_sdk::cache::Policy;
 use sandbar_sdk::prelude::*;
@@ -13,7 +13,7 @@ sandbar_sdk::handler!(|event: &Event| pass(event, checks));
 fn checks(event: &Event) -> Result<(), Failure> {
     let policy = Policy::new(MINUTE).memory(MINUTE).stale_on_error(MINUTE);
     // A key of this event alone: nothing is under it before, however often it is handled.
-    let key = &format!("overlay:{}:{}", event.id, event.attempt);
+    let key = &format!("pending:{}:{}", event.id, event.attempt);
     check_eq!(cache::fetch(key, &policy)?, None);
     cache::set(key, "one", Expiry::Never)?;
     check_eq!(cache::fetch(key, &policy)?, Some(b"one".to_vec()));

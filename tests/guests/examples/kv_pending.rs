@@ -1,6 +1,6 @@
 //! Checks that reads through `cache` see the writes that the same call made before them.
 //!
-//! Any event. Grants: write `overlay:*`, `passed`.
+//! Any event. Grants: write `pending:*`, `passed`.
 
 use sandbar_sdk::prelude::*;
 use sandbar_test_guests::{check, check_eq, check_error, pass};
@@ -11,7 +11,7 @@ sandbar_sdk::handler!(|event: &Event| pass(event, checks));
 
 fn checks(event: &Event) -> Result<(), Failure> {
     // Keys of this event alone: nothing is under them before, however often it is handled.
-    let key = |name: &str| format!("overlay:{}:{}:{name}", event.id, event.attempt);
+    let key = |name: &str| format!("pending:{}:{}:{name}", event.id, event.attempt);
     values(&key("value"))?;
     conditions(&key("condition"))?;
     sums(&key("sum"))?;
