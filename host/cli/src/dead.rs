@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
-use super::setup::Setup;
+use super::setup::Opened;
 use sandbar_server::admin::AdminError;
 use sandbar_server::admin::dead::{self, BATCH_MAX, DeadLetters, Fate};
 use sandbar_store::dead_letter::FIELD_PREFIX;
@@ -117,8 +117,7 @@ impl DeadLetterAdmin {
         let (name, option) = from.named();
         let called = format!("{option} {name}");
         sandbar_core::grants::check_name("stream's name", name).map_err(|error| Failure::new(Exit::Usage, error))?;
-        let setup = Setup::find(global)?;
-        let store = setup.connect_shared("dead").await?;
+        let Opened { setup, store } = Opened::shared("dead", global).await?;
         let place = if from.queue.is_some() {
             dead::DeadLetterSource::Queue(name)
         } else {

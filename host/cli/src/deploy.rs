@@ -20,13 +20,13 @@ pub(super) struct Arguments {
     /// The folder with the plugin.toml
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// The component; by default the one that `sandbar build` made of the folder
+    /// The component; by default the one that `sandbar build` puts into the folder
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// Try it as a shadow first: it gets the same batches, and nothing of what it writes is kept
     #[arg(long, conflicts_with = "canary")]
     shadow: bool,
-    /// Try it on this share of the calls first, of a hundred
+    /// Try it on this percentage of the calls first
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
     canary: Option<u8>,
     /// Who deploys; by default the user
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     wait: Duration,
 }
 
-/// Deploys, and tells what each host made of it.
+/// Deploys, and shows the result on each host.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let folder = PluginFolder::open(&arguments.folder).map_err(|error| Failure::from(&error))?;
     let path = arguments.folder.join(MANIFEST_NAME);

@@ -30,9 +30,21 @@ pub(super) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// All of them, in the order of their codes.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 7] =
+        [Self::Done, Self::Failed, Self::Usage, Self::Config, Self::Input, Self::Store, Self::Interrupted];
+
+    /// The code that a shell sees.
+    pub(super) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -172,7 +184,6 @@ mod tests {
 
     #[test]
     fn codes_are_the_documented_ones() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Input, Exit::Store, Exit::Interrupted];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 64, 65, 69, 130]);
+        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 64, 65, 69, 130]);
     }
 }

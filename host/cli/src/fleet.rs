@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Global;
 use super::exit::Failure;
-use super::setup::Setup;
+use super::setup::Opened;
 use sandbar_fleet::{Fleet, HostFailure, Past, Release, ReleaseState, Why};
 use sandbar_runtime::rollout::Trial;
 
@@ -20,8 +20,7 @@ pub(super) struct FleetAdmin {
 impl FleetAdmin {
     /// Connects to the fleet's store.
     pub(super) async fn open(command: &str, global: &Global) -> Result<Self, Failure> {
-        let setup = Setup::find(global)?;
-        let store = setup.connect_shared(command).await?;
+        let Opened { setup, store } = Opened::shared(command, global).await?;
         let fleet = Fleet::new(store, &setup.config.fleet.prefix);
         Ok(Self { fleet, tenant: setup.tenant().name.clone() })
     }
@@ -71,7 +70,7 @@ pub(super) fn past(past: &Past) -> String {
     format!("{}, ended {}: {why}", release(&past.release), time(past.ended_ms))
 }
 
-/// What a host has made of a release.
+/// The result of a release on a host.
 pub(super) fn standing(standing: Option<&ReleaseState>, alive: bool) -> String {
     match standing {
         Some(ReleaseState::Good) => "runs it".to_owned(),

@@ -22,6 +22,8 @@ mod logs;
 mod nodes;
 mod plugins;
 mod queues;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod rollback;
 mod run;
@@ -90,34 +92,34 @@ enum Command {
     Dev(dev::Arguments),
     /// Build plugins
     Build(build::Arguments),
-    /// Tell what a component imports and exports, what it needs, and what would be refused
+    /// Show what a component imports and exports, what it needs, and what a host would refuse
     Check(check::Arguments),
     /// Append JSON lines to a stream
     Feed(feed::Arguments),
-    /// Look after dead letters
+    /// List, show, retry and drop dead letters
     Dead(dead::Arguments),
-    /// Run a version over recorded events or dead letters without effect, and tell what it would write
+    /// Run a version over recorded events or dead letters without effect, and show what it would write
     Replay(replay::Arguments),
-    /// Look after queues
+    /// List, pause and resume queues
     Queues(queues::Arguments),
-    /// Tell who holds which lock, or take one away
+    /// List the locks that are held, or take one from its holder
     Locks(locks::Arguments),
-    /// Tell when schedules run, and what became of their last runs
+    /// Show when schedules run next, and the results of their last runs
     Schedules(schedules::Arguments),
     /// Make, list, rotate and revoke tokens of the HTTP API
     Token(token::Arguments),
-    /// Have all hosts of the fleet run a plugin
+    /// Make all hosts of the fleet run a plugin
     Deploy(deploy::Arguments),
-    /// Tell which versions of plugins the fleet runs, has run and tries
+    /// List the releases of plugins: active, on trial and earlier
     Plugins(plugins::Arguments),
-    /// Have all hosts of the fleet run an older version of a plugin again
+    /// Make all hosts of the fleet run an earlier release of a plugin again
     Rollback(rollback::Arguments),
-    /// Tell which hosts the fleet has, and what they cannot run
+    /// List the hosts of the fleet, and what they cannot run
     Nodes(nodes::Arguments),
 }
 
 impl Command {
-    /// How much is logged by default: servers tell what they do, tools only what is wrong.
+    /// Whether it is a server. By default servers log what they do, other commands only what is wrong.
     fn is_server(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_))
     }

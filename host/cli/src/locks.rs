@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
-use super::setup::Setup;
+use super::setup::Opened;
 use sandbar_server::admin::AdminError;
 use sandbar_server::admin::locks::{LockState, Locks};
 
@@ -42,8 +42,8 @@ struct Broken {
 
 /// Does what the arguments say.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
-    let setup = Setup::find(global)?;
-    let locks = Locks::of(setup.connect_shared("locks").await?, setup.prefix());
+    let Opened { setup, store } = Opened::shared("locks", global).await?;
+    let locks = Locks::of(store, setup.prefix());
     match arguments.action {
         Action::List { pattern } => list(&locks, pattern.as_deref(), screen).await,
         Action::Break { key } => break_open(&locks, &key, screen).await,

@@ -15,8 +15,7 @@ use sandbar_fleet::{Candidate, FleetError, HostOutcome, Listed, Phase, Record};
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Tell the history of this plugin, and what each host has made of it; all plugins in a line each where none is
-    /// named
+    /// Show the history of this plugin and its result on each host; without it, all plugins in a line each
     #[arg(value_name = "PLUGIN")]
     plugin: Option<String>,
 }
@@ -27,7 +26,7 @@ enum Action {
     Promote(FleetOptions),
     /// Drop the release that is tried or being loaded
     Drop(FleetOptions),
-    /// Take a plugin away from all hosts; those that have it in a folder run that version then
+    /// Remove a plugin from all hosts; a host that has it in a folder runs that version then
     Remove(FleetOptions),
 }
 
@@ -44,7 +43,7 @@ struct FleetOptions {
     reason: String,
 }
 
-/// A plugin with what each host has made of it.
+/// A plugin with its result on each host.
 #[derive(Debug, Serialize)]
 struct PluginReport {
     #[serde(flatten)]

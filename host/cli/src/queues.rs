@@ -1,11 +1,11 @@
-//! `sandbar queues`: looks after queues.
+//! `sandbar queues`: lists, pauses and resumes queues.
 
 use clap::{Args, Subcommand};
 
 use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
-use super::setup::Setup;
+use super::setup::Opened;
 use sandbar_core::grants::check_name;
 use sandbar_server::admin::queues::{QueueState, Queues, Switched};
 
@@ -18,13 +18,13 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the queues that something was ever taken from, and those that are paused
+    /// List the queues from which something was taken, and the paused ones, with their jobs by state
     List,
-    /// Tell how many jobs a queue has, by state
+    /// Show how many jobs of a queue are ready, delayed, leased and dead
     Length(QueueOptions),
-    /// Let nobody take jobs from a queue; those that are taken are finished
+    /// Stop all hosts from taking jobs; jobs already taken are finished
     Pause(QueueOptions),
-    /// Let a queue go on
+    /// Let hosts take jobs again
     Resume(QueueOptions),
 }
 
@@ -40,8 +40,8 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     if let Action::Length(place) | Action::Pause(place) | Action::Resume(place) = &arguments.action {
         check_name("queue's name", &place.queue).map_err(|error| Failure::new(Exit::Usage, error))?;
     }
-    let setup = Setup::find(global)?;
-    let queues = Queues::of(setup.connect_shared("queues").await?, setup.prefix());
+    let Opened { setup, store } = Opened::shared("queues", global).await?;
+    let queues = Queues::of(store, setup.prefix());
     match arguments.action {
         Action::List => list(&queues, screen).await,
         Action::Length(QueueOptions { queue }) => {

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// The plugin: its name in the configuration, or its folder
     #[arg(value_name = "PLUGIN")]
     plugin: String,
-    /// The component; by default the one that `sandbar build` made of the folder
+    /// The component; by default the one that `sandbar build` puts into the folder
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// The manifest; by default that of the folder
@@ -58,7 +58,7 @@ pub(super) struct Arguments {
     /// Replay dead letters; ids are those of the dead letters
     #[arg(long)]
     dead: bool,
-    /// Tell only what differs from another version: a component's file, or the beginning of the digest of a version
+    /// Show only what differs from another version: a component's file, or the beginning of the digest of a version
     /// that was deployed
     #[arg(long, value_name = "VERSION|FILE")]
     against: Option<String>,

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Global;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
-use super::setup::Setup;
+use super::setup::Opened;
 use sandbar_core::manifest::Manifest;
 use sandbar_server::admin::schedules::{self, Due};
 use sandbar_server::host::MANIFEST_NAME;
@@ -26,8 +26,7 @@ pub(super) struct Arguments {
 
 /// Does what the arguments say.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
-    let setup = Setup::find(global)?;
-    let store = setup.connect_shared("schedules").await?;
+    let Opened { setup, store } = Opened::shared("schedules", global).await?;
     let mut is_none = true;
     for (_, folder) in setup.config.folders().filter(|(tenant, _)| tenant.name == setup.tenant().name) {
         let path = setup.path(folder).join(MANIFEST_NAME);

@@ -33,6 +33,23 @@ pub(super) struct Setup {
     tenant: TenantConfig,
 }
 
+/// A configuration, and the connected store that it names.
+pub(super) struct Opened {
+    /// The configuration.
+    pub(super) setup: Setup,
+    /// Its store.
+    pub(super) store: Arc<dyn Store>,
+}
+
+impl Opened {
+    /// What `command` works with: a store that other processes see too.
+    pub(super) async fn shared(command: &str, global: &Global) -> Result<Self, Failure> {
+        let setup = Setup::find(global)?;
+        let store = setup.connect_shared(command).await?;
+        Ok(Self { setup, store })
+    }
+}
+
 /// A plugin's folder, and whose it is.
 #[derive(Debug)]
 pub(super) struct Placed {

@@ -152,7 +152,7 @@ impl Recorder {
     /// Records an answer.
     pub fn note<T: Recordable, E: RecordableError>(&self, ask: String, answer: Result<&T, &E>) {
         let told = match answer {
-            Ok(answer) => RecordedAnswer::Recordable(answer.write()),
+            Ok(answer) => RecordedAnswer::Answer(answer.write()),
             Err(error) => RecordedAnswer::Error(error.fault()),
         };
         self.put(ask, told);
@@ -161,7 +161,7 @@ impl Recorder {
     fn put(&self, ask: String, told: RecordedAnswer) -> Option<usize> {
         let size = ask.len()
             + match &told {
-                RecordedAnswer::Recordable(value) => size(value),
+                RecordedAnswer::Answer(value) => size(value),
                 RecordedAnswer::Error(fault) => fault.text.len(),
             };
         let mut inner = self.inner.lock();
@@ -191,7 +191,7 @@ impl Recorder {
             None => None,
         };
         let found = told.and_then(|told| match told {
-            RecordedAnswer::Recordable(value) => T::read(&value).map(Ok),
+            RecordedAnswer::Answer(value) => T::read(&value).map(Ok),
             RecordedAnswer::Error(fault) => Some(Err(E::from_fault(fault))),
         });
         if found.is_none() {
@@ -214,7 +214,7 @@ impl Recorder {
     /// Records a question whose answer is still to come, so that answers stand in the order in which they were asked
     /// for; none where it does not fit.
     pub fn reserve(self: &Arc<Self>, ask: String) -> Option<PendingAnswer> {
-        let at = self.put(ask, RecordedAnswer::Recordable(Value::Null))?;
+        let at = self.put(ask, RecordedAnswer::Answer(Value::Null))?;
         Some(PendingAnswer { recorder: self.clone(), at })
     }
 
@@ -270,7 +270,7 @@ impl Recorder {
         let mut inner = self.inner.lock();
         recording.reads = std::mem::take(&mut inner.reads);
         for (at, body) in std::mem::take(&mut inner.bodies) {
-            if let Some(RecordedRead { told: RecordedAnswer::Recordable(Value::Object(head)), .. }) =
+            if let Some(RecordedRead { told: RecordedAnswer::Answer(Value::Object(head)), .. }) =
                 recording.reads.get_mut(at)
             {
                 head.insert("body".to_owned(), body.freeze().write());
@@ -295,7 +295,7 @@ impl PendingAnswer {
                     text: "the answer did not fit into the recording".to_owned(),
                 })
             };
-            read.told = if fits { RecordedAnswer::Recordable(head) } else { skipped() };
+            read.told = if fits { RecordedAnswer::Answer(head) } else { skipped() };
         }
         if fits {
             inner.bodies.insert(self.at, BytesMut::new());
@@ -308,7 +308,7 @@ impl PendingAnswer {
         // A fault is short, and without it the answer would be another one.
         inner.bytes = inner.bytes.saturating_add(fault.text.len());
         match inner.reads.get_mut(self.at).map(|read| &mut read.told) {
-            Some(RecordedAnswer::Recordable(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
+            Some(RecordedAnswer::Answer(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
             Some(told) => *told = RecordedAnswer::Error(fault),
             None => {}
         }

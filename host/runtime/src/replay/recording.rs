@@ -83,7 +83,7 @@ pub struct RecordedRead {
 #[serde(rename_all = "kebab-case")]
 pub enum RecordedAnswer {
     /// This.
-    Recordable(serde_json::Value),
+    Answer(serde_json::Value),
     /// An error.
     Error(RecordedError),
 }
@@ -101,7 +101,7 @@ impl Recording {
             RecordedContent::Payload(payload) => payload.len(),
         };
         let told = |read: &RecordedRead| match &read.told {
-            RecordedAnswer::Recordable(value) => recorder::size(value),
+            RecordedAnswer::Answer(value) => recorder::size(value),
             RecordedAnswer::Error(fault) => fault.text.len(),
         };
         let events: usize = self.events.iter().map(|event| event.id.len() + content(event)).sum();
@@ -117,5 +117,25 @@ impl From<&handler::Event<'_>> for RecordedEvent {
             handler::Content::Payload(payload) => RecordedContent::Payload(Bytes::copy_from_slice(payload)),
         };
         Self { id: event.id.to_owned(), attempt: event.attempt, time_ms: event.time_ms, content }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As hosts of version 0.1.0 wrote it, into Redis and files.
+    const WRITTEN: &str = concat!(
+        r#"{"source":"s","events":[{"id":"1-0","attempt":1,"time-ms":5,"#,
+        r#""content":{"fields":[["a",{"hex":"ff"}]]}}],"#,
+        r#""reads":[{"ask":"cache.get a","answer":"x"},"#,
+        r#"{"ask":"cache.get b","error":{"kind":"wrong-type","text":"t"}}],"#,
+        r#""seed":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}"#,
+    );
+
+    #[test]
+    fn recordings_of_older_hosts_are_read_and_written_alike() {
+        let recording: Recording = serde_json::from_str(WRITTEN).unwrap();
+        assert_eq!(serde_json::to_string(&recording).unwrap(), WRITTEN);
     }
 }
