@@ -1,9 +1,9 @@
 //! The HTTP API: who is let in, and what it does.
 
 mod admin;
+mod authorization;
 mod bounds;
 mod document;
-mod doors;
 mod odd;
 mod plugins;
 pub(crate) mod site;

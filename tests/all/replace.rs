@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandbar_core::config::{Config, StoreConfig};
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::Why;
+use sandbar_fleet::EndReason;
 use sandbar_server::host::Drained;
 use sandbar_store::{Store, connect};
 use sandbar_tests::host::PATIENCE;
@@ -189,7 +189,7 @@ async fn a_host_keeps_the_history_of_its_own_versions_and_unloads() {
     assert_eq!((status.release.number, status.release.by.as_str()), (0, "file"));
     assert_eq!(status.history.len(), 1);
     assert_eq!(status.history[0].release.digest, first);
-    assert_eq!(status.history[0].why, Why::Replaced { by: "file".to_owned() });
+    assert_eq!(status.history[0].why, EndReason::Replaced { by: "file".to_owned() });
     assert!(status.history[0].ended_ms >= status.history[0].release.time_ms);
 
     let tenant = test.host.first().unwrap();

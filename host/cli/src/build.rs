@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// Builds a plugin and shows what the builder tells meanwhile.
+/// Builds a plugin and shows its progress.
 pub(super) async fn build(plugin: &PluginFolder, screen: &Screen) -> Result<PathBuf, BuildError> {
     let told = screen.clone();
     plugin

@@ -28,7 +28,7 @@ const LINES_KEPT: usize = 200;
 /// The most bytes of one line that cargo prints; a line of its JSON may be long.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
-/// What a builder tells while it works.
+/// Progress reports of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress<'a> {
     /// The target is missing and is being installed.

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::setup::Opened;
 use sandbar_server::admin::AdminError;
-use sandbar_server::admin::dead::{self, BATCH_MAX, DeadLetters, Fate};
+use sandbar_server::admin::dead::{self, BATCH_MAX, DeadLetterAction, DeadLetters};
 use sandbar_store::dead_letter::FIELD_PREFIX;
 use sandbar_store::{CommitError, EntryId};
 
@@ -42,14 +42,14 @@ enum Action {
         #[command(flatten)]
         from: SourceOptions,
         #[command(flatten)]
-        which: Which,
+        which: SelectionOptions,
     },
     /// Remove dead letters for good
     Drop {
         #[command(flatten)]
         from: SourceOptions,
         #[command(flatten)]
-        which: Which,
+        which: SelectionOptions,
     },
 }
 
@@ -76,7 +76,7 @@ impl SourceOptions {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct SelectionOptions {
     /// The dead letters, by their ids in the list
     #[arg(value_name = "ID")]
     ids: Vec<EntryId>,
@@ -100,8 +100,8 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
             }
             Ok(Exit::Done)
         }
-        Action::Retry { which, .. } => admin.settle(which, Fate::Retry, screen).await,
-        Action::Drop { which, .. } => admin.settle(which, Fate::Drop, screen).await,
+        Action::Retry { which, .. } => admin.settle(which, DeadLetterAction::Retry, screen).await,
+        Action::Drop { which, .. } => admin.settle(which, DeadLetterAction::Drop, screen).await,
     }
 }
 
@@ -144,12 +144,16 @@ impl DeadLetterAdmin {
         Ok(Exit::Done)
     }
 
-    async fn settle(&self, which: Which, fate: Fate, screen: &Screen) -> Result<Exit, Failure> {
-        let which = if which.all { dead::Which::Oldest(u64::MAX) } else { dead::Which::Ids(which.ids) };
+    async fn settle(&self, which: SelectionOptions, fate: DeadLetterAction, screen: &Screen) -> Result<Exit, Failure> {
+        let which = if which.all {
+            dead::DeadLetterSelection::Oldest(u64::MAX)
+        } else {
+            dead::DeadLetterSelection::Ids(which.ids)
+        };
         let report = self.dead_letters.settle(which, fate).await.map_err(|error| self.failure(&error))?;
         let done = match fate {
-            Fate::Retry => format!("sent back to `{}`", self.dead_letters.source()),
-            Fate::Drop => "dropped".to_owned(),
+            DeadLetterAction::Retry => format!("sent back to `{}`", self.dead_letters.source()),
+            DeadLetterAction::Drop => "dropped".to_owned(),
         };
         screen.result(&report, || match report.dead_letters {
             1 => format!("1 dead letter {done}"),

@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     wait: Duration,
 }
 
-/// Deploys, and shows the result on each host.
+/// Deploys and reports the result of each host.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     let folder = PluginFolder::open(&arguments.folder).map_err(|error| Failure::from(&error))?;
     let path = arguments.folder.join(MANIFEST_NAME);

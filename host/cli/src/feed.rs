@@ -59,7 +59,7 @@ struct Report {
     seconds: f64,
 }
 
-/// Feeds the file, and shows how much of it is in the stream however it ends.
+/// Feeds the file and reports how much of it is in the stream, also after an error.
 pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) -> Result<Exit, Failure> {
     check_name("stream's name", &arguments.stream).map_err(|error| Failure::new(Exit::Usage, error))?;
     let stop = signals::stop(screen)?;

@@ -1,11 +1,11 @@
-//! What the commands about the fleet share: who it is that asks, and how releases are shown.
+//! What the commands about the fleet share: the name of the operator, and how releases are shown.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Global;
 use super::exit::Failure;
 use super::setup::Opened;
-use sandbar_fleet::{Fleet, HostFailure, Past, Release, ReleaseState, Why};
+use sandbar_fleet::{EndReason, EndedRelease, Fleet, HostFailure, Release, ReleaseState};
 use sandbar_runtime::rollout::Trial;
 
 /// How many characters of a digest are shown.
@@ -51,21 +51,21 @@ pub(super) fn trial(trial: Trial) -> String {
 }
 
 /// A release that is over, in a line.
-pub(super) fn past(past: &Past) -> String {
+pub(super) fn past(past: &EndedRelease) -> String {
     let why = match &past.why {
-        Why::Replaced { by } => format!("replaced by {}", by.escape_debug()),
-        Why::RolledBack { by, reason } => format!("rolled back by {}{}", by.escape_debug(), colon(reason)),
-        Why::FailedProbation { host, reason, events } => {
+        EndReason::Replaced { by } => format!("replaced by {}", by.escape_debug()),
+        EndReason::RolledBack { by, reason } => format!("rolled back by {}{}", by.escape_debug(), colon(reason)),
+        EndReason::FailedProbation { host, reason, events } => {
             let events = if events.is_empty() { String::new() } else { format!(" (events {})", events.join(", ")) };
             format!("taken back by host {host}{}{}", colon(reason), events.escape_debug())
         }
-        Why::Failed { hosts } => {
+        EndReason::Failed { hosts } => {
             let hosts: Vec<String> =
                 hosts.iter().map(|HostFailure { host, reason }| format!("host {host}: {}", line(reason))).collect();
             format!("not loaded{}", if hosts.is_empty() { " in time".to_owned() } else { colon(&hosts.join("; ")) })
         }
-        Why::Cancelled { by, reason } => format!("called off by {}{}", by.escape_debug(), colon(reason)),
-        Why::Removed { by } => format!("removed by {}", by.escape_debug()),
+        EndReason::Cancelled { by, reason } => format!("called off by {}{}", by.escape_debug(), colon(reason)),
+        EndReason::Removed { by } => format!("removed by {}", by.escape_debug()),
     };
     format!("{}, ended {}: {why}", release(&past.release), time(past.ended_ms))
 }

@@ -102,7 +102,7 @@ enum Command {
     Replay(replay::Arguments),
     /// List, pause and resume queues
     Queues(queues::Arguments),
-    /// List the locks that are held, or take one from its holder
+    /// List locks with their holders, or break one
     Locks(locks::Arguments),
     /// Show when schedules run next, and the results of their last runs
     Schedules(schedules::Arguments),
@@ -119,7 +119,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it is a server. By default servers log what they do, other commands only what is wrong.
+    /// How much is logged by default: servers log what they do, other commands only what is wrong.
     fn is_server(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_))
     }

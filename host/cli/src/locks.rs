@@ -1,4 +1,4 @@
-//! `sandbar locks`: who holds which lock, and taking one away.
+//! `sandbar locks`: lists locks with their holders, and breaks a lock.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use super::Global;
 use super::exit::{Exit, Failure};
 use super::fleet::{self, FleetAdmin};
 use super::screen::Screen;
-use sandbar_fleet::{Candidate, FleetError, HostOutcome, Listed, Phase, Record};
+use sandbar_fleet::{Candidate, FleetError, HostOutcome, NamedRecord, Phase, Record};
 
 /// What `sandbar plugins` takes.
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ use sandbar_fleet::{Candidate, FleetError, HostOutcome, Listed, Phase, Record};
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Show the history of this plugin and its result on each host; without it, all plugins in a line each
+    /// Show the history of this plugin and its state on each host; without a name, list all plugins
     #[arg(value_name = "PLUGIN")]
     plugin: Option<String>,
 }
@@ -47,7 +47,7 @@ struct FleetOptions {
 #[derive(Debug, Serialize)]
 struct PluginReport {
     #[serde(flatten)]
-    listed: Listed,
+    listed: NamedRecord,
     hosts: Vec<HostOutcome>,
 }
 
@@ -81,8 +81,8 @@ impl FleetAdmin {
         let record = record.ok_or_else(|| failed(none()).help("sandbar plugins lists those that were"))?;
         let number = record.active.as_ref().map_or(0, |release| release.number);
         let hosts = self.fleet.outcomes(&self.tenant, &plugin, number).await.map_err(failed)?;
-        let told = PluginReport { listed: Listed { tenant: self.tenant.clone(), plugin, record }, hosts };
-        screen.result(&told, || told.page())?;
+        let report = PluginReport { listed: NamedRecord { tenant: self.tenant.clone(), plugin, record }, hosts };
+        screen.result(&report, || report.page())?;
         Ok(Exit::Done)
     }
 
@@ -103,7 +103,7 @@ impl FleetAdmin {
             }
         };
         let record = changed.map_err(|error| Failure::fleet(&format!("{doing} `{plugin}`"), &error))?;
-        let listed = Listed { tenant: tenant.clone(), plugin, record };
+        let listed = NamedRecord { tenant: tenant.clone(), plugin, record };
         screen.result(&listed, || line(&listed.plugin, &listed.record))?;
         Ok(Exit::Done)
     }

@@ -1,4 +1,4 @@
-//! `sandbar replay`: runs a version over recorded events, and tells what it would write. Nothing is written, sent,
+//! `sandbar replay`: runs a version over recorded events, and shows what it would write. Nothing is written, sent,
 //! locked or logged.
 //!
 //! What the events read comes from their recordings, where the trigger has `record = true`, else from the store as it
@@ -130,20 +130,20 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         }
         let dry_run = go_through(&version, recording).await?;
         match &against {
-            None => tell(recording, &dry_run, screen)?,
+            None => report(recording, &dry_run, screen)?,
             Some(against) => {
                 let active = go_through(against, recording).await?;
                 for difference in compare(&active.side, &dry_run.side) {
                     differences += 1;
                     let at = difference.event.map_or(0..recording.events.len(), |at| at..at + 1);
                     let events = recording.events.get(at).unwrap_or_default();
-                    let told = Differs {
+                    let line_report = Differs {
                         events: events.iter().map(|event| event.id.as_str()).collect(),
                         kind: difference.kind,
                         against: &difference.active,
                         version: &difference.candidate,
                     };
-                    line(&told, screen)?;
+                    line(&line_report, screen)?;
                 }
             }
         }
@@ -156,14 +156,14 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
     Ok(Exit::Done)
 }
 
-fn tell(recording: &Recording, dry_run: &DryRun, screen: &Screen) -> Result<(), Failure> {
-    let told = ReplayReport {
+fn report(recording: &Recording, dry_run: &DryRun, screen: &Screen) -> Result<(), Failure> {
+    let line_report = ReplayReport {
         events: recording.events.iter().map(|event| event.id.as_str()).collect(),
         outcomes: &dry_run.side.outcomes,
         effects: dry_run.side.effects.iter().map(effect).collect(),
         unknown: &dry_run.questions,
     };
-    line(&told, screen)
+    line(&line_report, screen)
 }
 
 /// Prints JSON, whether or not it is asked for: that is what it is for.

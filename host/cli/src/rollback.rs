@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::fleet::{self, FleetAdmin};
 use super::plugins;
 use super::screen::Screen;
-use sandbar_fleet::{FleetError, Listed};
+use sandbar_fleet::{FleetError, NamedRecord};
 
 /// What `sandbar rollback` takes.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
             _ => failure,
         }
     })?;
-    let listed = Listed { tenant, plugin, record };
+    let listed = NamedRecord { tenant, plugin, record };
     screen.result(&listed, || plugins::line(&listed.plugin, &listed.record))?;
     Ok(Exit::Done)
 }

@@ -93,7 +93,7 @@ async fn load(serving: &Serving, plugins: &[Placed]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Drains, and reports whether all could be finished.
+/// Drains and reports whether everything was finished.
 pub(super) async fn stop_serving(serving: Serving, screen: &Screen) -> Result<Exit, Failure> {
     screen.finish();
     match serving.stop().await? {

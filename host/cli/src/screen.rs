@@ -69,8 +69,8 @@ impl Screen {
             return;
         }
         if self.0.json {
-            let told = serde_json::json!({ "error": failure.what, "help": failure.help, "exit": failure.exit as u8 });
-            self.line(&told.to_string());
+            let report = serde_json::json!({ "error": failure.what, "help": failure.help, "exit": failure.exit as u8 });
+            self.line(&report.to_string());
             return;
         }
         self.line(&format!("error: {}", failure.what));

@@ -1,6 +1,6 @@
 //! A host with its HTTP server: started together, stopped in order.
 //!
-//! The server answers from before the plugins are loaded until they have drained, and tells so.
+//! The server answers from before the plugins are loaded until they have drained, and reports that state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::fleet::time;
 use super::screen::Screen;
 use super::setup::Setup;
 use sandbar_core::token::{Minted, Record, Role, Scope, TokenId};
-use sandbar_fleet::token_registry::{Listed, Registry, TokenError, make};
+use sandbar_fleet::token_registry::{ListedToken, Registry, TokenError, make};
 use sandbar_store::CommitError;
 
 /// What `sandbar token` takes.
@@ -86,11 +86,11 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
             let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
             let (minted, record) =
                 make(&name, scope(all_tenants), role, None, now_ms).map_err(|error| failure(&error))?;
-            tell(&minted, Some(section(&minted, &record)), screen)
+            print(&minted, Some(section(&minted, &record)), screen)
         }
         Action::Create { name, role, all_tenants, expires_in, .. } => {
             let minted = registry(&setup).await?.create(&name, scope(all_tenants), role, expires_in).await;
-            tell(&minted.map_err(|error| failure(&error))?, None, screen)
+            print(&minted.map_err(|error| failure(&error))?, None, screen)
         }
         Action::List => list(&registry(&setup).await?, screen).await,
         Action::Revoke { id } => {
@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global, screen: &Screen) 
         }
         Action::Rotate { id, overlap } => {
             let minted = registry(&setup).await?.rotate(&id, overlap).await;
-            tell(&minted.map_err(|error| failure(&error))?, None, screen)
+            print(&minted.map_err(|error| failure(&error))?, None, screen)
         }
     }
 }
@@ -112,11 +112,11 @@ async fn registry(setup: &Setup) -> Result<Registry, Failure> {
 }
 
 /// The only place where a token is printed.
-fn tell(minted: &Minted, config: Option<String>, screen: &Screen) -> Result<Exit, Failure> {
-    let told = TokenReport { id: &minted.id, token: minted.token.expose(), config };
-    screen.result(&told, || match &told.config {
-        None => told.token.to_owned(),
-        Some(config) => format!("{}\n\n{config}", told.token),
+fn print(minted: &Minted, config: Option<String>, screen: &Screen) -> Result<Exit, Failure> {
+    let report = TokenReport { id: &minted.id, token: minted.token.expose(), config };
+    screen.result(&report, || match &report.config {
+        None => report.token.to_owned(),
+        Some(config) => format!("{}\n\n{config}", report.token),
     })?;
     screen.note("keep it: it is not shown again, and not known to anybody else");
     Ok(Exit::Done)
@@ -133,8 +133,8 @@ async fn list(registry: &Registry, screen: &Screen) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn line(token: &Listed, now_ms: u64) -> String {
-    let Listed { id, name, tenant, role, created_ms, expires_ms, last_used_ms } = token;
+fn line(token: &ListedToken, now_ms: u64) -> String {
+    let ListedToken { id, name, tenant, role, created_ms, expires_ms, last_used_ms } = token;
     let end = match *expires_ms {
         None => String::new(),
         Some(end) if end <= now_ms => format!("  expired {}", time(end)),

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_a_token_is_let_in_and_nobody_else() {
+    async fn only_callers_with_a_token_are_let_in() {
         let registry = registry();
         let authenticator = Authenticator::new([], registry.clone());
         let token = minted(&registry, None).await;
@@ -217,7 +217,7 @@ mod tests {
         let old = minted(&registry, None).await;
         let new = registry.rotate(&old.id, Duration::from_secs(60)).await.unwrap();
         let newest = registry.rotate(&old.id, Duration::from_secs(60)).await.unwrap();
-        // A authenticator of its own each time has nothing in its memory.
+        // A new authenticator each time has an empty cache.
         let check = async |token: &Minted| Authenticator::new([], registry.clone()).check(Some(&header(token))).await;
         assert_eq!(check(&old).await.unwrap_err().reason(), "wrong");
         assert!(check(&new).await.is_ok() && check(&newest).await.is_ok());

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Candidate, Fleet, FleetError, HostFailure, HostRelease, LOOK, MANIFEST_BYTES_MAX, Node, PLUGINS_MAX, Past, Phase,
-    Record, Release, ReleaseState, Report, Why, set, words,
+    Candidate, EndReason, EndedRelease, Fleet, FleetError, HostFailure, HostRelease, LOOK, MANIFEST_BYTES_MAX, Node,
+    PLUGINS_MAX, Phase, Record, Release, ReleaseState, Report, set, words,
 };
 use sandbar_core::manifest::Manifest;
 use sandbar_runtime::plugin::{COMPONENT_BYTES_MAX, digest};
@@ -25,7 +25,7 @@ use sandbar_store::{Effect, Subscriber};
 pub const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest that a deploy may let them take.
 pub const WAIT_MAX: Duration = Duration::from_secs(600);
-/// How long a deploy waits until hosts tell that they have switched. They do so in any case.
+/// How long a deploy waits for hosts to report that they have switched. They do so in any case.
 const SWITCH_WAIT: Duration = Duration::from_secs(5);
 
 /// What is deployed.
@@ -115,7 +115,7 @@ impl Fleet {
         let digest = digest
             .map_err(|error| FleetError::Damaged { key: "the component".to_owned(), reason: error.to_string() })?;
         let wait = wait.min(WAIT_MAX);
-        let changed = Arc::new(Changed::default());
+        let changed = Arc::new(ChangeSignal::default());
         let _listening = self.listen(changed.clone());
 
         let same = |active: &&Release| trial.is_none() && active.digest == digest && active.manifest == text;
@@ -201,7 +201,7 @@ impl Fleet {
         tenant: &str,
         plugin: &str,
         number: u64,
-        changed: &Changed,
+        changed: &ChangeSignal,
     ) -> Result<DeployOutcome, FleetError> {
         loop {
             let Some(record) = self.settle(tenant, plugin).await? else { return Err(FleetError::Changed) };
@@ -224,7 +224,7 @@ impl Fleet {
         tenant: &str,
         plugin: &str,
         number: u64,
-        changed: &Changed,
+        changed: &ChangeSignal,
     ) -> Result<Vec<HostOutcome>, FleetError> {
         let end = Instant::now() + SWITCH_WAIT;
         loop {
@@ -236,7 +236,7 @@ impl Fleet {
         }
     }
 
-    /// What each host has made of a release that is active or tried: those that are alive, and those that tell of it.
+    /// What each host has made of a release that is active or tried: those that are alive, and those that report on it.
     pub async fn outcomes(&self, tenant: &str, plugin: &str, number: u64) -> Result<Vec<HostOutcome>, FleetError> {
         let (nodes, reports) = (self.nodes().await?, self.reports(tenant, plugin).await?);
         let outcome = |node: Node| {
@@ -276,14 +276,14 @@ fn judge(number: u64, nodes: &[Node], reports: &[Report], is_over: bool) -> Verd
 }
 
 /// How a release ended before it became active.
-fn ended(number: u64, past: Option<Past>) -> FleetError {
+fn ended(number: u64, past: Option<EndedRelease>) -> FleetError {
     let why = match past.map(|past| past.why) {
-        Some(Why::Failed { hosts }) if !hosts.is_empty() => return FleetError::Refused { number, hosts },
-        Some(Why::Failed { .. }) => "its time was over".to_owned(),
-        Some(Why::Cancelled { by, reason }) => format!("`{by}` called it off: {reason}"),
-        Some(Why::RolledBack { by, reason }) => format!("`{by}` rolled back: {reason}"),
-        Some(Why::FailedProbation { reason, .. }) => reason,
-        Some(Why::Replaced { by } | Why::Removed { by }) => format!("`{by}` changed the plugin"),
+        Some(EndReason::Failed { hosts }) if !hosts.is_empty() => return FleetError::Refused { number, hosts },
+        Some(EndReason::Failed { .. }) => "its time was over".to_owned(),
+        Some(EndReason::Cancelled { by, reason }) => format!("`{by}` called it off: {reason}"),
+        Some(EndReason::RolledBack { by, reason }) => format!("`{by}` rolled back: {reason}"),
+        Some(EndReason::FailedProbation { reason, .. }) => reason,
+        Some(EndReason::Replaced { by } | EndReason::Removed { by }) => format!("`{by}` changed the plugin"),
         None => "it is not in the history any more".to_owned(),
     };
     FleetError::Ended { number, why }
@@ -291,9 +291,9 @@ fn ended(number: u64, past: Option<Past>) -> FleetError {
 
 /// Wakes the waiter for a change.
 #[derive(Debug, Default)]
-struct Changed(Notify);
+struct ChangeSignal(Notify);
 
-impl Changed {
+impl ChangeSignal {
     /// Waits for a change, or until it is time to look without one.
     async fn wait(&self, at_most: Duration) {
         // Either way it is time to look.
@@ -301,7 +301,7 @@ impl Changed {
     }
 }
 
-impl Subscriber for Changed {
+impl Subscriber for ChangeSignal {
     fn message(&self, _: &str, _: Bytes) {
         self.0.notify_one();
     }

@@ -34,7 +34,7 @@ use serde::de::DeserializeOwned;
 pub use deploy::{Deploy, DeployOutcome, Deployed, HostOutcome, WAIT_DEFAULT, WAIT_MAX};
 pub use error::FleetError;
 pub use node::{ALIVE_MS, FAULTS_MAX, HEARTBEAT_MS, HostRelease, LISTED_MS, Node, ReleaseState, Report};
-pub use record::{Candidate, DIGEST_MIN, HISTORY_MAX, HostFailure, Past, Phase, Record, Release, Why};
+pub use record::{Candidate, DIGEST_MIN, EndReason, EndedRelease, HISTORY_MAX, HostFailure, Phase, Record, Release};
 
 use sandbar_runtime::rollout::FailedProbation;
 use sandbar_store::{
@@ -63,7 +63,7 @@ pub struct Fleet {
 
 /// A plugin of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Listed {
+pub struct NamedRecord {
     /// The tenant.
     pub tenant: String,
     /// The plugin.
@@ -84,7 +84,7 @@ impl Fleet {
     }
 
     /// The plugins of a tenant, or of all, by name; those that were removed too.
-    pub async fn plugins(&self, tenant: Option<&str>) -> Result<Vec<Listed>, FleetError> {
+    pub async fn plugins(&self, tenant: Option<&str>) -> Result<Vec<NamedRecord>, FleetError> {
         let mut names: Vec<(String, String)> = self.generations().await?.into_iter().map(|(name, _)| name).collect();
         names.retain(|(owner, _)| tenant.is_none_or(|tenant| tenant == owner));
         names.sort_unstable();
@@ -92,7 +92,7 @@ impl Fleet {
     }
 
     /// What is known of these plugins of these tenants; unknown ones are skipped.
-    pub async fn records(&self, names: Vec<(String, String)>) -> Result<Vec<Listed>, FleetError> {
+    pub async fn records(&self, names: Vec<(String, String)>) -> Result<Vec<NamedRecord>, FleetError> {
         let keys: Vec<String> = names.iter().map(|(tenant, plugin)| self.plugin_key(tenant, plugin)).collect();
         let mut values = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_MAX) {
@@ -101,7 +101,7 @@ impl Fleet {
         let mut listed = Vec::with_capacity(names.len());
         for (((tenant, plugin), key), value) in names.into_iter().zip(&keys).zip(values) {
             if let Some(value) = value {
-                listed.push(Listed { tenant, plugin, record: parse(key, &value)? });
+                listed.push(NamedRecord { tenant, plugin, record: parse(key, &value)? });
             }
         }
         Ok(listed)
@@ -285,7 +285,7 @@ impl Fleet {
                 Ok(()) => return Ok(next),
                 Err(FleetError::Commit(CommitError::Conflict(_))) => {}
                 Err(FleetError::Commit(CommitError::Unknown(error))) => {
-                    // Nobody else writes the same bytes: the generation counts, and the release says who and when.
+                    // No other host writes the same bytes: the generation counts, and the release says who and when.
                     if self.store.get(&key).await?.as_ref() == Some(&value) {
                         return Ok(next);
                     }
@@ -304,7 +304,7 @@ impl Fleet {
         Ok(Some((value, record)))
     }
 
-    /// Tells all who listen that something has changed.
+    /// Notifies all subscribers of a change.
     fn announcement(&self) -> Effect {
         Effect::Publish { channel: self.key("changes"), payload: Bytes::new() }
     }

@@ -34,19 +34,19 @@ pub struct Release {
 
 /// A release that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Past {
+pub struct EndedRelease {
     /// The release.
     pub release: Release,
     /// When it ended, in milliseconds since 1970 by the store's clock.
     pub ended_ms: u64,
     /// Why it ended.
-    pub why: Why,
+    pub why: EndReason,
 }
 
 /// Why a release ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Why {
+pub enum EndReason {
     /// Another one took its place.
     Replaced {
         /// Who deployed that one.
@@ -133,7 +133,7 @@ pub struct Record {
     /// What is on its way.
     pub candidate: Option<Candidate>,
     /// What was before, the newest first; up to [`HISTORY_MAX`].
-    pub history: VecDeque<Past>,
+    pub history: VecDeque<EndedRelease>,
 }
 
 impl Default for Record {
@@ -190,7 +190,7 @@ impl Record {
     fn advance(mut self, now_ms: u64) -> Self {
         self.phase = Phase::Settled;
         if let Some(Candidate { release, .. }) = self.candidate.take() {
-            let why = Why::Replaced { by: release.by.clone() };
+            let why = EndReason::Replaced { by: release.by.clone() };
             if let Some(before) = self.active.replace(release) {
                 self.past(before, why, now_ms);
             }
@@ -200,7 +200,7 @@ impl Record {
 
     /// The candidate could not be loaded.
     pub fn fail(self, hosts: Vec<HostFailure>, now_ms: u64) -> Self {
-        self.drop_candidate(Why::Failed { hosts }, now_ms).changed()
+        self.drop_candidate(EndReason::Failed { hosts }, now_ms).changed()
     }
 
     /// The candidate that is tried becomes active.
@@ -216,7 +216,7 @@ impl Record {
         if self.candidate.is_none() {
             return Err(FleetError::NoTrial);
         }
-        let why = Why::Cancelled { by: by.to_owned(), reason: reason.to_owned() };
+        let why = EndReason::Cancelled { by: by.to_owned(), reason: reason.to_owned() };
         Ok(self.drop_candidate(why, now_ms).changed())
     }
 
@@ -224,7 +224,7 @@ impl Record {
     /// from the active release to the one that it replaced. Where it replaced none, the versions in the folders of
     /// the hosts are back.
     pub fn rollback(mut self, to: Option<&str>, by: &str, reason: &str, now_ms: u64) -> Result<Self, FleetError> {
-        let why = || Why::RolledBack { by: by.to_owned(), reason: reason.to_owned() };
+        let why = || EndReason::RolledBack { by: by.to_owned(), reason: reason.to_owned() };
         let target = match to {
             Some(to) => Some(self.find(to)?),
             None if self.candidate.is_some() => return Ok(self.drop_candidate(why(), now_ms).changed()),
@@ -252,7 +252,7 @@ impl Record {
         now_ms: u64,
     ) -> Option<Self> {
         let FailedProbation { reason, events, .. } = failed_probation;
-        let why = Why::FailedProbation { host: host.to_owned(), reason: reason.clone(), events: events.clone() };
+        let why = EndReason::FailedProbation { host: host.to_owned(), reason: reason.clone(), events: events.clone() };
         let tried = self.candidate.as_ref().filter(|_| self.phase == Phase::Trial);
         if tried.is_some_and(|candidate| candidate.release.number == number) {
             return Some(self.drop_candidate(why, now_ms).changed());
@@ -268,7 +268,7 @@ impl Record {
 
     /// Takes the plugin away. Its history stays.
     pub fn remove(mut self, by: &str, now_ms: u64) -> Result<Self, FleetError> {
-        let why = || Why::Removed { by: by.to_owned() };
+        let why = || EndReason::Removed { by: by.to_owned() };
         self = self.drop_candidate(why(), now_ms);
         let ended = self.active.take().ok_or(FleetError::NothingBefore)?;
         self.past(ended, why(), now_ms);
@@ -278,7 +278,8 @@ impl Record {
     /// The release that the active one replaced: the newest of those deployed before it that had not ended badly.
     fn before(&self) -> Option<Release> {
         let number = self.active.as_ref()?.number;
-        let replaced = |past: &&Past| past.release.number < number && matches!(past.why, Why::Replaced { .. });
+        let replaced =
+            |past: &&EndedRelease| past.release.number < number && matches!(past.why, EndReason::Replaced { .. });
         self.history.iter().find(replaced).map(|past| past.release.clone())
     }
 
@@ -297,7 +298,7 @@ impl Record {
         the_one(named, candidate.chain(&self.active).chain(self.history.iter().map(|past| &past.release)))
     }
 
-    fn drop_candidate(mut self, why: Why, now_ms: u64) -> Self {
+    fn drop_candidate(mut self, why: EndReason, now_ms: u64) -> Self {
         self.phase = Phase::Settled;
         if let Some(Candidate { release, .. }) = self.candidate.take() {
             self.past(release, why, now_ms);
@@ -305,8 +306,8 @@ impl Record {
         self
     }
 
-    fn past(&mut self, release: Release, why: Why, now_ms: u64) {
-        self.history.push_front(Past { release, ended_ms: now_ms, why });
+    fn past(&mut self, release: Release, why: EndReason, now_ms: u64) {
+        self.history.push_front(EndedRelease { release, ended_ms: now_ms, why });
         self.history.truncate(HISTORY_MAX);
     }
 

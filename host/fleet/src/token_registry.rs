@@ -34,7 +34,7 @@ pub struct Registry {
 
 /// A token, as it is listed: without its hash.
 #[derive(Debug, Clone, Serialize)]
-pub struct Listed {
+pub struct ListedToken {
     /// Its public part.
     pub id: TokenId,
     /// What it is for.
@@ -82,7 +82,7 @@ impl Registry {
         self.store.now_ms()
     }
 
-    /// What is kept of a token. A record that cannot be read is none: it lets nobody in.
+    /// What is kept of a token. A record that cannot be read counts as none.
     pub async fn find(&self, id: &TokenId) -> Result<Option<Record>, StoreError> {
         let found = match self.store.get(&self.key(id)).await {
             Err(StoreError::WrongType(_)) => None,
@@ -127,7 +127,7 @@ impl Registry {
     }
 
     /// All tokens, by name and id; at most [`TOKENS_MAX`] are looked at.
-    pub async fn list(&self) -> Result<Vec<Listed>, StoreError> {
+    pub async fn list(&self) -> Result<Vec<ListedToken>, StoreError> {
         let begin = self.beginning();
         let (mut ids, mut cursor) = (Vec::new(), Some(0));
         while let Some(from) = cursor.filter(|_| ids.len() < TOKENS_MAX) {
@@ -143,7 +143,7 @@ impl Registry {
                 let used = self.store.get(&self.used_key(&id)).await.unwrap_or(None);
                 let last_used_ms = used.and_then(|used| std::str::from_utf8(&used).ok()?.parse().ok());
                 let Record { name, tenant, role, created_ms, expires_ms, .. } = record;
-                listed.push(Listed { id, name, tenant, role, created_ms, expires_ms, last_used_ms });
+                listed.push(ListedToken { id, name, tenant, role, created_ms, expires_ms, last_used_ms });
             }
         }
         listed.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));

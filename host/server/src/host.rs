@@ -3,13 +3,13 @@
 //! It composes the parts and owns their lives: a plugin is loaded beside the one that it replaces, takes new batches
 //! from one instant on, and the old one goes when its last batch is done. It does not know how events are delivered.
 
-mod base;
-mod follow;
-mod follower;
-mod running;
+mod fleet_member;
+mod fleet_record;
+mod plugin_slot;
+mod replacement;
+mod running_plugin;
 mod settings;
-mod slot;
-mod switch;
+mod shared;
 mod tenant;
 mod trial;
 
@@ -21,12 +21,11 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::http::{Health, HealthReport, Phase, PluginHealth};
-use base::Base;
-use follower::Follower;
+use fleet_member::FleetMember;
 use sandbar_core::config::Config;
 use sandbar_core::manifest::{Manifest, ManifestError};
 use sandbar_core::secret::SecretError;
-use sandbar_fleet::{Fleet, FleetError, Past, Release};
+use sandbar_fleet::{EndedRelease, Fleet, FleetError, Release};
 use sandbar_runtime::engine::{Engine, EngineError};
 use sandbar_runtime::outgoing::OutboundError;
 use sandbar_runtime::plugin::LoadError;
@@ -36,6 +35,7 @@ use sandbar_runtime::rollout::Rollout;
 use sandbar_runtime::telemetry::PluginMetrics;
 use sandbar_store::{Store, StoreError};
 use sandbar_triggers::http::Routes;
+use shared::HostShared;
 pub use tenant::Tenant;
 
 /// What a plugin's manifest is called.
@@ -47,7 +47,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// Plugins running on one store.
 #[derive(Debug)]
 pub struct Host {
-    base: Arc<Base>,
+    base: Arc<HostShared>,
     /// In the order of the configuration; at least one.
     tenants: Vec<Arc<Tenant>>,
     /// What follows the fleet, once the host has joined.
@@ -72,7 +72,7 @@ pub enum HostError {
         source: std::io::Error,
     },
     /// A manifest is refused.
-    #[error("`{path}` is no manifest: {source}")]
+    #[error("`{path}` is not a valid manifest: {source}")]
     Manifest {
         /// The file.
         path: String,
@@ -110,7 +110,7 @@ pub enum HostError {
         plugin: String,
     },
     /// The store cannot keep a tenant below its prefix, as its configuration asks.
-    #[error("the tenant `{tenant}` cannot be given a user of its own: {source}")]
+    #[error("the tenant `{tenant}` cannot get its own user in the store: {source}")]
     Confine {
         /// The tenant.
         tenant: String,
@@ -179,7 +179,7 @@ pub struct PluginStatus {
     /// Why it does not run what is deployed, where it does not.
     pub fault: Option<String>,
     /// The host's own versions that were before, the newest first. What was deployed before is in the fleet's record.
-    pub history: Vec<Past>,
+    pub history: Vec<EndedRelease>,
     /// Its versions.
     pub rollout: Arc<Rollout>,
 }
@@ -205,7 +205,7 @@ impl Host {
     /// The same with another protocol; only for tests that show what the protocol is for.
     pub async fn start_with(config: Config, store: Arc<dyn Store>, protocol: Protocol) -> Result<Self, HostError> {
         let engine = Engine::new(&config.engine, config.engine.cache_dir.clone())?;
-        let base = Arc::new(Base::new(config, engine, store, protocol));
+        let base = Arc::new(HostShared::new(config, engine, store, protocol));
         let mut tenants = Vec::with_capacity(base.config.tenants.len());
         for tenant in &base.config.tenants {
             tenants.push(Arc::new(Tenant::new(&base, tenant).await?));
@@ -252,7 +252,7 @@ impl Host {
         if self.base.fleet.set(fleet.clone()).is_err() {
             return Ok(());
         }
-        let follower = Follower::join(&self.base, &self.tenants, fleet, listen).await?;
+        let follower = FleetMember::join(&self.base, &self.tenants, fleet, listen).await?;
         *self.follower.lock() = Some(tokio::spawn(follower.run()));
         Ok(())
     }
@@ -354,10 +354,10 @@ impl Health for Host {
                 .iter()
                 .map(|(_, plugin, fault)| format!("the plugin `{plugin}` does not run what is deployed: {fault}")),
         );
-        let told = |plugin: &PluginHealth| {
+        let has_fault = |plugin: &PluginHealth| {
             faults.iter().any(|(tenant, name, _)| (tenant, name) == (&plugin.tenant, &plugin.name))
         };
-        let waiting = plugins.iter().filter(|plugin| !plugin.running && !told(plugin));
+        let waiting = plugins.iter().filter(|plugin| !plugin.running && !has_fault(plugin));
         degraded.extend(waiting.map(|plugin| format!("the plugin `{}` does not read its streams yet", plugin.name)));
         let phase = if self.base.stop.is_cancelled() { Phase::Draining } else { Phase::Running };
         HealthReport { phase, store_up, plugins, degraded }

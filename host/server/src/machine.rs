@@ -27,7 +27,7 @@ impl Sources for Machine {
 
     fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
         let path = self.folder.join(path);
-        // Opening a pipe would wait for somebody who writes to it.
+        // Opening a pipe would wait for a writer.
         if !fs::metadata(&path)?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }

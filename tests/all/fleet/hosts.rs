@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandbar_fleet::{Deploy, DeployOutcome, Fleet, FleetError, Phase, ReleaseState, Why};
+use sandbar_fleet::{Deploy, DeployOutcome, EndReason, Fleet, FleetError, Phase, ReleaseState};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{Counted, Group, RedisServer, components, open_manifest, poll_until};
 
@@ -188,7 +188,7 @@ async fn a_version_that_traps_is_rolled_back_on_all_hosts_and_every_event_counts
     Group::new(&server, "events", PLUGIN).settled(PATIENCE);
     let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
     assert_eq!(record.active.unwrap().number, 2, "the good one stays, however many hosts have found the bad one out");
-    let Why::FailedProbation { host, reason, events } = &record.history[0].why else {
+    let EndReason::FailedProbation { host, reason, events } = &record.history[0].why else {
         panic!("{:?}", record.history[0])
     };
     assert!([&a, &b, &c].contains(&host), "{host}");

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::{DeployOutcome, Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Phase, ReleaseState, WORDS_MAX, Why};
+use sandbar_fleet::{
+    DeployOutcome, EndReason, Fleet, FleetError, HEARTBEAT_MS, HISTORY_MAX, Phase, ReleaseState, WORDS_MAX,
+};
 use sandbar_server::host::Host;
 use sandbar_server::http::Health;
 use sandbar_store::Store;
@@ -51,7 +53,7 @@ async fn a_plugin_is_deployed_rolled_back_and_removed() {
 
         let record = fleet.rollback(TENANT, PLUGIN, None, "bob", "too slow").await.unwrap();
         assert_eq!(record.active.as_ref().unwrap().number, 2);
-        let why = Why::RolledBack { by: "bob".to_owned(), reason: "too slow".to_owned() };
+        let why = EndReason::RolledBack { by: "bob".to_owned(), reason: "too slow".to_owned() };
         assert_eq!((record.history[0].release.number, &record.history[0].why), (3, &why));
         runs(&host, 2).await;
         assert_eq!(host.plugins()[0].rollout.probation(), None, "what was gone back to is not");
@@ -73,7 +75,7 @@ async fn a_plugin_is_deployed_rolled_back_and_removed() {
         fleet.remove(TENANT, PLUGIN, "bob").await.unwrap();
         poll_until(PATIENCE, "nothing runs", async || host.plugins().is_empty()).await;
         let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
-        assert_eq!(record.history[0].why, Why::Removed { by: "bob".to_owned() });
+        assert_eq!(record.history[0].why, EndReason::Removed { by: "bob".to_owned() });
         assert!(host.health().degraded.is_empty(), "{:?}", host.health().degraded);
     }
 }
@@ -194,7 +196,7 @@ async fn a_host_that_cannot_load_it_is_named_and_nothing_is_switched() {
         assert!(hosts[0].reason.contains("no WebAssembly component"), "{error}");
         let record = fleet.record(TENANT, PLUGIN).await.unwrap().unwrap();
         assert_eq!((record.phase, record.active.unwrap().number), (Phase::Settled, 1));
-        assert!(matches!(&record.history[0].why, Why::Failed { hosts } if hosts[0].host == host.id()));
+        assert!(matches!(&record.history[0].why, EndReason::Failed { hosts } if hosts[0].host == host.id()));
         assert_eq!(host.plugins()[0].release.number, 1);
         // A later one is not held up by it.
         fleet.deploy(TENANT, deploy(3)).await.unwrap();
@@ -316,7 +318,7 @@ async fn what_people_write_is_cleaned_and_bounded() {
     let record = fleet.rollback(TENANT, PLUGIN, None, "b\0ob", &format!("\t{}", "x".repeat(1000))).await.unwrap();
     assert_eq!(record.active.unwrap().by, "a[31mda");
     assert_eq!(record.history[0].release.by.chars().count(), WORDS_MAX);
-    let why = Why::RolledBack { by: "bob".to_owned(), reason: "x".repeat(WORDS_MAX) };
+    let why = EndReason::RolledBack { by: "bob".to_owned(), reason: "x".repeat(WORDS_MAX) };
     assert_eq!(record.history[0].why, why);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandbar_fleet::Why;
+use sandbar_fleet::EndReason;
 use sandbar_runtime::rollout::{FailedProbation, Rollout, Trial};
 use sandbar_tests::host::PATIENCE;
 use sandbar_tests::{TestHost, components, poll_until};
@@ -55,7 +55,7 @@ async fn a_version_that_traps_on_one_event_in_twenty_fails_probation() {
     poll_until(PATIENCE, "it is in the history", async || test.host.plugins()[0].history.len() == 2).await;
     let past = &test.host.plugins()[0].history[0];
     assert_eq!(past.release.digest, bad);
-    let Why::FailedProbation { host, reason, events } = &past.why else { panic!("{past:?}") };
+    let EndReason::FailedProbation { host, reason, events } = &past.why else { panic!("{past:?}") };
     assert_eq!((host.as_str(), reason, events), (test.host.id(), &failed_probation.reason, &failed_probation.events));
 }
 

@@ -94,7 +94,7 @@ async fn open(config: &FeedConfig, folder: &Path) -> Result<(LineSource, Option<
     Ok((LineSource::pipe(output), Some(child)))
 }
 
-/// Ends a program that nobody reads from any more.
+/// Ends a program whose output is no longer read.
 async fn end(child: Option<Child>) {
     let Some(mut child) = child else { return };
     if let Ok(None) = child.try_wait()

@@ -1,4 +1,4 @@
-//! What `sandbar dev` tells each second.
+//! What `sandbar dev` prints each second.
 //!
 //! Pure: two states of the totals in, one line or one object out.
 

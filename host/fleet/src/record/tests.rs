@@ -63,7 +63,7 @@ fn a_deploy_whose_time_is_over_is_replaced() {
     assert_eq!(busy, FleetError::Busy { number: 2, by: "ada".to_owned() });
     let record = record.begin(second, 200, 300).unwrap();
     assert_eq!(record.candidate.unwrap().release.number, 3);
-    assert_eq!(record.history[0].why, Why::Failed { hosts: Vec::new() });
+    assert_eq!(record.history[0].why, EndReason::Failed { hosts: Vec::new() });
 }
 
 #[test]

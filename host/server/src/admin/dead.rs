@@ -27,7 +27,7 @@ pub enum DeadLetterSource<'a> {
 
 /// Which dead letters are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum DeadLetterSelection {
     /// Those with these ids. All of them must be there.
     Ids(Vec<EntryId>),
     /// Up to so many that are there now, the oldest first.
@@ -37,8 +37,8 @@ pub enum Which {
 /// What becomes of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// Its event goes back to where it came from.
+pub enum DeadLetterAction {
+    /// Its event is added again to its stream or queue.
     Retry,
     /// It is removed for good.
     Drop,
@@ -102,10 +102,10 @@ impl DeadLetters {
     }
 
     /// Retries dead letters or drops them.
-    pub async fn settle(&self, which: Which, fate: Fate) -> Result<SettleReport, AdminError> {
+    pub async fn settle(&self, which: DeadLetterSelection, fate: DeadLetterAction) -> Result<SettleReport, AdminError> {
         let mut report = SettleReport::default();
         match which {
-            Which::Oldest(max) => {
+            DeadLetterSelection::Oldest(max) => {
                 // Those that die again meanwhile come behind this one, so this ends.
                 let newest = self.range(EntryId::ZERO, EntryId::MAX, 1, true).await?;
                 let last = newest.first().map_or(EntryId::ZERO, |dead_letter| dead_letter.id);
@@ -118,7 +118,7 @@ impl DeadLetters {
                     self.settle_batch(dead_letters, fate, &mut report).await?;
                 }
             }
-            Which::Ids(mut ids) => {
+            DeadLetterSelection::Ids(mut ids) => {
                 ids.sort_unstable();
                 ids.dedup();
                 let mut dead_letters = self.find(&ids).await?;
@@ -136,11 +136,11 @@ impl DeadLetters {
     async fn settle_batch(
         &self,
         dead_letters: Vec<ListedDeadLetter>,
-        fate: Fate,
+        fate: DeadLetterAction,
         report: &mut SettleReport,
     ) -> Result<(), AdminError> {
         let (dead_letters, empty): (Vec<_>, Vec<_>) =
-            dead_letters.into_iter().partition(|dead_letter| fate == Fate::Drop || dead_letter.has_event());
+            dead_letters.into_iter().partition(|dead_letter| fate == DeadLetterAction::Drop || dead_letter.has_event());
         report.left.extend(empty.iter().map(|dead_letter| dead_letter.id.to_string()));
         if dead_letters.is_empty() {
             return Ok(());
@@ -148,7 +148,7 @@ impl DeadLetters {
         let ids: Vec<EntryId> = dead_letters.iter().map(|dead_letter| dead_letter.id).collect();
         let count = ids.len() as u64;
         let mut effects = Vec::new();
-        if fate == Fate::Retry {
+        if fate == DeadLetterAction::Retry {
             // Where the key holds something else the events would be refused, but their dead letters removed.
             let (jobs, entries) = dead_letters.iter().fold((false, false), |(jobs, entries), dead_letter| {
                 (jobs || dead_letter.payload.is_some(), entries || dead_letter.payload.is_none())

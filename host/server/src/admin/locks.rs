@@ -1,4 +1,4 @@
-//! The locks of a tenant: who holds them, and taking one away.
+//! The locks of a tenant: lists their holders and breaks a lock.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ const MARKS: [&str; 2] = [":seq", ":paused"];
 pub struct QueueState {
     /// Its name, without the tenant's prefix.
     pub queue: String,
-    /// Whether nobody may take jobs.
+    /// Whether the queue is paused: no jobs are leased.
     pub paused: bool,
     /// Jobs that can be taken.
     pub ready: u64,
@@ -81,7 +81,7 @@ impl Queues {
         Ok(QueueState { queue: name.to_owned(), paused, ready, delayed, leased, dead })
     }
 
-    /// Lets nobody take jobs from a queue, or lets it go on.
+    /// Pauses a queue, so that no jobs are leased from it, or resumes it.
     pub async fn switch(&self, name: &str, paused: bool) -> Result<Switched, AdminError> {
         let changed = self.store.set_paused(&self.queue(name)?, paused).await;
         let changed = changed.map_err(|error| AdminError::store("write to the queue", error))?;

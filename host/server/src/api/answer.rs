@@ -148,7 +148,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             return serde_json::from_str("{}").map(Self).map_err(ApiError::bad);
         }
         match Json::<T>::from_request(request, state).await {
-            Ok(Json(told)) => Ok(Self(told)),
+            Ok(Json(body)) => Ok(Self(body)),
             Err(error @ JsonRejection::MissingJsonContentType(_)) => {
                 Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.body_text()))
             }

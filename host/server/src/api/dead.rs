@@ -10,7 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::answer::{ApiError, JsonBody, JsonQuery};
 use super::guard::AuthorizedRequest;
-use crate::admin::dead::{BATCH_MAX, DeadLetterSource, DeadLetters, Fate, SettleReport, Which};
+use crate::admin::dead::{
+    BATCH_MAX, DeadLetterAction, DeadLetterSelection, DeadLetterSource, DeadLetters, SettleReport,
+};
 use crate::admin::dead_letter::ListedDeadLetter;
 use sandbar_store::EntryId;
 
@@ -22,7 +24,7 @@ const ALL_MAX: u64 = 10_000;
 /// Which dead letters are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Page {
+pub(super) struct PageQuery {
     /// The stream that the events came from; this or `queue`
     stream: Option<String>,
     /// The queue that the jobs came from; this or `stream`
@@ -36,7 +38,7 @@ pub(super) struct Page {
 /// Where a dead letter is.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Source {
+pub(super) struct SourceQuery {
     /// The stream that the event came from; this or `queue`
     stream: Option<String>,
     /// The queue that the job came from; this or `stream`
@@ -56,13 +58,13 @@ pub(super) struct DeadLetterPage {
 #[utoipa::path(
     get,
     path = "/dead",
-    params(Page),
+    params(PageQuery),
     responses((status = 200, description = "The dead letters", body = DeadLetterPage))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(authorized): Extension<AuthorizedRequest>,
-    JsonQuery(page): JsonQuery<Page>,
+    JsonQuery(page): JsonQuery<PageQuery>,
 ) -> Result<Json<DeadLetterPage>, ApiError> {
     let dead_letters = admin(&api, &authorized, page.stream.as_deref(), page.queue.as_deref())?;
     let limit = page.limit.unwrap_or(BATCH_MAX);
@@ -84,14 +86,14 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/dead/{id}",
-    params(("id" = String, Path, description = "Its id"), Source),
+    params(("id" = String, Path, description = "Its id"), SourceQuery),
     responses((status = 200, description = "The dead letter", body = ListedDeadLetter))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Extension(authorized): Extension<AuthorizedRequest>,
     Path(dead_letter): Path<String>,
-    JsonQuery(page): JsonQuery<Source>,
+    JsonQuery(page): JsonQuery<SourceQuery>,
 ) -> Result<Json<ListedDeadLetter>, ApiError> {
     let dead_letters = admin(&api, &authorized, page.stream.as_deref(), page.queue.as_deref())?;
     let found = dead_letters.find(&[id(&dead_letter)?]).await?.into_iter().next();
@@ -124,9 +126,9 @@ pub(super) struct Settle {
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     Extension(authorized): Extension<AuthorizedRequest>,
-    JsonBody(told): JsonBody<Settle>,
+    JsonBody(body): JsonBody<Settle>,
 ) -> Result<Json<SettleReport>, ApiError> {
-    settle(&api, &authorized, told, Fate::Retry).await
+    settle(&api, &authorized, body, DeadLetterAction::Retry).await
 }
 
 /// Removes dead letters for good
@@ -139,27 +141,27 @@ pub(super) async fn retry(
 pub(super) async fn drop(
     State(api): State<Arc<Api>>,
     Extension(authorized): Extension<AuthorizedRequest>,
-    JsonBody(told): JsonBody<Settle>,
+    JsonBody(body): JsonBody<Settle>,
 ) -> Result<Json<SettleReport>, ApiError> {
-    settle(&api, &authorized, told, Fate::Drop).await
+    settle(&api, &authorized, body, DeadLetterAction::Drop).await
 }
 
 async fn settle(
     api: &Api,
     authorized: &AuthorizedRequest,
-    told: Settle,
-    fate: Fate,
+    body: Settle,
+    fate: DeadLetterAction,
 ) -> Result<Json<SettleReport>, ApiError> {
-    let dead_letters = admin(api, authorized, told.stream.as_deref(), told.queue.as_deref())?;
-    let which = match (told.ids.is_empty(), told.all) {
-        (false, false) if told.ids.len() > IDS_MAX => {
+    let dead_letters = admin(api, authorized, body.stream.as_deref(), body.queue.as_deref())?;
+    let which = match (body.ids.is_empty(), body.all) {
+        (false, false) if body.ids.len() > IDS_MAX => {
             return Err(ApiError::bad(format_args!(
                 "there are {} `ids`; at most {IDS_MAX} are allowed",
-                told.ids.len()
+                body.ids.len()
             )));
         }
-        (false, false) => Which::Ids(told.ids.iter().map(|text| id(text)).collect::<Result<_, _>>()?),
-        (true, true) => Which::Oldest(ALL_MAX),
+        (false, false) => DeadLetterSelection::Ids(body.ids.iter().map(|text| id(text)).collect::<Result<_, _>>()?),
+        (true, true) => DeadLetterSelection::Oldest(ALL_MAX),
         _ => return Err(ApiError::bad("either `ids` or `\"all\": true` is needed")),
     };
     Ok(Json(dead_letters.settle(which, fate).await?))

@@ -62,7 +62,7 @@ pub(super) struct About {
     tenant: Option<String>,
 }
 
-/// Lets only those through who have a token, whatever it is that they ask for.
+/// Admits only requests with a valid token, whatever the path.
 pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
     match api.authenticator.check(header.as_deref()).await {
@@ -71,7 +71,7 @@ pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Reque
             with_headers(next.run(request).await)
         }
         Err(refused) => {
-            tell(&api, &request, refused.reason(), refused.id());
+            log_refusal(&api, &request, refused.reason(), refused.id());
             with_headers(unauthorized(&refused).into_response())
         }
     }
@@ -82,7 +82,7 @@ fn unauthorized(refused: &Refused) -> ApiError {
     match refused {
         Refused::Absent => ApiError::new(StatusCode::UNAUTHORIZED, "a token is needed").help(help),
         Refused::Unavailable(_) => ApiError::busy("the store does not answer, so the token cannot be checked"),
-        // Which of these it is, is in the host's log, and for nobody else.
+        // Only the host's log says which of these it is.
         Refused::Malformed | Refused::Unknown(_) | Refused::Wrong(_) | Refused::Expired(_) => {
             ApiError::new(StatusCode::UNAUTHORIZED, "the token is not valid, or not any more").help(help)
         }
@@ -97,7 +97,7 @@ pub(super) struct Needs {
     pub(super) limit: Duration,
 }
 
-/// Lets only those through who have the role, and only to their own tenant; bounds the time.
+/// Admits only callers with the role, and only to their own tenant. Bounds the time.
 pub(super) async fn authorize(
     State(needs): State<Needs>,
     Extension(caller): Extension<Caller>,
@@ -107,7 +107,7 @@ pub(super) async fn authorize(
 ) -> Response {
     let Needs { api, role, limit } = needs;
     if caller.role < role {
-        tell(&api, &request, "role", Some(&caller.id));
+        log_refusal(&api, &request, "role", Some(&caller.id));
         let has = caller.role;
         let error =
             ApiError::new(StatusCode::FORBIDDEN, format_args!("the token has the role `{has}`; `{role}` is needed"));
@@ -121,7 +121,7 @@ pub(super) async fn authorize(
         Ok(tenant) => tenant,
         Err(error) => {
             if error.status == StatusCode::FORBIDDEN {
-                tell(&api, &request, "tenant", Some(&caller.id));
+                log_refusal(&api, &request, "tenant", Some(&caller.id));
             }
             return error.into_response();
         }
@@ -138,7 +138,7 @@ pub(super) async fn authorize(
     }
 }
 
-/// The tenant that a request is about. Whether others exist is nothing that a tenant's token tells.
+/// The tenant that a request is about. A tenant's token does not reveal whether other tenants exist.
 fn locate(api: &Api, caller: &Caller, named: Option<String>) -> Result<Option<RequestTenant>, ApiError> {
     let name = match (&caller.scope, named) {
         (Scope::Tenant(own), Some(named)) if *own != named => {
@@ -157,9 +157,9 @@ fn locate(api: &Api, caller: &Caller, named: Option<String>) -> Result<Option<Re
     Ok(Some(RequestTenant { name, prefix: found.prefix.clone() }))
 }
 
-fn tell(api: &Api, request: &Request, reason: &'static str, id: Option<&sandbar_core::token::TokenId>) {
+fn log_refusal(api: &Api, request: &Request, reason: &'static str, id: Option<&sandbar_core::token::TokenId>) {
     let client = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     // The base was taken away on the way here.
     let path = format!("{BASE}{}", request.uri().path());
-    api.refusals.tell(refusals::Request { client, method: request.method().as_str(), path: &path }, reason, id);
+    api.refusals.log(refusals::Request { client, method: request.method().as_str(), path: &path }, reason, id);
 }

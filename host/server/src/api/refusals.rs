@@ -40,7 +40,7 @@ pub(super) struct Request<'a> {
 
 impl Refusals {
     /// Counts a refusal, and logs it unless the client had many of late. The token itself is not known here.
-    pub(super) fn tell(&self, request: Request<'_>, reason: &'static str, id: Option<&TokenId>) {
+    pub(super) fn log(&self, request: Request<'_>, reason: &'static str, id: Option<&TokenId>) {
         counter!("sandbar_api_refused_total", "reason" => reason).increment(1);
         let Some(count) = self.count(request.client, Instant::now()).filter(|count| *count <= LOGGED_MAX) else {
             return;

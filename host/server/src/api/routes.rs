@@ -94,7 +94,7 @@ fn all() -> Vec<Guarded> {
     ]
 }
 
-/// All routes, for those who look at them from outside: method, path and role.
+/// All routes with method, path and role.
 pub fn list() -> Vec<Route> {
     let methods = |route: Guarded| {
         let role = route.role;

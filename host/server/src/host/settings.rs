@@ -1,7 +1,7 @@
 //! What a plugin reads through `wasi:config/store`, with the texts that its manifest only refers to.
 
 use super::HostError;
-use super::base::Base;
+use super::shared::HostShared;
 use crate::machine::Machine;
 use sandbar_core::config::TenantConfig;
 use sandbar_core::manifest::Manifest;
@@ -9,7 +9,7 @@ use sandbar_core::secret::{Allowed, Secret, SecretError};
 
 /// Reads the configuration of a plugin, as far as its tenant grants what it refers to.
 pub(super) async fn read(
-    base: &Base,
+    base: &HostShared,
     tenant: &TenantConfig,
     manifest: &Manifest,
 ) -> Result<Vec<(String, Secret)>, HostError> {

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::base::Base;
-use super::running::Merit;
-use super::slot::{Loaded, PluginSlot};
+use super::plugin_slot::{Loaded, PluginSlot};
+use super::running_plugin::VersionOrigin;
+use super::shared::HostShared;
 use super::{HostError, MANIFEST_NAME, PluginStatus};
 use crate::http::PluginHealth;
 use sandbar_core::config::TenantConfig;
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::{Release, Why};
+use sandbar_fleet::{EndReason, Release};
 use sandbar_runtime::outage::Outage;
 use sandbar_runtime::outgoing::Outbound;
 use sandbar_runtime::plugin::{self, LoadError, Version};
@@ -27,7 +27,7 @@ const FILE: &str = "file";
 /// One tenant of a host.
 #[derive(Debug)]
 pub struct Tenant {
-    pub(super) base: Arc<Base>,
+    pub(super) base: Arc<HostShared>,
     pub(super) config: TenantConfig,
     /// Where its primitives live.
     pub(super) store: Arc<dyn Store>,
@@ -42,7 +42,7 @@ pub struct Tenant {
 
 impl Tenant {
     /// A tenant without plugins.
-    pub(super) async fn new(base: &Arc<Base>, config: &TenantConfig) -> Result<Self, HostError> {
+    pub(super) async fn new(base: &Arc<HostShared>, config: &TenantConfig) -> Result<Self, HostError> {
         let store = match config.acl {
             true => base
                 .store
@@ -120,7 +120,7 @@ impl Tenant {
 
     async fn put_own(self: &Arc<Self>, manifest: Manifest, text: String, bytes: Vec<u8>) -> Result<(), HostError> {
         let slot = self.slot(&manifest.name);
-        let _turn = slot.turn.lock().await;
+        let _change_lock = slot.change_lock.lock().await;
         let release = own_release(text, bytes.len(), self.store.now_ms());
         let loaded = self.compile(manifest, release, bytes).await?;
         let deployed = slot.state.lock().wanted().map(|release| release.number);
@@ -137,7 +137,7 @@ impl Tenant {
             return Ok(());
         }
         let pool = self.warm(&loaded).await?;
-        self.put(&slot, loaded.clone(), pool, Merit::New).await?;
+        self.put(&slot, loaded.clone(), pool, VersionOrigin::New).await?;
         self.keep_own(&slot, loaded);
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Tenant {
     fn keep_own(&self, slot: &PluginSlot, loaded: Loaded) {
         let mut state = slot.state.lock();
         if let Some(before) = state.own.replace(loaded) {
-            state.past(&before.release, Why::Replaced { by: FILE.to_owned() }, self.store.now_ms());
+            state.past(&before.release, EndReason::Replaced { by: FILE.to_owned() }, self.store.now_ms());
         }
     }
 
@@ -155,7 +155,7 @@ impl Tenant {
     pub async fn unload(self: &Arc<Self>, plugin: &str) -> bool {
         let (tenant, slot) = (self.clone(), self.slot(plugin));
         let unload = async move {
-            let _turn = slot.turn.lock().await;
+            let _change_lock = slot.change_lock.lock().await;
             let (own, runs) = {
                 let mut state = slot.state.lock();
                 (state.own.take(), state.active.as_ref().is_some_and(Loaded::is_own))
@@ -164,7 +164,7 @@ impl Tenant {
             if runs {
                 tenant.stop_plugin(&slot).await;
             }
-            slot.state.lock().past(&own.release, Why::Removed { by: FILE.to_owned() }, tenant.store.now_ms());
+            slot.state.lock().past(&own.release, EndReason::Removed { by: FILE.to_owned() }, tenant.store.now_ms());
             true
         };
         tokio::spawn(unload).await.unwrap_or_default()
@@ -253,7 +253,7 @@ impl Tenant {
         let drained = |slot: Arc<PluginSlot>| async move {
             // A plugin that is being replaced waits for the batches of its old triggers, within the grace time like
             // all others.
-            let _no_more_loading = slot.turn.lock().await;
+            let _no_more_loading = slot.change_lock.lock().await;
             let running = {
                 let mut state = slot.state.lock();
                 (state.active, state.prepared) = (None, None);

@@ -1,5 +1,5 @@
 //! A second version of a plugin, tried beside the active one on this host alone. The fleet's candidates come by
-//! `follow.rs`.
+//! `fleet_record.rs`.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Tenant {
         trial: Trial,
     ) -> Result<(), HostError> {
         let slot = self.slot(&manifest.name);
-        let _turn = slot.turn.lock().await;
+        let _change_lock = slot.change_lock.lock().await;
         let running = slot.state.lock().running.clone();
         let running = running.ok_or_else(|| HostError::NotLoaded { plugin: slot.name.clone() })?;
         let release = own_release(String::new(), bytes.len(), self.store.now_ms());
@@ -48,7 +48,7 @@ impl Tenant {
     /// Ends the trial of a plugin's second version, if there is one.
     pub async fn end_trial(&self, plugin: &str) -> Result<(), HostError> {
         let slot = self.slot(plugin);
-        let _turn = slot.turn.lock().await;
+        let _change_lock = slot.change_lock.lock().await;
         let mut state = slot.state.lock();
         let running = state.running.as_ref().ok_or_else(|| HostError::NotLoaded { plugin: plugin.to_owned() })?;
         running.rollout().end_trial();

@@ -1,4 +1,4 @@
-//! How a host is, as `/healthz` and `/readyz` tell it.
+//! The health of a host, as `/healthz` and `/readyz` report it.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! What the API answers about plugins.
 
-use sandbar_fleet::{HostOutcome, Past, Phase, Record, Release, Why};
+use sandbar_fleet::{EndReason, EndedRelease, HostOutcome, Phase, Record, Release};
 use sandbar_runtime::rollout::{ProbationStatus, ShadowReport, Trial};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -79,7 +79,7 @@ pub(in crate::api) struct PastRelease {
     /// When it ended, in milliseconds since 1970.
     pub(super) ended_ms: u64,
     /// Why it ended.
-    pub(super) why: Why,
+    pub(super) why: EndReason,
 }
 
 /// What runs on the host that answers, with its numbers since the host began.
@@ -147,8 +147,8 @@ impl From<&Release> for ShownRelease {
     }
 }
 
-impl From<&Past> for PastRelease {
-    fn from(past: &Past) -> Self {
+impl From<&EndedRelease> for PastRelease {
+    fn from(past: &EndedRelease) -> Self {
         Self { release: (&past.release).into(), ended_ms: past.ended_ms, why: past.why.clone() }
     }
 }

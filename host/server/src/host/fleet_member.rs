@@ -1,4 +1,4 @@
-//! A host in its fleet: tells that it is alive, and follows the records of the plugins of its tenants.
+//! A host in its fleet: sends heartbeats and follows the records of the plugins of its tenants.
 //!
 //! It looks when a change is announced, and [every heartbeat](HEARTBEAT_MS) without one, so that an announcement that
 //! is lost costs no more than that. Each plugin is followed by a task of its own, one at a time; a plugin that takes
@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Tenant;
-use super::base::Base;
+use super::shared::HostShared;
 use sandbar_fleet::{
-    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, HostRelease, Listed, Node, Phase, Record, ReleaseState, Report,
+    FAULTS_MAX, Fleet, FleetError, HEARTBEAT_MS, HostRelease, NamedRecord, Node, Phase, Record, ReleaseState, Report,
 };
 use sandbar_store::{Subscriber, Subscription};
 
-/// How often a host tells that it is alive, and looks without an announcement.
+/// How often a host sends a heartbeat and reads the records without an announcement.
 const BEAT: Duration = Duration::from_millis(HEARTBEAT_MS);
 /// After how many of these it looks for hosts that are to be forgotten.
 const BEATS_PER_SWEEP: u64 = 60;
@@ -36,12 +36,12 @@ type Name = (String, String);
 
 /// A host in its fleet.
 #[derive(Debug)]
-pub(super) struct Follower {
-    base: Arc<Base>,
+pub(super) struct FleetMember {
+    base: Arc<HostShared>,
     tenants: Vec<Arc<Tenant>>,
     fleet: Fleet,
     node: Node,
-    changed: Arc<Changed>,
+    changed: Arc<ChangeSignal>,
     _listening: Subscription,
     /// How many changes there were when it last looked.
     changes: Option<u64>,
@@ -57,16 +57,16 @@ pub(super) struct Follower {
     beats: u64,
 }
 
-impl Follower {
-    /// Joins: tells that it is alive, and has the releases loaded that are active. Fails where the store cannot be
+impl FleetMember {
+    /// Joins: sends a heartbeat, and has the releases loaded that are active. Fails where the store cannot be
     /// asked.
     pub(super) async fn join(
-        base: &Arc<Base>,
+        base: &Arc<HostShared>,
         tenants: &[Arc<Tenant>],
         fleet: Fleet,
         listen: Option<String>,
     ) -> Result<Self, FleetError> {
-        let changed = Arc::new(Changed::default());
+        let changed = Arc::new(ChangeSignal::default());
         let machine = std::fs::read_to_string(MACHINE).unwrap_or_default();
         let node = Node {
             host: base.name.clone(),
@@ -123,9 +123,9 @@ impl Follower {
             if looked.is_ok() {
                 looked = self.look().await;
             }
-            self.told(looked);
+            self.log_change(looked);
         }
-        // Said first: nobody is to wait for this host any more.
+        // Sent first, so that no deploy waits for this host.
         if tokio::time::timeout(LEAVE_LIMIT, self.fleet.leave(&self.base.name)).await.is_err() {
             tracing::debug!("the fleet was not informed that the host is gone; it notices");
         }
@@ -167,7 +167,7 @@ impl Follower {
                 self.records.get(name).is_none_or(|record| record.generation != *generation)
             };
             let newer: Vec<Name> = generations.into_iter().filter(is_new).map(|(name, _)| name).collect();
-            for Listed { tenant, plugin, record } in self.fleet.records(newer).await? {
+            for NamedRecord { tenant, plugin, record } in self.fleet.records(newer).await? {
                 let name = (tenant, plugin);
                 self.behind.insert(name.clone());
                 self.records.insert(name, Arc::new(record));
@@ -227,14 +227,14 @@ impl Follower {
         if followed.is_err() {
             // It was not reported; the next look reports it.
             self.behind.insert(name);
-            self.told(followed);
+            self.log_change(followed);
         } else if self.behind.contains(&name) {
             self.follow();
         }
     }
 
     /// Logs when the store cannot be asked any more, and when it can again.
-    fn told(&mut self, looked: Result<(), FleetError>) {
+    fn log_change(&mut self, looked: Result<(), FleetError>) {
         match looked {
             Ok(()) if self.is_well => {}
             Ok(()) => tracing::info!("the host follows its fleet again"),
@@ -265,9 +265,9 @@ async fn elsewhere(fleet: &Fleet, name: &Name, host: &str, record: &Record) -> R
 
 /// Wakes the follower.
 #[derive(Debug, Default)]
-struct Changed(Notify);
+struct ChangeSignal(Notify);
 
-impl Subscriber for Changed {
+impl Subscriber for ChangeSignal {
     fn message(&self, _: &str, _: Bytes) {
         self.0.notify_one();
     }

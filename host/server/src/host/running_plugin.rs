@@ -24,9 +24,10 @@ use sandbar_triggers::http::Service;
 use sandbar_triggers::stream::{StreamContext, Worker, WorkerEnd};
 use sandbar_triggers::{queue, schedule};
 
-/// A plugin that runs. Changed by one task at a time, which has the turn of its [`super::slot::PluginSlot`].
+/// A plugin that runs. Only one task at a time changes it: the one that holds the change lock of its
+/// [`super::plugin_slot::PluginSlot`].
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningPlugin {
     rollout: Arc<Rollout>,
     metrics: PluginMetrics,
     workers: Mutex<Vec<Task>>,
@@ -40,10 +41,10 @@ pub(super) struct Running {
 
 /// What is known of a version that is put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Merit {
+pub(super) enum VersionOrigin {
     /// Nothing yet: it is on probation.
     New,
-    /// It has run before, and is gone back to.
+    /// It has run before and is active again.
     Known,
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn pool(tenant: &Tenant, manifest: &Manifest, version: Version)
     Ok(pool)
 }
 
-impl Running {
+impl RunningPlugin {
     /// Starts the triggers of a plugin.
     pub(super) fn start(tenant: &Tenant, manifest: &Manifest, metrics: PluginMetrics, pool: Pool) -> Self {
         let rollout = Arc::new(Rollout::new(pool));
@@ -120,10 +121,10 @@ impl Running {
 
     /// Puts another version in place. Batches in flight finish on the old one. Triggers that have changed are
     /// restarted, when their batches are done; the others go on reading.
-    pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, merit: Merit) {
-        match merit {
-            Merit::New => self.rollout.replace(pool),
-            Merit::Known => self.rollout.put_back(pool),
+    pub(super) async fn replace(&self, tenant: &Tenant, manifest: &Manifest, pool: Pool, origin: VersionOrigin) {
+        match origin {
+            VersionOrigin::New => self.rollout.replace(pool),
+            VersionOrigin::Known => self.rollout.put_back(pool),
         };
         let (mut wanted, mut kept, mut changed) = (manifest.triggers.clone(), Vec::new(), Vec::new());
         for task in std::mem::take(&mut *self.workers.lock()) {

@@ -26,7 +26,7 @@ const FETCHES_MAX: usize = 4;
 
 /// What all tenants of a host share.
 #[derive(Debug)]
-pub(super) struct Base {
+pub(super) struct HostShared {
     pub(super) config: Config,
     pub(super) engine: Engine,
     pub(super) store: Arc<dyn Store>,
@@ -53,7 +53,7 @@ pub(super) struct Base {
     pub(super) compiling: Semaphore,
 }
 
-impl Base {
+impl HostShared {
     pub(super) fn new(config: Config, engine: Engine, store: Arc<dyn Store>, protocol: Protocol) -> Self {
         Self {
             totals: HostTotals::new(config.engine.instances, config.tenants.len() > 1),

@@ -1,15 +1,17 @@
-//! The place of one plugin: what runs there, what ran before, and what it is to become.
+//! The versions of one plugin on this host: the active one, the earlier ones, and what the fleet asks for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::running::Running;
+use super::running_plugin::RunningPlugin;
 use super::{PluginStatus, Tenant};
 use crate::http::PluginHealth;
 use sandbar_core::manifest::Manifest;
-use sandbar_fleet::{Candidate, HISTORY_MAX, HostRelease, Past, Phase, Record, Release, ReleaseState, Report, Why};
+use sandbar_fleet::{
+    Candidate, EndReason, EndedRelease, HISTORY_MAX, HostRelease, Phase, Record, Release, ReleaseState, Report,
+};
 use sandbar_runtime::plugin::Version;
 use sandbar_runtime::pool::Pool;
 use sandbar_runtime::telemetry::PluginMetrics;
@@ -40,16 +42,16 @@ impl Loaded {
 #[derive(Debug)]
 pub(super) struct PluginSlot {
     pub(super) name: String,
-    /// A task that changes what runs here has the turn.
-    pub(super) turn: tokio::sync::Mutex<()>,
-    pub(super) state: Mutex<SlotState>,
+    /// Held by a task that changes what runs here.
+    pub(super) change_lock: tokio::sync::Mutex<()>,
+    pub(super) state: Mutex<PluginState>,
 }
 
 /// What is in a place.
 #[derive(Debug, Default)]
-pub(super) struct SlotState {
+pub(super) struct PluginState {
     /// The triggers and instances, where it runs.
-    pub(super) running: Option<Arc<Running>>,
+    pub(super) running: Option<Arc<RunningPlugin>>,
     /// The version that runs.
     pub(super) active: Option<Loaded>,
     /// The version that ran before it, to go back at once.
@@ -67,17 +69,17 @@ pub(super) struct SlotState {
     /// Why it does not run what it should.
     pub(super) fault: Option<String>,
     /// The host's own versions that were before, the newest first.
-    pub(super) history: VecDeque<Past>,
+    pub(super) history: VecDeque<EndedRelease>,
     /// Its numbers, once it has run.
     pub(super) metrics: Option<PluginMetrics>,
 }
 
 impl PluginSlot {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), turn: tokio::sync::Mutex::default(), state: Mutex::default() }
+        Self { name: name.to_owned(), change_lock: tokio::sync::Mutex::default(), state: Mutex::default() }
     }
 
-    /// What it tells of itself, where it runs.
+    /// Its status, if it runs.
     pub(super) fn status(&self, tenant: &Tenant) -> Option<PluginStatus> {
         let state = self.state.lock();
         let (running, active) = (state.running.as_ref()?, state.active.as_ref()?);
@@ -129,21 +131,21 @@ impl PluginSlot {
             let refused = state.refused.as_ref().filter(|(number, _)| *number == release.number);
             let is = |loaded: &&Loaded| loaded.is(release);
             let loaded = state.prepared.as_ref().map(|(loaded, _)| loaded).filter(is);
-            let told = match (refused, loaded.or(state.tried.as_ref().filter(is))) {
+            let reported = match (refused, loaded.or(state.tried.as_ref().filter(is))) {
                 (Some((_, reason)), _) => Some(stand(release, ReleaseState::Failed { reason: reason.clone() })),
                 (None, Some(loaded)) => Some(good(loaded)),
                 (None, None) => None,
             };
             match phase {
-                Phase::Trial => trial = told,
-                Phase::Preparing { .. } | Phase::Settled => candidate = told,
+                Phase::Trial => trial = reported,
+                Phase::Preparing { .. } | Phase::Settled => candidate = reported,
             }
         }
         Report { host: host.to_owned(), candidate, trial, active }
     }
 }
 
-impl SlotState {
+impl PluginState {
     /// The fleet's release that goes before the host's own version.
     pub(super) fn wanted(&self) -> Option<&Release> {
         self.record.as_ref()?.active.as_ref()
@@ -156,8 +158,8 @@ impl SlotState {
     }
 
     /// Notes that a version of the host's own has ended.
-    pub(super) fn past(&mut self, release: &Release, why: Why, now_ms: u64) {
-        self.history.push_front(Past { release: release.clone(), ended_ms: now_ms, why });
+    pub(super) fn past(&mut self, release: &Release, why: EndReason, now_ms: u64) {
+        self.history.push_front(EndedRelease { release: release.clone(), ended_ms: now_ms, why });
         self.history.truncate(HISTORY_MAX);
     }
 }

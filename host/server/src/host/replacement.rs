@@ -1,15 +1,15 @@
-//! How a plugin comes to run another version: warmed beside the active one, put in place at one instant, and taken
-//! back.
+//! Replaces the version that a plugin runs. The new version is warmed beside the active one and takes over at one
+//! instant. A version that fails its probation is replaced by the one before it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::running::{self, Merit, Running};
-use super::slot::{Loaded, PluginSlot};
+use super::plugin_slot::{Loaded, PluginSlot};
+use super::running_plugin::{self, RunningPlugin, VersionOrigin};
 use super::{HostError, Tenant};
-use sandbar_fleet::Why;
+use sandbar_fleet::EndReason;
 use sandbar_runtime::pool::Pool;
 use sandbar_runtime::rollout::FailedProbation;
 use sandbar_runtime::telemetry::PluginMetrics;
@@ -22,17 +22,17 @@ const TAKE_BACK_REST: Duration = Duration::from_secs(1);
 impl Tenant {
     /// The instances of a version, one of them warm.
     pub(super) async fn warm(&self, loaded: &Loaded) -> Result<Pool, HostError> {
-        running::pool(self, &loaded.manifest, loaded.version.clone()).await
+        running_plugin::pool(self, &loaded.manifest, loaded.version.clone()).await
     }
 
     /// Puts a version in place. New calls go to it from one instant on; those under way finish on the one before. The
-    /// caller has the turn of the slot.
+    /// caller holds the slot's change lock.
     pub(super) async fn put(
         self: &Arc<Self>,
         slot: &Arc<PluginSlot>,
         loaded: Loaded,
         pool: Pool,
-        merit: Merit,
+        origin: VersionOrigin,
     ) -> Result<(), HostError> {
         if self.base.stop.is_cancelled() {
             return Err(HostError::Stopping);
@@ -50,13 +50,13 @@ impl Tenant {
                     state.before = state.active.replace(loaded);
                     state.fault = None;
                 }
-                running.replace(self, &manifest, pool, merit).await;
+                running.replace(self, &manifest, pool, origin).await;
             }
             None => {
                 tracing::info!(tenant, plugin, version, number, "loaded");
                 let mut state = slot.state.lock();
                 let metrics = state.metrics.get_or_insert_with(|| PluginMetrics::new(tenant, plugin)).clone();
-                let running = Arc::new(Running::start(self, &manifest, metrics, pool));
+                let running = Arc::new(RunningPlugin::start(self, &manifest, metrics, pool));
                 tokio::spawn(watch(self.clone(), slot.clone(), running.clone()));
                 state.running = Some(running);
                 state.active = Some(loaded);
@@ -66,8 +66,8 @@ impl Tenant {
         Ok(())
     }
 
-    /// Stops a plugin: its triggers take no more, and what they have taken is finished. The caller has the turn of
-    /// the slot.
+    /// Stops a plugin: its triggers take no more, and what they have taken is finished. The caller
+    /// holds the slot's change lock.
     pub(super) async fn stop_plugin(&self, slot: &PluginSlot) {
         let running = {
             let mut state = slot.state.lock();
@@ -118,13 +118,13 @@ impl Tenant {
         slot: &Arc<PluginSlot>,
         failed_probation: &FailedProbation,
     ) -> Result<(), String> {
-        let _turn = slot.turn.lock().await;
+        let _change_lock = slot.change_lock.lock().await;
         let before = slot.state.lock().before.clone().filter(Loaded::is_own);
         let Some(before) = before else { return Err("there is no version before it on this host".to_owned()) };
         let pool = self.warm(&before).await.map_err(|error| error.to_string())?;
-        self.put(slot, before.clone(), pool, Merit::Known).await.map_err(|error| error.to_string())?;
+        self.put(slot, before.clone(), pool, VersionOrigin::Known).await.map_err(|error| error.to_string())?;
         let FailedProbation { reason, events, .. } = failed_probation.clone();
-        let why = Why::FailedProbation { host: self.base.name.clone(), reason, events };
+        let why = EndReason::FailedProbation { host: self.base.name.clone(), reason, events };
         let mut state = slot.state.lock();
         state.before = None;
         if let Some(ended) = state.own.replace(before) {
@@ -136,7 +136,7 @@ impl Tenant {
 
 /// Waits for versions that are found not good enough, as long as a plugin runs, and takes them back. In a box,
 /// because taking back starts plugins, and the one that starts a plugin watches it.
-fn watch(tenant: Arc<Tenant>, slot: Arc<PluginSlot>, running: Arc<Running>) -> BoxFuture<'static, ()> {
+fn watch(tenant: Arc<Tenant>, slot: Arc<PluginSlot>, running: Arc<RunningPlugin>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let gone = running.gone().clone();
         loop {

@@ -1,15 +1,15 @@
-//! A plugin follows the record that the fleet has of it.
+//! Brings a plugin to the state that its fleet record asks for.
 
 use std::sync::Arc;
 
-use super::running::Merit;
-use super::slot::{Loaded, PluginSlot};
+use super::plugin_slot::{Loaded, PluginSlot};
+use super::running_plugin::VersionOrigin;
 use super::{HostError, Tenant};
 use sandbar_core::manifest::Manifest;
 use sandbar_fleet::{Fleet, FleetError, Phase, Record, Release};
 
 impl Tenant {
-    /// Makes of a plugin what the fleet's record says, and tells the fleet what came of it. Whatever fails is a fault
+    /// Brings a plugin to the state that the fleet's record asks for, and reports the result to the fleet. Whatever fails is a fault
     /// of the slot, and the version that runs goes on.
     pub(super) async fn follow(
         self: &Arc<Self>,
@@ -18,7 +18,7 @@ impl Tenant {
         record: Arc<Record>,
     ) -> Result<(), FleetError> {
         let slot = self.slot(plugin);
-        let _turn = slot.turn.lock().await;
+        let _change_lock = slot.change_lock.lock().await;
         slot.state.lock().record = Some(record.clone());
         let followed = self.follow_active(fleet, &slot, &record).await;
         let fault = followed.err().map(|error| error.to_string());
@@ -60,13 +60,13 @@ impl Tenant {
             };
             tracing::info!(tenant = self.config.name, plugin = slot.name, "the version of the folder is back");
             let pool = self.warm(&own).await?;
-            return self.put(slot, own, pool, Merit::Known).await;
+            return self.put(slot, own, pool, VersionOrigin::Known).await;
         };
         let runs = slot.state.lock().active.as_ref().map(|active| (active.is(release), active.release.number));
-        let merit = match runs {
+        let origin = match runs {
             Some((true, _)) => return Ok(()),
-            Some((false, number)) if release.number < number => Merit::Known,
-            Some(_) | None => Merit::New,
+            Some((false, number)) if release.number < number => VersionOrigin::Known,
+            Some(_) | None => VersionOrigin::New,
         };
         let prepared = {
             let mut state = slot.state.lock();
@@ -80,7 +80,7 @@ impl Tenant {
                 (loaded, pool)
             }
         };
-        self.put(slot, loaded, pool, merit).await
+        self.put(slot, loaded, pool, origin).await
     }
 
     /// Sees to it that a candidate is loaded, or tried.
