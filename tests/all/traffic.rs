@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sandbar_core::config::StoreConfig;
-use sandbar_examples::traffic::{Converter, DeadLetterAction, Entry, Expected, Generator, convert, generate};
+use sandbar_examples::traffic::{Converter, Entry, Expected, Fate, Generator, convert, generate};
 use sandbar_store::embedded::Embedded;
 use sandbar_store::{Commit, Condition, Effect, Expiry, Remaining, Settlement, Store, connect};
 use sandbar_tests::host::{PATIENCE, feed, text};
@@ -86,8 +86,8 @@ impl<'a> Plan<'a> {
     fn new(entries: &'a [Entry]) -> Self {
         let (mut joined, mut results, mut alerts) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
         let parts = entries.iter().filter_map(|entry| match &entry.fate {
-            DeadLetterAction::Result { camera, is_alert } => Some((camera, *is_alert, &entry.field.1)),
-            DeadLetterAction::DeadLetter { .. } => None,
+            Fate::Result { camera, is_alert } => Some((camera, *is_alert, &entry.field.1)),
+            Fate::DeadLetter { .. } => None,
         });
         for (number, (camera, is_alert, data)) in parts.enumerate() {
             let Assessment { request_id, timestamp } = serde_json::from_str(data).unwrap();
@@ -189,8 +189,8 @@ async fn run(store: Arc<dyn Store>, plan: &Plan<'_>, heard: &Heard) {
         assert_eq!(list.len() as u64, expected.cameras[camera].alerts.min(ALERTS_KEPT as u64));
     }
     let reasons = entries.iter().filter_map(|entry| match entry.fate {
-        DeadLetterAction::DeadLetter { reason } => Some((reason, &entry.field.1)),
-        DeadLetterAction::Result { .. } => None,
+        Fate::DeadLetter { reason } => Some((reason, &entry.field.1)),
+        Fate::Result { .. } => None,
     });
     let dead_letters = test.dead().await;
     assert_eq!(dead_letters.len() as u64, expected.dead_letters);

@@ -75,7 +75,7 @@ fn mismatch(document: &Value, schema: &Value, value: &Value, at: &str) -> Result
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !kinds.contains(&kind) && !(kind == "integer" && kinds.contains(&"number")) {
+    if !(kinds.contains(&kind) || kind == "integer" && kinds.contains(&"number")) {
         return Err(format!("{at}: {value} is not {kinds:?}"));
     }
     for (index, item) in value.as_array().into_iter().flatten().enumerate() {
