@@ -9,7 +9,8 @@ use sandbar_core::manifest::Manifest;
 use sandbar_fleet::{Fleet, FleetError, Phase, Record, Release};
 
 impl Tenant {
-    /// Brings a plugin to the state that the fleet's record asks for, and reports the result to the fleet. Whatever fails is a fault
+    /// Brings a plugin to the state that the fleet's record asks for, and reports the result
+    /// to the fleet. Whatever fails is a fault
     /// of the slot, and the version that runs goes on.
     pub(super) async fn follow(
         self: &Arc<Self>,
