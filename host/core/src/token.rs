@@ -5,8 +5,8 @@
 //! it makes guessing costly where a secret has little entropy, and here there is nothing to guess. A token belongs to
 //! one tenant, or to the whole host, and has one [`Role`].
 //!
-//! Tokens are kept in the store for the whole fleet ([`Registry`]), in the configuration of a host
-//! (`[[http.token]]`), or both; [`Gate`] asks both.
+//! Tokens are kept in the store for the whole fleet (`sandbar-fleet`), in the configuration of a host
+//! (`[[http.token]]`), or both; the API of `sandbar-server` asks both.
 
 mod record;
 

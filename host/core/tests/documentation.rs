@@ -1,4 +1,5 @@
 //! What `docs/configuration.md` says is true: its blocks are read, and compared with the defaults.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is tests, also the functions that they share")]
 
 use sandbar_core::config::Config;
 use sandbar_core::manifest::{Manifest, Trigger};

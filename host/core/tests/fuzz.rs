@@ -1,4 +1,5 @@
 //! Configurations, manifests, patterns, secrets and tokens.
+#![allow(clippy::indexing_slicing, reason = "all of it is tests, also the functions that they share")]
 
 use std::io;
 use std::path::Path;

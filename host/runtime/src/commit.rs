@@ -40,6 +40,10 @@ pub struct CallCommit<'a> {
 
 /// The delivery that a commit belongs to.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is on the stack for each commit; a box would allocate for each batch"
+)]
 pub enum Delivery<'a> {
     /// None, and the store must make the commit: for a tick, or a load.
     #[default]

@@ -2,7 +2,7 @@
 //!
 //! All of it needs a token ([`sandbar_core::token`]). A request goes one way: `guard` finds out who calls, before
 //! anything else is looked at; then the route's role and the tenant are checked; then its handler calls what the
-//! command line calls as well ([`sandbar_fleet`], [`crate::admin`]), and answers JSON. [`routes`] lists the routes;
+//! command line calls as well ([`sandbar_fleet`], [`crate::admin`]), and answers JSON. [`routes()`] lists the routes;
 //! the router, the checks of roles, the bounds and the OpenAPI document are made from one list.
 //!
 //! Bounded in bodies and times by the route, in requests at one time by [`REQUESTS_MAX`], in log lines about refusals

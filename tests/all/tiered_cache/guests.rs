@@ -92,6 +92,24 @@ async fn what_a_load_writes_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_load_whose_write_is_refused_fails_and_the_next_one_may_succeed() {
+    on_both(async |host| {
+        source(&host, "k:1", "add v").await;
+        write(&host, &[Effect::SetAdd { key: "beside:k:1".to_owned(), members: vec!["a".to_owned()] }]).await;
+        let refused = fetch(&host, "k:1", policy(LONG)).await;
+        assert!(
+            matches!(&refused, Err(FetchError::Failed(reason)) if reason.contains("the store refused cache.add")),
+            "{refused:?}"
+        );
+        assert_eq!(host.value("k:1").await, None);
+        write(&host, &[Effect::Delete { key: "beside:k:1".to_owned() }]).await;
+        assert_eq!(fetch(&host, "k:1", policy(LONG)).await, found("v", Tier::Loaded));
+        assert_eq!(host.value("beside:k:1").await.as_deref(), Some("1"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loader_writes_only_what_it_is_granted() {
     let host = TestHost::embedded(components::CACHE_FETCH, &open_manifest("", "[cache]\nloader = \"source\"")).await;
     let missing = fetch_with(&host, "k:1", policy(LONG), Some("source"), PATIENCE).await;

@@ -2,6 +2,16 @@
 //!
 //! Each module has one kind of rule: a pure function from the files to its violations. One test runs it on the
 //! workspace, where there must be none; another one runs it on a text that breaks the rule, where it must be found.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of it is tests, also the functions that they share"
+)]
 #![cfg(test)]
 
 mod crates;
@@ -14,7 +24,7 @@ mod names;
 mod words;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A file of the workspace.
 #[derive(Debug, Clone)]
@@ -81,7 +91,7 @@ fn is_foreign(name: &str) -> bool {
 }
 
 /// Files that people read.
-fn is_read(path: &PathBuf) -> bool {
+fn is_read(path: &Path) -> bool {
     let ends = ["rs", "md", "toml", "wit", "lua", "yml", "jsonl"];
     let is_script = path.ends_with("tests/run") || path.ends_with(".ci/run");
     is_script || path.extension().is_some_and(|extension| ends.iter().any(|end| extension == *end))

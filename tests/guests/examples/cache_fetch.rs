@@ -5,8 +5,9 @@
 //! and `took` (where it notes the nanoseconds of all reads). Answers are `= value`, `none` or `! error`.
 //!
 //! As a loader: what is under `source:{key}` says what it does: `= value`, `none`, `fail`, `trap`, `spin`, `sleep MS
-//! = value`, `fetch KEY`, `write VALUE` (also writes `beside:{key}`), `large BYTES`. Each load counts at once under
-//! `loads:{key}`, and the size of the batch under `batch:{key}`. Grants: all.
+//! = value`, `fetch KEY`, `write VALUE` (also writes `beside:{key}`), `add VALUE` (also adds to `beside:{key}`),
+//! `large BYTES`. Each load counts at once under `loads:{key}`, and the size of the batch under `batch:{key}`. Grants:
+//! all.
 
 use std::time::Instant;
 
@@ -78,6 +79,10 @@ fn one(key: &str, batch: usize) -> Result<Loaded, Error> {
         },
         "write" => {
             cache::set(&format!("beside:{key}"), rest, Expiry::Never)?;
+            Loaded::Value(rest.as_bytes().to_vec())
+        }
+        "add" => {
+            cache::add(&format!("beside:{key}"), 1)?;
             Loaded::Value(rest.as_bytes().to_vec())
         }
         "large" => Loaded::Value(vec![b'x'; rest.parse().unwrap_or(0)]),

@@ -174,7 +174,7 @@ impl RedisServer {
         }
     }
 
-    /// Appends events with these numbers for the guests that count, spread over cameras (see [`crate::Counted`]).
+    /// Appends events with these numbers for the guests that count, spread over cameras (see `Counted`).
     pub fn append_counted(&self, stream: &str, cameras: u64, numbers: std::ops::Range<u64>) {
         let entry = |seq: u64| vec![("camera", (seq % cameras).to_string()), ("seq", seq.to_string())];
         self.append(stream, numbers.map(entry));

@@ -2,8 +2,8 @@
 //!
 //! `response-outparam.set` is where a plugin answers. It is put over the function of wasmtime's own implementation:
 //! what the call has written so far is committed first, and only then is the head passed on. Where that fails the
-//! answer is withheld, the reason is left in [`Answering`], and the call traps: what it would still write belongs to
-//! an answer that never went out.
+//! answer is withheld, the reason is left in [`Answering`](super::answering::Answering), and the call traps: what it
+//! would still write belongs to an answer that never went out.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! What a call of a plugin read, kept so that the call can be run again without a store.
 //!
 //! A [`Recording`] has the events of one call and the answer of everything that the plugin asked: reads, calls that
-//! act at once, requests, clocks, and the seed of what was random. While it is made it is a [`Recorder`]; a recorder
-//! that replays answers from a recording, and has no effect: what the recording does not know is read live where
-//! reading is all that it does, and computed or refused otherwise. Knows neither plugins nor triggers.
+//! act at once, requests, clocks, and the seed of what was random. While it is made it is a
+//! [`Recorder`](super::Recorder); a recorder that replays answers from a recording, and has no effect: what the
+//! recording does not know is read live where reading is all that it does, and computed or refused otherwise. Knows
+//! neither plugins nor triggers.
 //!
 //! Reads are answered by what was asked, not by their order: a version that asks in another order gets the same
 //! answers. The same question asked several times is answered in the order of the recording, and from its end on as

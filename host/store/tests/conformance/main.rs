@@ -3,6 +3,16 @@
 //! A case is an `async fn` over a [`Fixture`]. The macro [`conformance`] makes four tests of it: on the embedded
 //! store, on a fresh Redis server, on the same as a tenant that the server keeps below its prefix, and on a Redis
 //! server full of other people's keys, which must be untouched afterwards.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of it is tests, also the functions that they share"
+)]
 
 mod build;
 mod fixture;
