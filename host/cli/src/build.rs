@@ -52,11 +52,11 @@ pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Exit, F
 
 /// Builds a plugin and shows its progress.
 pub(super) async fn build(plugin: &PluginFolder, screen: &Screen) -> Result<PathBuf, BuildError> {
-    let told = screen.clone();
+    let screen = screen.clone();
     plugin
         .build(&move |progress| match progress {
-            Progress::InstallingTarget => told.note(format!("installing the target `{TARGET}` of Rust, once")),
-            Progress::Line(line) => told.note(line),
+            Progress::InstallingTarget => screen.note(format!("installing the target `{TARGET}` of Rust, once")),
+            Progress::Line(line) => screen.note(line),
         })
         .await
 }

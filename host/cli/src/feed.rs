@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use sandbar_store::StoreError;
 
-    fn told(ended: FeedError) -> String {
+    fn message(ended: FeedError) -> String {
         let file = PathBuf::from("events.jsonl");
         let arguments = Arguments { stream: "s".to_owned(), file, rate: None, repeat: 1, skip: 10, max_len: None };
         let fed = Fed { events: 2000, bytes: 1, last_line: 2014 };
@@ -173,15 +173,15 @@ mod tests {
 
     #[test]
     fn an_early_end_says_what_is_in_the_stream_and_how_to_go_on() {
-        insta::assert_snapshot!(told(FeedError::Bad("line 2015: expected value (column 7)".to_owned())), @r#"
+        insta::assert_snapshot!(message(FeedError::Bad("line 2015: expected value (column 7)".to_owned())), @r#"
         Input: `events.jsonl`, line 2015: expected value (column 7); the 2000 entries before that are in the stream
         correct the line, then go on with --skip 2010
         "#);
-        insta::assert_snapshot!(told(FeedError::Refused(StoreError::WrongType("`s` holds a list".to_owned()))), @r#"
+        insta::assert_snapshot!(message(FeedError::Refused(StoreError::WrongType("`s` holds a list".to_owned()))), @r#"
         Failed: cannot append to `s`: `s` holds a list
         the 2000 entries before that are in the stream; when that is repaired, go on with --skip 2010
         "#);
-        insta::assert_snapshot!(told(FeedError::Unknown(500, StoreError::TimedOut("after 5 s".to_owned()))), @r#"
+        insta::assert_snapshot!(message(FeedError::Unknown(500, StoreError::TimedOut("after 5 s".to_owned()))), @r#"
         Store: cannot tell whether the 500 entries behind line 2014 were appended: the store did not answer in time: after 5 s
         look at the end of the stream: where they are missing, go on with --skip 2010, else go on with --skip 2510
         "#);

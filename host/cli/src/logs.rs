@@ -27,8 +27,8 @@ const VARIABLE: &str = "SANDBAR_LOG";
 /// Logs go to the screen from here on. Lines that repeat are bounded, unless more is asked for.
 pub(super) fn install(global: &Global, server: bool, screen: &Screen) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(directives(global, server)));
-    let (told, format) = (screen.clone(), global.log_format);
-    let limit = (global.verbose == 0).then(|| Limit::new(move |lines| told.line(&skipped(format, lines))));
+    let (output, format) = (screen.clone(), global.log_format);
+    let limit = (global.verbose == 0).then(|| Limit::new(move |lines| output.line(&skipped(format, lines))));
     let lines = fmt::layer().with_writer(screen.clone()).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(screen.is_live()).compact().boxed(),

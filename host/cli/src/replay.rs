@@ -167,8 +167,8 @@ fn report(recording: &Recording, dry_run: &DryRun, screen: &Screen) -> Result<()
 }
 
 /// Prints JSON, whether or not it is asked for: that is what it is for.
-fn line(told: &impl Serialize, screen: &Screen) -> Result<(), Failure> {
-    screen.result(told, || serde_json::to_string(told).unwrap_or_default())
+fn line(report: &impl Serialize, screen: &Screen) -> Result<(), Failure> {
+    screen.result(report, || serde_json::to_string(report).unwrap_or_default())
 }
 
 /// Has a version handle the events of a recording.

@@ -28,6 +28,8 @@ pub fn effects(writes: Vec<Gathered>) -> Vec<Effect> {
 pub struct CallCommit<'a> {
     /// The writes, combined, in order.
     pub effects: &'a [Effect],
+    /// How many of the effects, the last ones, are the host's own: they do not count against the quota.
+    pub own_effects: usize,
     /// Keys with the values that they must still have.
     pub watched: &'a [(String, Option<Bytes>)],
     /// Jobs that the call took; they are done with the commit.
@@ -98,7 +100,7 @@ pub struct RefusedWrite {
 impl CallCommit<'_> {
     /// Makes the commit.
     pub async fn make(mut self, context: &PluginContext) -> Result<CallCommitted, CommitError> {
-        let turn = context.quota.commit(self.effects.len()).await;
+        let turn = context.quota.commit(self.effects.len().saturating_sub(self.own_effects)).await;
         let begun = Instant::now();
         let committed = self.send(context).await;
         let took = begun.elapsed();

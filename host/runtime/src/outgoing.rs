@@ -164,9 +164,9 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// Logs why a request was denied, and answers the error for the plugin.
-fn refused(plugin: &str, denied: &NameError, told: Error) -> Error {
+fn refused(plugin: &str, denied: &NameError, error: Error) -> Error {
     tracing::warn!(plugin, %denied, "an outgoing request was denied");
-    told
+    error
 }
 
 /// A host without the brackets around an address of IPv6.
@@ -226,7 +226,7 @@ async fn exchange(stream: Box<dyn Stream>, mut request: Request<WasiBody>, bound
     let request = request.map(|body| Bounded::new(body, max, over));
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| told(&error))?;
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| http_error(&error))?;
     let answer = std::pin::pin!(timeout(bounds.first_byte, sender.send_request(request)));
     let (answer, connection) = match select(answer, Box::pin(connection)).await {
         Either::Left((answer, connection)) => (answer, Some(connection)),
@@ -237,19 +237,19 @@ async fn exchange(stream: Box<dyn Stream>, mut request: Request<WasiBody>, bound
             (answer, _) => (answer, None),
         },
     };
-    let answer = answer.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| told(&error))?;
+    let answer = answer.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| http_error(&error))?;
     let max = bounds.response_bytes;
     if hyper::body::Body::size_hint(answer.body()).lower() > max {
         return Err(Error::HttpResponseBodySize(Some(max)));
     }
     let answer = answer.map(|body| {
-        let body = Paced::new(body.map_err(|error| told(&error)), bounds.between_bytes, bounds.deadline);
+        let body = Paced::new(body.map_err(|error| http_error(&error)), bounds.between_bytes, bounds.deadline);
         Bounded::new(body, max, || Error::HttpResponseBodySize(None)).boxed_unsync()
     });
     let drive = async move {
         match connection {
             Some(connection) => {
-                timeout_at(bounds.deadline, connection).await.unwrap_or(Ok(())).map_err(|error| told(&error))
+                timeout_at(bounds.deadline, connection).await.unwrap_or(Ok(())).map_err(|error| http_error(&error))
             }
             None => Ok(()),
         }
@@ -258,7 +258,7 @@ async fn exchange(stream: Box<dyn Stream>, mut request: Request<WasiBody>, bound
 }
 
 /// The error for the plugin of an exchange that failed.
-fn told(error: &hyper::Error) -> Error {
+fn http_error(error: &hyper::Error) -> Error {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
     if let Some(Error::HttpRequestBodySize(max)) = cause {
         return Error::HttpRequestBodySize(*max);

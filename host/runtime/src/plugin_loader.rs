@@ -55,8 +55,13 @@ impl Loader for PluginLoader {
         let denied: Vec<Option<String>> = denied.collect();
         let allowed = keys.iter().zip(&denied).filter(|(_, denied)| denied.is_none());
         let allowed: Vec<&str> = allowed.map(|(key, _)| *key).collect();
-        let mut loaded =
-            if allowed.is_empty() { Vec::new() } else { self.call(&pool, &allowed, lineage).await? }.into_iter();
+        let loaded = match allowed.as_slice() {
+            [] => Vec::new(),
+            // It is not part of a larger load that can be split, so its failure is final.
+            [_] => self.call(&pool, &allowed, lineage).await.unwrap_or_else(|error| vec![Loaded::Failed(error)]),
+            _ => self.call(&pool, &allowed, lineage).await?,
+        };
+        let mut loaded = loaded.into_iter();
         let answer = |denied: Option<String>| match denied {
             Some(reason) => Some(Loaded::Failed(format!("the plugin `{}` {reason}", self.name))),
             None => loaded.next(),
@@ -104,7 +109,8 @@ async fn load(pool: &Pool, keys: &[&str], lineage: Lineage) -> Result<Vec<Loaded
             }
             Err(Uncommitted::Error(CommitError::Conflict(_))) if conflicts < CONFLICTS_MAX => conflicts += 1,
             Err(Uncommitted::Error(error)) => return Err(format!("the loader's writes were not committed: {error}")),
-            Err(Uncommitted::Refused(reason)) => return Err(reason),
+            // The other writes stand. An error would have each key loaded again alone, which would repeat them.
+            Err(Uncommitted::Refused(reason)) => return Ok(vec![Loaded::Failed(reason); keys.len()]),
         }
     }
 }
@@ -144,7 +150,7 @@ async fn commit(pool: &Pool, mut ended: FinishedCall) -> Result<(), Uncommitted>
     }
     let effects = effects(ended.writes);
     let (watched, taken, locks) = (&ended.watched, &mut ended.taken, &ended.locks);
-    let commit = CallCommit { effects: &effects, watched, taken, locks, delivery: Delivery::None };
+    let commit = CallCommit { effects: &effects, own_effects: 0, watched, taken, locks, delivery: Delivery::None };
     let committed = commit.make(pool.context()).await.map_err(Uncommitted::Error)?;
     match committed.refused.into_iter().next() {
         None => Ok(()),

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
@@ -17,7 +18,7 @@ pub enum Remaining {
 }
 
 /// One step of a scan.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Page {
     /// Keys that match. Keys that are not UTF-8 are skipped.
     pub keys: Vec<String>,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::wake::Wake;
 use super::{Field, StoreError};
@@ -229,7 +230,7 @@ pub struct Took {
 }
 
 /// Numbers of jobs by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lengths {
     /// Waiting to be taken.
     pub ready: u64,

@@ -1,11 +1,12 @@
 //! Reads of streams, and trimming.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::{Entry, EntryId, Retention, StoreError};
 
 /// A consumer group of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// Its name.
     pub name: String,
@@ -20,7 +21,7 @@ pub struct Group {
 }
 
 /// The state of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfo {
     /// Number of entries.
     pub length: u64,

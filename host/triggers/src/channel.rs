@@ -195,11 +195,8 @@ impl Worker {
         });
         match commit(pool.context(), ended).await {
             Ok(took) => self.metrics.committed(done, took.unwrap_or_default()),
-            // The other writes stand, and there is nobody to give the message back to.
-            Err(AnswerRefusal::WriteRefused(reason)) => {
-                tracing::warn!(plugin = pool.context().plugin, reason, "a write of a message was refused");
-                self.metrics.committed(done, Duration::ZERO);
-            }
+            // It is logged. The other writes stand, and a message cannot be given back.
+            Err(AnswerRefusal::WriteRefused(_)) => self.metrics.committed(done, Duration::ZERO),
             Err(AnswerRefusal::NotCommitted(CommitError::Conflict(_))) => {
                 self.metrics.commit_lost("conflict");
                 return Err(Again);

@@ -135,16 +135,18 @@ pub(crate) async fn run<R: Reader>(mut reader: R, stop: CancellationToken, give_
     }
     reader.pump().ready.store(false, Ordering::Relaxed);
     tokio::select! {
-        () = drain(&mut reader) => {}
+        () = drain(&mut reader) => WorkerEnd::Drained,
         () = give_up.cancelled() => {
             let batches = &mut reader.pump().batches;
             let dropped = batches.len();
             batches.shutdown().await;
-            return WorkerEnd::Dropped(dropped);
+            match dropped {
+                // It did not leave its group or give back leases, which others take over after a time.
+                0 => WorkerEnd::Drained,
+                dropped => WorkerEnd::Dropped(dropped),
+            }
         }
     }
-    reader.leave().await;
-    WorkerEnd::Drained
 }
 
 /// Does the one thing that is most needed now, or waits until something is.
@@ -210,7 +212,7 @@ fn report(metrics: &PluginMetrics, rollout: &Rollout, backlog: Backlog) {
     metrics.instances(idle, busy);
 }
 
-/// Finishes the batches that run. What they handle is kept alive meanwhile.
+/// Finishes the batches that run, and leaves the source. What they handle is kept alive meanwhile.
 async fn drain<R: Reader>(reader: &mut R) {
     while !reader.pump().is_empty() {
         let pump = reader.pump();
@@ -223,6 +225,7 @@ async fn drain<R: Reader>(reader: &mut R) {
             }
         }
     }
+    reader.leave().await;
 }
 
 /// Notes a fault of the store, and waits a little.

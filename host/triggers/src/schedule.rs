@@ -248,15 +248,18 @@ impl Worker {
                 let mut none = Takes::default();
                 let taken = if error.is_none() { &mut taken } else { &mut none };
                 let (effects, watched, locks) = (&effects, &watched, &locks);
-                let commit = CallCommit { effects, watched, taken, locks, delivery: Delivery::None };
+                let commit = CallCommit { effects, own_effects: 0, watched, taken, locks, delivery: Delivery::None };
                 match commit.make(pool.context()).await {
                     Ok(committed) => {
-                        pool.settled(1, error.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
+                        let refused = committed.refused.iter().find(|refused| refused.effect < writes);
+                        let refused = refused.map(ToString::to_string);
+                        let failure = error.as_ref().or(refused.as_ref());
+                        pool.settled(1, failure.iter().map(|_| format!("{} {tick}", self.context.trigger.name)));
+                        let outcome = if refused.is_some() { TickOutcome::Refused } else { outcome };
                         let overlapping = plan.between(tick, settled.saturating_add(1), SKIPPED_MAX);
                         self.count(outcome, skipped + overlapping, error.as_deref(), tick);
-                        if let Some(refused) = committed.refused.iter().find(|refused| refused.effect < writes) {
-                            self.note_refused(pool.context(), &run(TickOutcome::Refused, Some(refused.to_string())))
-                                .await;
+                        if refused.is_some() {
+                            self.note_refused(pool.context(), &run(outcome, refused)).await;
                         }
                         return Ok(Ran::Settled);
                     }
@@ -337,7 +340,8 @@ impl Worker {
     async fn note_refused(&self, context: &PluginContext, run: &Run) {
         let note: Vec<Effect> = self.note(run).into_iter().collect();
         let taken = &mut Takes::default();
-        let commit = CallCommit { effects: &note, watched: &[], taken, locks: &[], delivery: Delivery::None };
+        let commit =
+            CallCommit { effects: &note, own_effects: 0, watched: &[], taken, locks: &[], delivery: Delivery::None };
         if let Err(error) = commit.make(context).await {
             tracing::error!(%error, "the history could not be written");
         }

@@ -239,6 +239,41 @@ async fn loads_that_wait_for_each_other_end() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
+/// The other writes of the load stand, so none of its keys is loaded again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_write_fails_the_keys_that_were_loaded_together_and_repeats_no_write() {
+    on_both(async |host| {
+        // They take all the places of loads meanwhile.
+        let slow: Vec<String> = (0..16).map(|number| format!("slow:{number}")).collect();
+        for key in &slow {
+            source(&host, key, "sleep 500 = v").await;
+        }
+        let keys: Vec<String> = (0..20).map(|number| format!("k:{number}")).collect();
+        for key in &keys {
+            source(&host, key, "add v").await;
+        }
+        write(&host, &[Effect::SetAdd { key: "beside:k:10".to_owned(), members: vec!["a".to_owned()] }]).await;
+        let answers =
+            futures(slow.iter().chain(&keys).map(|key| async { (key.clone(), fetch(&host, key, policy(LONG)).await) }))
+                .await;
+        let (mut failures, mut beside) = (0, 0);
+        for (key, answer) in answers.iter().filter(|(key, _)| key.starts_with("k:")) {
+            assert_eq!(loads(&host, key).await, 1, "{key}");
+            if key == "k:10" {
+                failed(answer, "the store refused cache.add");
+                continue;
+            }
+            assert_eq!(host.value(&format!("beside:{key}")).await.as_deref(), Some("1"), "{key}");
+            match answer {
+                Err(_) => failures += 1,
+                Ok(_) => beside += 1,
+            }
+        }
+        assert!(failures > 0, "it was loaded alone: {beside} others have a value");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_queue_up_are_loaded_together() {
     on_both(async |host| {

@@ -49,7 +49,7 @@ impl Watch {
     pub(super) fn new<'a>(plugins: impl Iterator<Item = &'a PluginFolder>) -> Result<Self, notify::Error> {
         let interests: Vec<Interest> = plugins.map(Interest::new).collect();
         let changed = Arc::new(Changed::default());
-        let (told, looked) = (changed.clone(), interests.clone());
+        let (marked, looked) = (changed.clone(), interests.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if matches!(event.kind, EventKind::Access(_)) {
@@ -57,8 +57,8 @@ impl Watch {
             }
             for (index, interest) in looked.iter().enumerate() {
                 if event.paths.iter().any(|path| interest.is_for(path)) {
-                    told.plugins.lock().insert(index);
-                    told.notify.notify_one();
+                    marked.plugins.lock().insert(index);
+                    marked.notify.notify_one();
                 }
             }
         })?;

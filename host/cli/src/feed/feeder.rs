@@ -60,13 +60,13 @@ pub(crate) enum FeedError {
     Unknown(usize, StoreError),
 }
 
-/// Feeds until the source ends, the token is cancelled or something fails. `told` hears of each commit.
+/// Feeds until the source ends, the token is cancelled or something fails. Calls `on_commit` after each commit.
 pub(crate) async fn feed(
     mut source: LineSource,
     target: &Target,
     rate: Option<u32>,
     stop: &CancellationToken,
-    mut told: impl FnMut(Fed),
+    mut on_commit: impl FnMut(Fed),
 ) -> (Fed, FeedError) {
     let mut fed = Fed::default();
     let mut pace = Pace::new(rate, Instant::now());
@@ -103,7 +103,7 @@ pub(crate) async fn feed(
         }
         if count > 0 {
             fed = Fed { events: fed.events + count as u64, bytes: fed.bytes + bytes as u64, last_line };
-            told(fed);
+            on_commit(fed);
         }
         match end {
             Some(End::Complete) => return (fed, FeedError::Complete),

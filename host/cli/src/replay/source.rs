@@ -78,15 +78,15 @@ impl<'a> RecordingSource<'a> {
         }
         let mut calls: Vec<Recording> = Vec::new();
         let mut last: Option<Arc<Recording>> = None;
-        let mut told: Vec<Arc<Recording>> = Vec::new();
+        let mut seen: Vec<Arc<Recording>> = Vec::new();
         for (at, blank) in found.into_iter().take(count) {
             match by_event.remove(&at) {
                 None => calls.push(blank),
                 Some(recording) => {
                     let is_last = last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &recording));
-                    if !is_last && !told.iter().rev().take(64).any(|other| Arc::ptr_eq(other, &recording)) {
+                    if !is_last && !seen.iter().rev().take(64).any(|other| Arc::ptr_eq(other, &recording)) {
                         calls.push(Recording::clone(&recording));
-                        told.push(recording.clone());
+                        seen.push(recording.clone());
                     }
                     last = Some(recording);
                 }
@@ -95,8 +95,8 @@ impl<'a> RecordingSource<'a> {
         Ok(calls)
     }
 
-    /// The calls after which events became dead letters, so many dead letters from one on. Who was rejected was not
-    /// alone in its call.
+    /// The calls after which events became dead letters, so many dead letters from one on. An event that was
+    /// rejected was not alone in its call.
     pub(super) async fn dead(&self, from: (u64, u64), count: usize) -> Result<Vec<Recording>, Failure> {
         let key = format!("{}{}:dead", self.prefix, self.name);
         let start = EntryId { ms: from.0, seq: from.1 };
@@ -106,12 +106,12 @@ impl<'a> RecordingSource<'a> {
             let recording = Arc::new(recording);
             last.extend(recording.events.iter().map(|event| (event.id.clone(), recording.clone())));
         }
-        let (mut calls, mut told) = (Vec::new(), HashSet::new());
+        let (mut calls, mut seen) = (Vec::new(), HashSet::new());
         for dead_letter in &dead_letters {
             let event = Self::original(dead_letter);
             match last.get(&event.id) {
                 None => calls.push(Recording::blank(&self.name, vec![event])),
-                Some(recording) if told.insert(Arc::as_ptr(recording)) => calls.push(Recording::clone(recording)),
+                Some(recording) if seen.insert(Arc::as_ptr(recording)) => calls.push(Recording::clone(recording)),
                 Some(_) => {}
             }
         }

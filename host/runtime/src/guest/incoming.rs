@@ -99,6 +99,7 @@ pub async fn commit(context: &PluginContext, mut ended: FinishedCall) -> Result<
     let effects = effects(ended.writes);
     let commit = CallCommit {
         effects: &effects,
+        own_effects: 0,
         watched: &ended.watched,
         taken: &mut ended.taken,
         locks: &ended.locks,

@@ -18,11 +18,11 @@ type OutgoingAnswer = Box<dyn Future<Output = Result<Exchange, Error>> + Send>;
 
 /// The answer that a recording has. Nothing is sent: a request may have an effect.
 pub(super) fn replayed(recorder: &Recorder, question: &str) -> OutgoingAnswer {
-    let told = recorder.find_once::<Option<RecordedResponse>, RequestError>(question).unwrap_or_else(|| {
+    let answer = recorder.find_once::<Option<RecordedResponse>, RequestError>(question).unwrap_or_else(|| {
         let text = format!("the recording has no answer to `{question}`, and nothing is sent during a replay");
         Err(RequestError(Error::InternalError(Some(text))))
     });
-    match told {
+    match answer {
         Ok(Some(head)) => {
             let odd = || Error::InternalError(Some(format!("the recorded answer to `{question}` is not a response")));
             let exchange = response(head).map(|response| -> Exchange { (response, Box::new(async { Ok(()) })) });

@@ -65,7 +65,7 @@ impl State {
             None => Delivery::None,
         };
         let (watched, taken) = (&ended.watched, &mut ended.taken);
-        let commit = CallCommit { effects: &effects, watched, taken, locks: &locks, delivery };
+        let commit = CallCommit { effects: &effects, own_effects: 0, watched, taken, locks: &locks, delivery };
         match commit.make(&self.context.clone()).await {
             Ok(committed) => match committed.refused.into_iter().next() {
                 None => Ok(()),

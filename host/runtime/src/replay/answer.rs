@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::bindings::sandbar::plugin::types::Error;
 use sandbar_store::{Entry, EntryId, Field, Group, Job, Lengths, Page, Remaining, Scored, StoreError, StreamInfo};
@@ -90,41 +90,21 @@ impl Recordable for Bytes {
     }
 }
 
-impl Recordable for String {
-    fn write(&self) -> Value {
-        Value::from(self.as_str())
-    }
-    fn read(value: &Value) -> Option<Self> {
-        value.as_str().map(str::to_owned)
-    }
+/// What stands there as serde writes it.
+macro_rules! recordable {
+    ($($type:ty),*) => {$(
+        impl Recordable for $type {
+            fn write(&self) -> Value {
+                serde_json::to_value(self).unwrap_or_default()
+            }
+            fn read(value: &Value) -> Option<Self> {
+                Self::deserialize(value).ok()
+            }
+        }
+    )*};
 }
 
-impl Recordable for bool {
-    fn write(&self) -> Value {
-        Value::from(*self)
-    }
-    fn read(value: &Value) -> Option<Self> {
-        value.as_bool()
-    }
-}
-
-impl Recordable for u64 {
-    fn write(&self) -> Value {
-        Value::from(*self)
-    }
-    fn read(value: &Value) -> Option<Self> {
-        value.as_u64()
-    }
-}
-
-impl Recordable for i64 {
-    fn write(&self) -> Value {
-        Value::from(*self)
-    }
-    fn read(value: &Value) -> Option<Self> {
-        value.as_i64()
-    }
-}
+recordable!(String, bool, u64, i64, EntryId, Page, Group, StreamInfo, Lengths, RecordedResponse, RecordedError);
 
 impl Recordable for f64 {
     /// Text, since JSON has no infinity.
@@ -164,15 +144,6 @@ impl<A: Recordable, B: Recordable> Recordable for (A, B) {
     }
 }
 
-impl Recordable for EntryId {
-    fn write(&self) -> Value {
-        Value::from(self.to_string())
-    }
-    fn read(value: &Value) -> Option<Self> {
-        value.as_str()?.parse().ok()
-    }
-}
-
 impl Recordable for Field {
     fn write(&self) -> Value {
         json!([self.name, written(&self.value)])
@@ -208,44 +179,29 @@ impl Recordable for Remaining {
     }
 }
 
-/// A record of named answers.
-macro_rules! record {
-    ($type:ident: $($name:ident),*) => {
-        impl Recordable for $type {
-            fn write(&self) -> Value {
-                let mut record = Map::new();
-                $(record.insert(stringify!($name).to_owned(), self.$name.write());)*
-                Value::Object(record)
-            }
-            fn read(value: &Value) -> Option<Self> {
-                value.as_object()?;
-                Some(Self { $($name: Recordable::read(value.get(stringify!($name)).unwrap_or(&Value::Null))?),* })
-            }
-        }
-    };
+impl Recordable for Entry {
+    fn write(&self) -> Value {
+        json!({ "id": self.id, "fields": self.fields.write() })
+    }
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self { id: Recordable::read(value.get("id")?)?, fields: Recordable::read(value.get("fields")?)? })
+    }
 }
 
-record!(Page: keys, next);
-record!(Entry: id, fields);
-record!(Group: name, consumers, pending, lag, last_delivered);
-record!(StreamInfo: length, first_id, last_id, memory_bytes, groups);
-record!(Lengths: ready, delayed, leased, dead);
-
 /// The answer of an HTTP request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedResponse {
     /// Its status.
     pub status: u64,
     /// Its headers, in their order.
+    #[serde(with = "pairs")]
     pub headers: Vec<(String, Bytes)>,
     /// As much of its body as was read.
+    #[serde(with = "blob")]
     pub body: Bytes,
     /// Why there is no more of it, where it was to go on.
     pub fault: Option<RecordedError>,
 }
-
-record!(RecordedResponse: status, headers, body, fault);
-record!(RecordedError: kind, text);
 
 impl Recordable for Job {
     fn write(&self) -> Value {
@@ -330,6 +286,29 @@ mod tests {
     fn comes_back<T: Recordable + PartialEq + std::fmt::Debug>(answer: &T) {
         let text = answer.write().to_string();
         assert_eq!(T::read(&serde_json::from_str(&text).unwrap()).as_ref(), Some(answer), "{text}");
+    }
+
+    /// As hosts of version 0.1.0 wrote them.
+    #[test]
+    fn answers_of_older_hosts_are_read_and_written_alike() {
+        fn alike<T: Recordable>(text: &str) {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(T::read(&value).map(|answer| answer.write()), Some(value));
+        }
+        alike::<Page>(r#"{"keys":["a"],"next":null}"#);
+        alike::<Entry>(r#"{"fields":[["f",{"hex":"ff"}]],"id":"1-2"}"#);
+        alike::<StreamInfo>(
+            r#"{"first_id":"1-0","groups":[{"consumers":1,"lag":null,"last_delivered":"1-0","name":"g","pending":2}],
+                "last_id":null,"length":3,"memory_bytes":9}"#,
+        );
+        alike::<Lengths>(r#"{"dead":4,"delayed":2,"leased":3,"ready":1}"#);
+        alike::<RecordedResponse>(
+            r#"{"body":"b","fault":{"kind":"timed-out","text":"t"},"headers":[["h",{"hex":"00ff"}]],"status":200}"#,
+        );
+        alike::<Option<u64>>("null");
+        alike::<Vec<Remaining>>(r#"["missing","never",5]"#);
+        alike::<Vec<Scored>>(r#"[["m","1.5"],["n","inf"]]"#);
+        alike::<Job>(r#"[7,1,0,3,5,"payload"]"#);
     }
 
     proptest! {

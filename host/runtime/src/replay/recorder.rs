@@ -115,8 +115,8 @@ impl Recorder {
     /// A recorder that replays a recording, for a call that has these writes behind it.
     pub fn replay(recording: &Recording, before: Vec<Gathered>) -> Arc<Self> {
         let mut inner = Inner::new(recording.seed);
-        for RecordedRead { ask, told } in &recording.reads {
-            inner.known.entry(ask.clone()).or_default().push_back(told.clone());
+        for RecordedRead { ask, answer } in &recording.reads {
+            inner.known.entry(ask.clone()).or_default().push_back(answer.clone());
         }
         let time_ms = recording.events.first().map_or(0, |event| event.time_ms);
         inner.wall =
@@ -140,7 +140,7 @@ impl Recorder {
     ) -> Result<T, E> {
         if self.is_replaying {
             return match self.find(&question) {
-                Some(told) => told,
+                Some(answer) => answer,
                 None => live.await,
             };
         }
@@ -151,16 +151,16 @@ impl Recorder {
 
     /// Records an answer.
     pub fn note<T: Recordable, E: RecordableError>(&self, ask: String, answer: Result<&T, &E>) {
-        let told = match answer {
+        let answer = match answer {
             Ok(answer) => RecordedAnswer::Answer(answer.write()),
             Err(error) => RecordedAnswer::Error(error.fault()),
         };
-        self.put(ask, told);
+        self.put(ask, answer);
     }
 
-    fn put(&self, ask: String, told: RecordedAnswer) -> Option<usize> {
+    fn put(&self, ask: String, answer: RecordedAnswer) -> Option<usize> {
         let size = ask.len()
-            + match &told {
+            + match &answer {
                 RecordedAnswer::Answer(value) => size(value),
                 RecordedAnswer::Error(fault) => fault.text.len(),
             };
@@ -168,7 +168,7 @@ impl Recorder {
         if !inner.fits(size) {
             return None;
         }
-        inner.reads.push(RecordedRead { ask, told });
+        inner.reads.push(RecordedRead { ask, answer });
         Some(inner.reads.len() - 1)
     }
 
@@ -185,12 +185,12 @@ impl Recorder {
 
     fn look_up<T: Recordable, E: RecordableError>(&self, question: &str, last_stays: bool) -> Option<Result<T, E>> {
         let mut inner = self.inner.lock();
-        let told = match inner.known.get_mut(question) {
+        let answer = match inner.known.get_mut(question) {
             Some(answers) if last_stays && answers.len() == 1 => answers.front().cloned(),
             Some(answers) => answers.pop_front(),
             None => None,
         };
-        let found = told.and_then(|told| match told {
+        let found = answer.and_then(|answer| match answer {
             RecordedAnswer::Answer(value) => T::read(&value).map(Ok),
             RecordedAnswer::Error(fault) => Some(Err(E::from_fault(fault))),
         });
@@ -270,7 +270,7 @@ impl Recorder {
         let mut inner = self.inner.lock();
         recording.reads = std::mem::take(&mut inner.reads);
         for (at, body) in std::mem::take(&mut inner.bodies) {
-            if let Some(RecordedRead { told: RecordedAnswer::Answer(Value::Object(head)), .. }) =
+            if let Some(RecordedRead { answer: RecordedAnswer::Answer(Value::Object(head)), .. }) =
                 recording.reads.get_mut(at)
             {
                 head.insert("body".to_owned(), body.freeze().write());
@@ -295,7 +295,7 @@ impl PendingAnswer {
                     text: "the answer did not fit into the recording".to_owned(),
                 })
             };
-            read.told = if fits { RecordedAnswer::Answer(head) } else { skipped() };
+            read.answer = if fits { RecordedAnswer::Answer(head) } else { skipped() };
         }
         if fits {
             inner.bodies.insert(self.at, BytesMut::new());
@@ -307,9 +307,9 @@ impl PendingAnswer {
         let mut inner = self.recorder.inner.lock();
         // A fault is short, and without it the answer would be another one.
         inner.bytes = inner.bytes.saturating_add(fault.text.len());
-        match inner.reads.get_mut(self.at).map(|read| &mut read.told) {
+        match inner.reads.get_mut(self.at).map(|read| &mut read.answer) {
             Some(RecordedAnswer::Answer(Value::Object(head))) => _ = head.insert("fault".to_owned(), fault.write()),
-            Some(told) => *told = RecordedAnswer::Error(fault),
+            Some(answer) => *answer = RecordedAnswer::Error(fault),
             None => {}
         }
     }

@@ -76,7 +76,7 @@ pub struct RecordedRead {
     pub ask: String,
     /// What the answer was, or why there was none.
     #[serde(flatten)]
-    pub told: RecordedAnswer,
+    pub answer: RecordedAnswer,
 }
 
 /// What a question was answered.
@@ -101,12 +101,12 @@ impl Recording {
             RecordedContent::Fields(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
             RecordedContent::Payload(payload) => payload.len(),
         };
-        let told = |read: &RecordedRead| match &read.told {
+        let size = |read: &RecordedRead| match &read.answer {
             RecordedAnswer::Answer(value) => recorder::size(value),
             RecordedAnswer::Error(fault) => fault.text.len(),
         };
         let events: usize = self.events.iter().map(|event| event.id.len() + content(event)).sum();
-        events + self.reads.iter().map(|read| read.ask.len() + told(read)).sum::<usize>()
+        events + self.reads.iter().map(|read| read.ask.len() + size(read)).sum::<usize>()
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn commit<O: Origin>(
     recorded: Option<&Recorded>,
 ) -> Result<CallCommitted, CommitError> {
     let common = origin.common();
-    let own_effects = settlement.effects.len();
+    let plugin_effects = settlement.effects.len();
     if let (Some(recording), Some(recorded)) = (&common.recording, recorded) {
         settlement.effects.extend(recording.keep(pool.context(), &recorded.recording));
     }
@@ -31,6 +31,7 @@ pub(super) async fn commit<O: Origin>(
     });
     let commit = CallCommit {
         effects: &settlement.effects,
+        own_effects: settlement.effects.len().saturating_sub(plugin_effects),
         watched: &settlement.watched,
         taken: &mut settlement.taken,
         locks: &settlement.locks,
@@ -42,7 +43,7 @@ pub(super) async fn commit<O: Origin>(
         },
     };
     let committed = commit.make(pool.context()).await;
-    settlement.effects.truncate(own_effects);
+    settlement.effects.truncate(plugin_effects);
     if let Ok(committed) = &committed {
         common.metrics.committed(settlement.done, committed.took);
     }
