@@ -24,9 +24,18 @@ fn violations(workspace: &Workspace) -> Vec<String> {
             continue;
         };
         let manifest: toml::Table = file.text.parse().unwrap();
-        for (section, harness) in [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)] {
-            let Some(toml::Value::Table(dependencies)) = manifest.get(section) else { continue };
-            for name in dependencies.keys().filter(|name| name.starts_with("sandbar-")) {
+        let targets = manifest.get("target").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::values);
+        let tables: Vec<&toml::Table> =
+            targets.filter_map(toml::Value::as_table).chain(std::iter::once(&manifest)).collect();
+        let sections = [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)];
+        for (table, (section, harness)) in tables.iter().flat_map(|table| sections.map(|section| (table, section))) {
+            let Some(toml::Value::Table(dependencies)) = table.get(section) else { continue };
+            // A dependency may have a name here other than that of its package.
+            let packages = dependencies.iter().map(|(name, entry)| match entry.get("package") {
+                Some(toml::Value::String(package)) => package,
+                _ => name,
+            });
+            for name in packages.filter(|name| name.starts_with("sandbar-")) {
                 let is_allowed = allowed.contains(&name.trim_start_matches("sandbar-")) || (harness && name == HARNESS);
                 if !is_allowed {
                     violations.push(format!("{}: `{folder}` must not depend on `{name}`", file.path));
@@ -50,4 +59,11 @@ fn an_upward_dependency_is_found() {
     let dev = "[dev-dependencies]\nsandbar-test-harness.workspace = true\nsandbar-server.workspace = true\n";
     assert_eq!(violations(&Workspace::of("host/core/Cargo.toml", dev)).len(), 1);
     assert_eq!(violations(&Workspace::of("host/new/Cargo.toml", "")).len(), 1);
+    let hidden = [
+        "[dependencies]\ninner = { package = \"sandbar-server\", path = \"../server\" }",
+        "[target.'cfg(unix)'.dependencies]\nsandbar-server.workspace = true",
+    ];
+    for manifest in hidden {
+        assert_eq!(violations(&Workspace::of("host/core/Cargo.toml", manifest)).len(), 1, "{manifest}");
+    }
 }

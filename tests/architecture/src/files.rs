@@ -1,4 +1,4 @@
-//! The shape of source files: their length, their first line, the width of comments.
+//! The shape of source files: their length, their first line, their last part, the width of comments.
 
 use super::{Workspace, assert_none};
 
@@ -17,6 +17,9 @@ fn violations(workspace: &Workspace) -> Vec<String> {
         if !file.text.starts_with("//!") {
             violations.push(format!("{}: does not begin with what it is (`//!`)", file.path));
         }
+        if after_tests(&file.text).is_some_and(|after| !after.trim().is_empty()) {
+            violations.push(format!("{}: has code after its unit tests, which no rule would read", file.path));
+        }
         for (at, line) in file.text.lines().enumerate() {
             let columns = line.chars().count();
             if line.trim_start().starts_with("//") && columns > COMMENT_COLUMNS_MAX {
@@ -25,6 +28,15 @@ fn violations(workspace: &Workspace) -> Vec<String> {
         }
     }
     violations
+}
+
+/// What comes after the unit tests of a file. The other rules read only what is before them.
+fn after_tests(text: &str) -> Option<&str> {
+    let (_, tests) = text.split_once("\n#[cfg(test)]\nmod tests")?;
+    match tests.strip_prefix(';') {
+        Some(after) => Some(after),
+        None => tests.split_once("\n}\n").map(|(_, after)| after),
+    }
 }
 
 #[test]
@@ -39,4 +51,8 @@ fn long_files_wide_comments_and_silent_files_are_found() {
     assert_eq!(found("fn f() {}\n"), 1);
     assert_eq!(found(&format!("//! Says it.\n{}", "\n".repeat(LINES_MAX))), 1);
     assert_eq!(found(&format!("//! Says it.\n// {}\n", "x".repeat(COMMENT_COLUMNS_MAX))), 1);
+    let tests = "//! Says it.\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\n";
+    assert_eq!((found(tests), found(&format!("{tests}fn f() {{}}\n"))), (0, 1));
+    let file = "//! Says it.\n#[cfg(test)]\nmod tests;\n";
+    assert_eq!((found(file), found(&format!("{file}fn f() {{}}\n"))), (0, 1));
 }

@@ -18,6 +18,7 @@ mod crates;
 mod docs;
 mod files;
 mod guests;
+mod imports;
 mod metrics;
 mod modules;
 mod names;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::imports::leaves;
 use super::{File, Workspace, assert_none, code};
 
 /// The modules of the runtime, the lowest first. A module may name those above it in this list, not those below.
@@ -61,10 +62,9 @@ fn named(module: &str, code: &str, all: &BTreeSet<String>) -> BTreeSet<String> {
                 rest = after;
             }
         }
-        let heads: Vec<&str> = match rest.strip_prefix('{') {
-            Some(list) => list.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
-            None => vec![rest],
-        };
+        // The whole tree of an import; of a path in an expression, only the path.
+        let is_import = code[..begin].ends_with("use ");
+        let heads = if is_import { leaves(rest) } else { vec![rest.to_owned()] };
         for head in heads {
             let mut path = base.clone();
             for segment in head.split("::") {
@@ -184,6 +184,14 @@ fn a_circle_is_found() {
     let inline = Workspace::of("host/core/src/a.rs", "fn f() { crate::b::g() }")
         .and("host/core/src/b.rs", "use crate::a::{C, D};");
     assert_eq!(circles(&inline).len(), 1);
+    let grouped = Workspace::of("host/core/src/a.rs", "use crate::{c::{D, E}, b::f};")
+        .and("host/core/src/b.rs", "use crate::a::C;")
+        .and("host/core/src/c.rs", "");
+    assert_eq!(circles(&grouped).len(), 1);
+    let nested = Workspace::of("host/core/src/a.rs", "use crate::b::{c, D};")
+        .and("host/core/src/b.rs", "")
+        .and("host/core/src/b/c.rs", "use crate::a::E;");
+    assert_eq!(circles(&nested).len(), 1, "a file in a group is named");
     let commented =
         Workspace::of("host/core/src/a.rs", "// crate::b::g()").and("host/core/src/b.rs", "use crate::a::C;");
     assert_eq!(circles(&commented), [""; 0]);

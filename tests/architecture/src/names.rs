@@ -1,5 +1,6 @@
 //! Who may name what: crates, and ways to the world outside.
 
+use super::imports::{leaves, trees};
 use super::{Workspace, assert_none, code};
 
 /// A name, the files of the host that may have it, and why only these.
@@ -9,7 +10,7 @@ struct Rule {
     reason: &'static str,
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     Rule {
         name: "redis::",
         allowed: &["host/store/src/redis", "host/store/src/lib.rs"],
@@ -44,7 +45,13 @@ const RULES: [Rule; 9] = [
     },
     Rule { name: "println!", allowed: &["host/cli/src/screen.rs"], reason: "one module prints" },
     Rule { name: "eprintln!", allowed: &["host/cli/src/screen.rs"], reason: "one module prints" },
-    Rule { name: "process::exit", allowed: &["host/cli/src/"], reason: "only the program ends the process" },
+    Rule { name: "print!", allowed: &["host/cli/src/screen.rs"], reason: "one module prints" },
+    Rule { name: "eprint!", allowed: &["host/cli/src/screen.rs"], reason: "one module prints" },
+    Rule {
+        name: "process::exit",
+        allowed: &["host/cli/src/main.rs", "host/cli/src/exit.rs", "host/cli/src/signals.rs"],
+        reason: "only the program ends the process, at its end or at a second signal",
+    },
     Rule {
         name: "unsafe ",
         allowed: &["host/runtime/src/engine/cache.rs"],
@@ -57,11 +64,15 @@ fn violations(workspace: &Workspace) -> Vec<String> {
     for file in
         workspace.below("host/", ".rs").filter(|file| file.path.contains("/src/") && !file.path.contains("/tests"))
     {
-        let code = code(&file.text);
+        let mut code = code(&file.text);
+        let imported: Vec<String> = trees(&code).flat_map(leaves).collect();
+        // `use wasmtime::{Config, …}` and `use std::env as e` name what they import.
+        code.extend(imported.iter().map(|path| format!("\n{path}::")));
         for rule in &RULES {
             let is_named = code.match_indices(rule.name).any(|(at, _)| {
                 let before = &code[..at];
-                let is_own_module = rule.name == "redis::" && before.ends_with("crate::");
+                let is_own_module =
+                    rule.name == "redis::" && (before.ends_with("crate::") || before.ends_with("super::"));
                 !is_own_module && !before.ends_with(|before: char| before.is_alphanumeric() || before == '_')
             });
             if is_named && !rule.allowed.iter().any(|allowed| file.path.starts_with(allowed)) {
@@ -93,5 +104,9 @@ fn each_name_is_found_elsewhere() {
             0
         );
     }
+    for import in ["use wasmtime::{Config, Engine};", "use std::{env as e, fmt};", "use std::fs;", "pub use redis;"] {
+        assert_eq!(violations(&Workspace::of("host/fleet/src/lib.rs", import)).len(), 1, "{import}");
+    }
+    assert_eq!(violations(&Workspace::of("host/fleet/src/lib.rs", "use std::fmt;")), [""; 0]);
     assert_eq!(violations(&Workspace::of("host/fleet/src/lib.rs", "// println!\nlet a = \"println!\";")), [""; 0]);
 }
