@@ -1,8 +1,9 @@
 //! Modules of a crate form an acyclic graph, and those of the runtime obey an order.
 //!
 //! An edge goes from a file to another file of the crate whose module it names: in `use crate::…` and `use super::…`,
-//! or in a path `crate::…` in its code. What a parent declares (`mod`) or re-exports from its own children is no edge
-//! of the parent, and a child that names a type of its parent is an edge to the parent. Unit tests are not counted.
+//! or in a path `crate::…` or `super::…` in its code; each member of a group counts. A child that names an item of its
+//! parent has an edge to the parent. What a parent names of the modules inside itself is not counted, whether it
+//! declares, re-exports or uses it: a file and its folder may be one unit. Nor are the root of a crate and unit tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
