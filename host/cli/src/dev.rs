@@ -176,7 +176,7 @@ async fn build_and_load(placed: &mut Placed, serving: &Serving, screen: &Screen)
     tenant.load(&plugin.path, &component).await.map_err(|error| Trouble::Plugin(error.to_string()))
 }
 
-/// Tells each second what happened in it: in one line that is updated where a person looks on, else in a line each.
+/// Prints each second what happened in it: in one line that is updated where a person looks on, else in a line each.
 async fn summarise(serving: &Serving, screen: &Screen) -> Result<(), Failure> {
     let live = screen.is_interactive().then(ProgressBar::new_spinner);
     if let Some(bar) = &live {

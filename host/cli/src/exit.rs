@@ -99,7 +99,7 @@ impl Failure {
         Self::new(Exit::Failed, format_args!("cannot start threads: {error}"))
     }
 
-    /// Nobody reads the output any more, which is no fault: `sandbar dead list | head`.
+    /// The reader of the output is gone, which is no fault: `sandbar dead list | head`.
     pub(super) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { exit: Exit::Done, what: String::new(), help: None };

@@ -136,7 +136,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let ended = runtime.map_err(Failure::runtime).and_then(|runtime| {
         let ended = runtime.block_on(execute(cli, &screen));
-        // Somebody may still be reading from a terminal, on a thread that cannot be stopped.
+        // A read from a terminal may still be in progress, on a thread that cannot be stopped.
         runtime.shutdown_background();
         ended
     });

@@ -35,7 +35,7 @@ impl Screen {
         !self.0.json && !self.0.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether somebody looks at results too, so that they can be updated in place.
+    /// Whether results go to a terminal too, so that they can be updated in place.
     pub(super) fn is_interactive(&self) -> bool {
         self.is_live() && io::stdout().is_terminal()
     }

@@ -42,7 +42,7 @@ pub struct Caller {
     pub role: Role,
 }
 
-/// Why somebody is not let in.
+/// Why a request is not authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No token came.

@@ -87,7 +87,7 @@ pub enum FleetError {
         /// Which hosts, and why.
         hosts: Vec<HostFailure>,
     },
-    /// The release was ended by somebody while it was waited for.
+    /// The release was ended by an operator while it was waited for.
     #[error("release {number} was ended before it became active: {why}")]
     Ended {
         /// The release.

@@ -206,12 +206,12 @@ impl Fleet {
         parse(&key, &value)
     }
 
-    /// Tells a listener when records or reports may have changed, until the subscription is dropped.
+    /// Notifies a listener when records or reports may have changed, until the subscription is dropped.
     pub fn listen(&self, listener: Arc<dyn Subscriber>) -> Subscription {
         self.store.subscribe(Subject::Channel(self.key("changes")), listener)
     }
 
-    /// Tells that a host is alive.
+    /// Announces that a host is alive.
     pub async fn beat(&self, node: &Node) -> Result<(), FleetError> {
         let fields = vec![Field::new(node.host.as_str(), json(node))];
         self.commit(&[Effect::HashSet { key: self.key("nodes"), fields }], &[]).await
@@ -229,14 +229,14 @@ impl Fleet {
         self.commit(&[Effect::HashDelete { key, names }], &[]).await
     }
 
-    /// Tells that a host is gone.
+    /// Announces that a host is gone.
     pub async fn leave(&self, host: &str) -> Result<(), FleetError> {
         let left = Effect::HashDelete { key: self.key("nodes"), names: vec![host.to_owned()] };
         let effects = [left, self.announcement()];
         self.commit(&effects, &[]).await
     }
 
-    /// Tells what a host has made of the releases of a plugin.
+    /// Reports the state of the releases of a plugin on a host.
     pub async fn report(&self, tenant: &str, plugin: &str, report: &Report) -> Result<(), FleetError> {
         let fields = vec![Field::new(report.host.as_str(), json(report))];
         let mut effects = vec![Effect::HashSet { key: self.report_key(tenant, plugin), fields }];

@@ -52,7 +52,7 @@ pub enum EndReason {
         /// Who deployed that one.
         by: String,
     },
-    /// Somebody went back to an older one.
+    /// It was rolled back to an older one.
     RolledBack {
         /// Who.
         by: String,

@@ -60,7 +60,7 @@ pub enum TokenError {
     /// A value is outside its bounds.
     #[error("{0}")]
     Invalid(String),
-    /// Somebody changed it at the same time.
+    /// It was changed at the same time.
     #[error("the token `{0}` was changed by another client at the same time; nothing was done")]
     Changed(TokenId),
     /// The store did not do it.

@@ -42,7 +42,7 @@ struct Shared {
     /// Whether calls go to the fallback. Ended only while the journal is locked and empty.
     degraded: AtomicBool,
     journal: Mutex<Journal>,
-    /// Commits in the journal, for those who only look.
+    /// Commits in the journal, for readers without the lock.
     waiting: AtomicUsize,
     /// An outage has begun.
     begun: Notify,
@@ -150,7 +150,7 @@ impl Outage {
 }
 
 impl Shared {
-    /// Tells how long the journal is.
+    /// Reports the length of the journal.
     fn tell(&self, journal: &Journal) {
         self.waiting.store(journal.len(), Ordering::Relaxed);
         self.metrics.journal(journal.len());

@@ -214,7 +214,7 @@ fn probation_status(slot: &VersionSlot) -> Option<ProbationStatus> {
     })
 }
 
-/// Tells how a version on probation does; answers whether it is on probation.
+/// Reports the outcomes of a version on probation; returns whether it is on probation.
 fn note(slot: &VersionSlot) -> bool {
     let Some(probation) = &slot.probation else { return false };
     let is_on = slot.on_probation().is_some();

@@ -1,4 +1,4 @@
-//! The numbers that a host tells about itself: totals, gauges and distributions of times, per plugin and tenant.
+//! The metrics of a host: totals, gauges and distributions of times, per plugin and tenant.
 //!
 //! Counters and gauges go through the `metrics` facade to one Prometheus recorder per process; distributions are kept
 //! here, as counts in fixed buckets, so that an event costs two additions and memory does not grow with the rate.

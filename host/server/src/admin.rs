@@ -53,7 +53,7 @@ pub enum AdminError {
         /// Why.
         reason: String,
     },
-    /// Nobody holds the lock.
+    /// The lock is not held.
     #[error("nobody holds the lock `{0}`; nothing was done")]
     NotHeld(String),
 }

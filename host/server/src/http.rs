@@ -35,7 +35,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the answers are made from; cheap to clone.
 #[derive(Clone)]
 pub struct HttpState {
-    /// Tells how the host is.
+    /// The health of the host.
     pub health: Arc<dyn Health>,
     /// Renders the metrics.
     pub exporter: Exporter,

@@ -1,4 +1,4 @@
-//! Which keys have changed, for those who keep copies of values.
+//! Which keys have changed, for caches of values.
 //!
 //! A store tells of every change below the prefixes that are wanted, as far as it hears of it, and of its own commits
 //! at once. While it cannot hear (its connection is down, or the server does not allow it), [`Changes::hears`] is
@@ -47,9 +47,9 @@ struct Inner {
     origin: Instant,
     /// Until when what is heard is trusted, in milliseconds from `origin`.
     trusted_until_ms: AtomicU64,
-    /// Somebody has asked for trust since that was last looked at.
+    /// Trust was asked for since that was last looked at.
     is_needed: AtomicBool,
-    /// Somebody waits for a sign of life.
+    /// A task waits for a sign of life.
     needed: Notify,
 }
 
@@ -76,7 +76,7 @@ impl Changes {
         }))
     }
 
-    /// Tells this listener of keys that begin with `prefix` from now on, as long as it lives.
+    /// Notifies this listener of keys that begin with `prefix` from now on, as long as it lives.
     pub fn listen<L: Listener + 'static>(&self, prefix: &str, listener: &Arc<L>) {
         let weak: Weak<L> = Arc::downgrade(listener);
         let mut listeners = self.0.listeners.write();
@@ -119,12 +119,12 @@ impl Changes {
         trusted
     }
 
-    /// Whether somebody has asked for trust since the last time.
+    /// Whether trust was asked for since the last time.
     pub(super) fn was_needed(&self) -> bool {
         self.0.is_needed.swap(false, Ordering::Relaxed)
     }
 
-    /// Waits until somebody asks for trust and does not get it. Cancel-safe.
+    /// Waits until trust is asked for and not given. Cancel-safe.
     pub(super) async fn needed(&self) {
         self.0.needed.notified().await;
     }

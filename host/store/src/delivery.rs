@@ -295,7 +295,7 @@ pub trait Delivery: Send + Sync {
     /// Takes up to `count` events whose time for a retry has come.
     async fn due(&self, consumer: &Consumer, count: u32) -> Result<Due, StoreError>;
 
-    /// Tells that these entries are still being handled. False where the epoch is over.
+    /// Reports that these entries are still being handled. False where the epoch is over.
     async fn keep_alive(&self, consumer: &Consumer, epoch: Epoch, ids: &[EntryId]) -> Result<bool, StoreError>;
 
     /// Makes a commit.

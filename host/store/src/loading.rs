@@ -123,7 +123,7 @@ pub enum Fill<'a> {
 pub enum Filled {
     /// It is kept.
     Kept,
-    /// Somebody has set the key meanwhile: that is newer, and stays.
+    /// The key was set meanwhile: that is newer, and stays.
     Overtaken(Kept),
     /// The grant was taken away, by a deletion or because it was over: nothing is kept.
     Revoked,

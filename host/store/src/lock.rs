@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{Remaining, StoreError};
 
-/// The most who may wait for one lock.
+/// The most waiters of one lock.
 pub const WAITERS_MAX: u32 = 4096;
 /// The most locks that [`Lock::locks`] answers.
 pub const LOCKS_MAX: usize = 10_000;
@@ -27,7 +27,7 @@ pub struct LockKey {
     pub key: String,
     /// The number of its last holder.
     pub token_key: String,
-    /// List: those who wait, in the order of arrival.
+    /// List: the waiters, in the order of arrival.
     pub waiters_key: String,
 }
 
@@ -66,7 +66,7 @@ pub struct Claim {
     pub host: String,
     /// The plugin for which it asks.
     pub plugin: String,
-    /// Tells this claim from all others.
+    /// Unique to this claim.
     pub id: String,
     /// How long the lock is held unless it is renewed, in milliseconds, from 1.
     pub ttl_ms: u64,
@@ -105,7 +105,7 @@ pub struct Holder {
     pub plugin: String,
     /// When the lock was taken, in milliseconds since 1970 by the store's clock.
     pub acquired_ms: u64,
-    /// Tells this claim from all others.
+    /// Unique to this claim.
     pub id: String,
 }
 
@@ -134,7 +134,7 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// A lock that somebody holds.
+/// A lock that is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
     /// What its key holds; see [`Holder::parse`].

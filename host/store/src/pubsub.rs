@@ -111,7 +111,7 @@ impl Subscribers {
         Subscription { listeners: self.clone(), subject, number }
     }
 
-    /// Waits until listeners came or went. A change that comes while nobody waits is kept, once.
+    /// Waits until listeners came or went. A change that comes without a waiter is kept, once.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -127,7 +127,7 @@ impl Subscribers {
         table.heard.retain(|subject| table.by_subject.contains_key(subject));
     }
 
-    /// Whether somebody listens to a subject.
+    /// Whether a subject has a listener.
     pub(super) fn has(&self, subject: &Subject) -> bool {
         self.table.lock().by_subject.contains_key(subject)
     }
@@ -150,14 +150,14 @@ impl Subscribers {
         table.by_subject.values().flatten().for_each(|(_, listener)| listener.listening(false));
     }
 
-    /// Hands a message to those who listen to subjects that it is meant for.
+    /// Hands a message to the listeners of subjects that it is meant for.
     pub(super) fn deliver_to(&self, is_meant: impl Fn(&Subject) -> bool, channel: &str, payload: &Bytes) {
         let table = self.table.lock();
         let listeners = table.by_subject.iter().filter(|(subject, _)| is_meant(subject)).flat_map(|(_, found)| found);
         listeners.for_each(|(_, listener)| listener.message(channel, payload.clone()));
     }
 
-    /// Hands a message to those who listen to a subject.
+    /// Hands a message to the listeners of a subject.
     pub(super) fn deliver(&self, subject: &Subject, channel: &str, payload: &Bytes) {
         let table = self.table.lock();
         let listeners = table.by_subject.get(subject).into_iter().flatten();

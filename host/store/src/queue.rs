@@ -204,7 +204,7 @@ pub struct Rate {
     pub per_ms: u64,
 }
 
-/// What somebody wants to take.
+/// What is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
     /// The most jobs, 1 to [`TAKE_MAX`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Wakes one waiter when one of its keys may have changed. A wake-up that comes while nobody waits is kept, once.
+/// Wakes one waiter when one of its keys may have changed. A wake-up that comes without a waiter is kept, once.
 #[derive(Debug)]
 pub struct Wake {
     keys: Vec<String>,
@@ -55,19 +55,19 @@ impl Wakes {
         Wake { keys, notify, wakes: self.clone() }
     }
 
-    /// Wakes those who wait for a key.
+    /// Wakes the waiters of a key.
     pub fn wake(&self, key: &str) {
         if let Some(waiters) = self.0.lock().get(key) {
             waiters.iter().for_each(|waiter| waiter.notify_one());
         }
     }
 
-    /// Wakes everybody: anything may have happened.
+    /// Wakes all waiters: anything may have happened.
     pub fn wake_all(&self) {
         self.0.lock().values().flatten().for_each(|waiter| waiter.notify_one());
     }
 
-    /// The keys that somebody waits for.
+    /// The keys that have waiters.
     pub fn streams(&self) -> Vec<String> {
         self.0.lock().keys().cloned().collect()
     }

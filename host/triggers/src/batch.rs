@@ -61,7 +61,7 @@ pub(super) struct Common {
     pub(super) group: Option<String>,
     /// Who takes them, for logs.
     pub(super) worker: String,
-    /// Failed attempts after which an event goes to the dead letters.
+    /// Failed attempts after which an event is dead-lettered.
     pub(super) max_attempts: u32,
     /// When it is tried again before that.
     pub(super) backoff: Backoff,
@@ -134,7 +134,7 @@ pub(super) trait Origin: Send + Sync {
     where
         Self::Event: 'a;
 
-    /// These events are settled: nobody needs to keep them alive.
+    /// These events are settled: they need not be kept alive.
     fn settled(&self, events: &[Self::Event]);
 }
 

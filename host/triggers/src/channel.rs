@@ -226,7 +226,7 @@ impl Worker {
     }
 }
 
-/// What tells a message from others.
+/// The name of a message in logs and samples.
 fn named(message: &Message) -> String {
     format!("{} {}", message.channel, message.number)
 }

@@ -23,7 +23,7 @@ use crate::pacing::{Measuring, Pause};
 
 /// A source that batches are read from.
 pub(crate) trait Reader: Send {
-    /// What tells the batches of a worker apart.
+    /// Identifies a batch of the worker.
     type Key: Copy + Send + 'static;
 
     /// What the batches share.
@@ -47,7 +47,7 @@ pub(crate) trait Reader: Send {
     /// A batch has ended; none where its task panicked.
     fn ended(&mut self, batch: Option<(Self::Key, BatchEnd)>);
 
-    /// Tells the store what is still being handled.
+    /// Reports to the store what is still being handled.
     async fn keep_alive(&mut self) -> Result<(), StoreError>;
 
     /// How far the trigger is behind.

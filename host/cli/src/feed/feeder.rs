@@ -50,7 +50,7 @@ pub(crate) struct Fed {
 pub(crate) enum FeedError {
     /// All was appended.
     Complete,
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
     /// What comes next is malformed or cannot be read.
     Bad(String),

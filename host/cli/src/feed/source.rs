@@ -36,7 +36,7 @@ pub(crate) struct LineSource {
 pub(crate) enum Repeat {
     /// So many times more.
     Times(u32),
-    /// Until somebody stops it.
+    /// Until it is stopped.
     Forever,
 }
 
@@ -75,7 +75,7 @@ impl LineSource {
         Ok(Self { again: Some((path, repeat)), ..Self::new(reader) })
     }
 
-    /// The lines that somebody writes.
+    /// The lines of another program.
     pub(crate) fn pipe(pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
         Self::new(Box::new(BufReader::with_capacity(BUFFER_BYTES, pipe)))
     }

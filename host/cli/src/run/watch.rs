@@ -14,7 +14,7 @@ use sandbar_server::host::MANIFEST_NAME;
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What tells that a file has changed; none where there is none.
+/// What differs after a change of a file; none where there is no file.
 type Stamp = Option<(SystemTime, u64)>;
 
 /// The files of plugins, as they were when their plugins were loaded.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{ManifestError, named, refuse, within};
 
-/// Which messages make a plugin run. At most once by nature: a message that comes while nobody listens, while the
+/// Which messages make a plugin run. At most once by nature: a message that comes without a subscriber, while the
 /// buffer is full, or that the plugin fails over, is gone.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

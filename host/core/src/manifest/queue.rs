@@ -21,10 +21,10 @@ pub struct QueueTrigger {
     /// Batches taken ahead of those being handled, 0 to 64; default 1.
     #[serde(default = "QueueTrigger::default_prefetch")]
     pub prefetch: u32,
-    /// Failed attempts after which a job goes to the dead letters, 1 to 1,000; default 5.
+    /// Failed attempts after which a job is dead-lettered, 1 to 1,000; default 5.
     #[serde(default = "QueueTrigger::default_max_attempts")]
     pub max_attempts: u32,
-    /// Times that a job's host may die or stall over it before the job goes to the dead letters, 1 to 1,000; default
+    /// Times that a job's host may die or stall over it before the job is dead-lettered, 1 to 1,000; default
     /// 10.
     #[serde(default = "QueueTrigger::default_max_crashes")]
     pub max_crashes: u32,

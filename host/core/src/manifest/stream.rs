@@ -29,7 +29,7 @@ pub struct StreamTrigger {
     /// Batches read ahead of those being handled, 0 to 64; default 1.
     #[serde(default = "StreamTrigger::default_prefetch")]
     pub prefetch: u32,
-    /// Failed attempts after which an event goes to the dead letters, 1 to 1,000; default 5.
+    /// Failed attempts after which an event is dead-lettered, 1 to 1,000; default 5.
     #[serde(default = "StreamTrigger::default_max_attempts")]
     pub max_attempts: u32,
     /// How long a host may not be heard of before its entries are taken over, 100 ms to 1 day; default 30 s.

@@ -10,7 +10,7 @@ use sandbar_store::held_lock::HeldLock;
 /// What a plugin has of a lock. The lock itself belongs to the call: a guard that is kept beyond it guards nothing.
 #[derive(Debug)]
 pub struct Guard {
-    /// Tells it from all others of its instance.
+    /// Unique within its instance.
     pub(crate) number: u64,
     /// The key of its lock.
     pub(crate) key: String,

@@ -10,7 +10,7 @@ use sandbar_store::CommitError;
 pub struct Answering {
     /// The trigger's.
     route: String,
-    /// Tells the request from others in the log.
+    /// The number of the request in the log.
     id: String,
     /// The most bytes that the body of the answer may announce.
     pub(super) response_bytes: u64,
@@ -55,7 +55,7 @@ impl Answering {
         &self.route
     }
 
-    /// What tells the request from others in the log.
+    /// The number of the request in the log.
     pub fn id(&self) -> &str {
         &self.id
     }

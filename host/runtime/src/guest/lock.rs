@@ -42,7 +42,7 @@ impl Host for State {
         }
         let recorded = self.recorder_slot.recorder().map(|recorder| (recorder, format!("lock.acquire {full}")));
         if let Some((recorder, question)) = recorded.as_ref().filter(|(recorder, _)| recorder.is_replaying()) {
-            // A guard without a lock, which nobody else sees. The same again has the number that it had.
+            // A guard without a lock, which no other call sees. The same again has the number that it had.
             let token = recorder.find::<Option<u64>, StoreError>(question).unwrap_or(Ok(Some(0)));
             return match self.answered(token)? {
                 Some(token) => self.guard(Guard { number, key, token }),

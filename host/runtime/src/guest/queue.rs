@@ -21,7 +21,7 @@ const DEDUPLICATE_BYTES_MAX: usize = 256;
 const WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// How much longer than its call a lease lasts: the commit comes after the call, and may have to wait for a connection.
 const LEASE_SLACK: Duration = Duration::from_secs(10);
-/// How often calls may give a job back before it goes to the dead letters. A call fails for other reasons too: a
+/// How often calls may give a job back before it is dead-lettered. A call fails for other reasons too: a
 /// batch with one event at fault is run in halves, and each of those runs may take the same job.
 const GIVEN_BACK_MAX: u32 = 100;
 

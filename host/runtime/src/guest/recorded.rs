@@ -29,7 +29,7 @@ pub(super) fn replayed(recorder: &Recorder, question: &str) -> OutgoingAnswer {
             let exchange = exchange.ok_or_else(odd);
             Box::new(async move { exchange })
         }
-        // Nobody waited for it, so nobody does now.
+        // The call did not wait for it, so this one does not either.
         Ok(None) => Box::new(std::future::pending()),
         Err(RequestError(error)) => Box::new(async move { Err(error) }),
     }

@@ -126,7 +126,7 @@ async fn commit(
 fn settle(answer: Result<(), CommitError>) -> Result<(), StoreError> {
     match answer {
         Ok(()) => Ok(()),
-        // Somebody has set the key: a commit of ours that was still on its way. What it holds is read next.
+        // The key was set: a commit of ours that was still on its way. What it holds is read next.
         Err(CommitError::Conflict(_) | CommitError::Fenced) => Ok(()),
         Err(CommitError::Refused(error) | CommitError::Unacceptable(error) | CommitError::Unknown(error)) => Err(error),
     }

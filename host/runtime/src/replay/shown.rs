@@ -1,4 +1,4 @@
-//! Effects and outcomes as JSON, for those who compare them.
+//! Effects and outcomes as JSON, for comparisons.
 
 use serde_json::{Value, json};
 

@@ -131,7 +131,7 @@ impl Chosen {
         self.shadow.is_some()
     }
 
-    /// Tells the version that follows what this one has committed. Never waits.
+    /// Hands the next version what this one has committed. Never waits.
     pub fn lead(&self, recording: Recording, side: Side) {
         if let Some(shadow) = self.shadow.as_ref().and_then(|slot| slot.shadow.as_ref()) {
             shadow.offer(recording, side);
@@ -154,7 +154,7 @@ impl Chosen {
         }
     }
 
-    /// Tells the two versions of a trial apart. Only while one is made: versions come without end, and a metric's
+    /// Distinguishes the two versions of a trial. Only while one is made: versions come without end, and a metric's
     /// labels must not.
     fn count(&self, outcome: &'static str, events: u64) {
         let context = self.context();

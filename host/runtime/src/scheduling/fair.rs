@@ -194,7 +194,7 @@ impl Share {
         }
     }
 
-    /// Gives a slot back, and wakes those who have one now.
+    /// Returns a slot, and wakes the tasks that have one now.
     fn end(&self, priority: Priority, used_ns: u64) {
         let now = self.threads.now();
         self.recent.lock().add(used_ns, self.weight, now);

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-/// Tells what becomes of plugins that go on while the store is away; cheap to clone.
+/// Metrics of plugins that go on while the store is away; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OutageMetrics {
     degraded: Gauge,

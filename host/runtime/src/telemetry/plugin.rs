@@ -1,7 +1,8 @@
 //! The numbers of one plugin.
 //!
 //! Every handle is made once and kept, so that nothing is looked up while events flow; only failures, which are rare,
-//! look up their reason. Gauges are of the whole plugin: a plugin with several triggers tells their sum.
+//! look up their reason. Gauges are of the whole plugin: a plugin with several triggers has the values of the trigger
+//! that was measured last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

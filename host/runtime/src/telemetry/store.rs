@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-/// Tells whether the store answers, and how often a connection was made anew; cheap to clone.
+/// Metrics: whether the store answers, and how often a connection was made anew; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
     up: Gauge,

@@ -26,7 +26,7 @@ pub struct QueueState {
     pub ready: u64,
     /// Jobs that wait for their time.
     pub delayed: u64,
-    /// Jobs that somebody works on.
+    /// Jobs that are being handled.
     pub leased: u64,
     /// Dead letters.
     pub dead: u64,

@@ -18,7 +18,7 @@ const CLIENTS_MAX: usize = 1024;
 /// The most characters of a path in the log.
 const PATH_CHARS_MAX: usize = 200;
 
-/// Tells of refusals.
+/// Logs refusals.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     clients: Mutex<HashMap<Option<IpAddr>, Window>>,

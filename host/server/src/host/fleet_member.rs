@@ -133,7 +133,7 @@ impl FleetMember {
         while self.jobs.join_next().await.is_some() {}
     }
 
-    /// Tells that the host is alive, and what it cannot run.
+    /// Announces that the host is alive, and what it cannot run.
     async fn beat(&mut self) -> Result<(), FleetError> {
         let mut node = self.node.clone();
         node.seen_ms = self.fleet.now_ms();
@@ -249,7 +249,7 @@ impl FleetMember {
     }
 }
 
-/// Tells that a plugin is none of this host's, where that is waited for.
+/// Reports that a plugin is none of this host's, where that is waited for.
 async fn elsewhere(fleet: &Fleet, name: &Name, host: &str, record: &Record) -> Result<(), FleetError> {
     let (Phase::Preparing { .. }, Some(candidate)) = (record.phase, &record.candidate) else { return Ok(()) };
     let (number, digest) = (candidate.release.number, candidate.release.digest.clone());

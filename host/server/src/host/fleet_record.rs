@@ -147,7 +147,7 @@ impl Tenant {
         let manifest = Manifest::parse(&release.manifest)
             .map_err(|source| HostError::Manifest { path: format!("release {}", release.number), source })?;
         let missing = |reason: String| HostError::Component { plugin: slot.name.clone(), reason };
-        // Nobody closes it.
+        // It is never closed.
         let _permit = self.base.fetching.acquire().await.ok();
         let bytes = fleet.component(&release.digest).await.map_err(|error| missing(error.to_string()))?;
         let bytes = bytes.ok_or_else(|| missing(format!("there is no component `{}` in the store", release.digest)))?;

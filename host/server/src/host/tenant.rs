@@ -195,7 +195,7 @@ impl Tenant {
         let name = manifest.name.clone();
         let (engine, manifest) = (self.base.engine.clone(), Arc::new(manifest));
         let for_check = manifest.clone();
-        // Nobody closes it.
+        // It is never closed.
         let _permit = self.base.compiling.acquire().await.ok();
         let version = tokio::task::spawn_blocking(move || plugin::load(&engine, bytes.as_ref(), &for_check))
             .await

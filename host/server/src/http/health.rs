@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Tells how a host is. Answers from memory, at once.
+/// The health of a host. Answers from memory, at once.
 pub trait Health: Send + Sync + 'static {
     /// How it is now.
     fn health(&self) -> HealthReport;

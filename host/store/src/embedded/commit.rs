@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Embedded {
-    /// Makes a commit in one instant, then wakes those who wait for the streams that have grown.
+    /// Makes a commit in one instant, then wakes the waiters of the streams that have grown.
     pub(super) fn commit_now(&self, commit: &Commit<'_>) -> Result<Committed, CommitError> {
         let mut grown: Vec<&str> = Vec::new();
         let refused = {

@@ -21,13 +21,13 @@ const SILENCE_MIN_MS: u64 = 60_000;
 /// An entry that was delivered and not acknowledged.
 #[derive(Debug, Clone, PartialEq)]
 struct Pending {
-    /// Who has it.
+    /// The consumer that has it.
     consumer: Arc<str>,
     /// When it was delivered, or said to be still handled.
     delivered_ms: u64,
     /// Failed attempts.
     failures: u32,
-    /// When it is to be handled again, where it waits for that. Then nobody handles it.
+    /// When it is to be handled again, where it waits for that. Then it is not being handled.
     due_ms: Option<u64>,
 }
 

@@ -94,7 +94,7 @@ impl Loading for Embedded {
 }
 
 impl Embedded {
-    /// Wakes those who wait for the end of a load.
+    /// Wakes the waiters for the end of a load.
     fn tell(&self, slot: &LoadSlot) {
         self.changes.changed(&slot.key);
         self.wakes.wake(&slot.note);

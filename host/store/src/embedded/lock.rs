@@ -17,17 +17,17 @@ use crate::{Remaining, StoreError};
 /// The longest time between two looks at a lock that somebody waits for: nobody tells when its key was deleted or has
 /// expired.
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// So many locks that nobody holds may be remembered, beside as many as are held.
+/// So many locks that are not held may be remembered, beside as many as are held.
 const LEFT_OVER_MAX: usize = 64;
 
 /// What is known of locks beside their keys.
 #[derive(Debug)]
 pub(super) struct Locks {
-    /// Locks by key, with those who wait.
+    /// Locks by key, with their waiters.
     known: HashMap<String, Known>,
     /// The number of the last holder of any lock.
     last_token: u64,
-    /// At so many locks those that nobody holds are forgotten.
+    /// At so many locks those that are not held are forgotten.
     prune_at: usize,
 }
 
@@ -50,7 +50,7 @@ struct Waiting {
 }
 
 impl State {
-    /// Takes a lock that nobody holds. Those in line come first.
+    /// Takes a lock that is not held. Waiters come first.
     fn take_lock(&mut self, claim: &Claim) -> Option<LockLease> {
         if let Some(lease) = self.held_by(claim) {
             return Some(lease);

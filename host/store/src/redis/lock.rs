@@ -27,7 +27,7 @@ use crate::{Cache, StoreError};
 use sandbar_core::pattern::escape_glob;
 use waiters::{WaiterSlot, Waiters};
 
-/// The shortest time between two looks at a lock that somebody waits for.
+/// The shortest time between two looks at a lock with a waiter.
 const LOOK_MIN: Duration = Duration::from_millis(1500);
 /// The longest time between two looks; a holder's death is met by a look at the moment at which the lock expires.
 const LOOK_MAX: Duration = Duration::from_millis(3000);
@@ -53,7 +53,7 @@ pub(super) struct LockClient {
 #[derive(Debug)]
 enum Acquired {
     Taken(LockLease),
-    /// Somebody holds it for so many milliseconds more; none for ever.
+    /// It is held for so many milliseconds more; none for ever.
     Held(Option<u64>),
 }
 

@@ -21,7 +21,7 @@ pub(super) struct PrivatePool {
     permits: Semaphore,
 }
 
-/// A connection that nobody uses.
+/// A connection that is not in use.
 #[derive(Debug)]
 struct Idle {
     connection: MultiplexedConnection,

@@ -34,10 +34,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const PING_INTERVAL_NEEDED: Duration = Duration::from_millis(10);
 /// For how long after the last read of a copy that goes on.
 const NEEDED_FOR: Duration = Duration::from_secs(1);
-/// How often everybody is woken where the server does not allow tracking.
+/// How often all waiters are woken where the server does not allow tracking.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Tells the watching task that what is to be watched has changed.
+/// Notifies the watching task that what is to be watched has changed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracking {
     changed: Arc<Notify>,
@@ -66,7 +66,7 @@ impl Tracking {
         self.clients.lock().retain(|other| !other.waiters().is(client.waiters()));
     }
 
-    /// The channels over which locks are handed over, where somebody waits for any.
+    /// The channels over which locks are handed over, where there is a waiter for any.
     fn wanted(&self) -> Vec<(String, LockClient)> {
         let clients = self.clients.lock();
         clients

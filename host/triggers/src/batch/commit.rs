@@ -63,7 +63,7 @@ pub(super) fn count<O: Origin>(common: &Common, part: &[O::Event], settlement: &
     }
 }
 
-/// Tells the version how it did. Each event counts once, however often it is tried.
+/// Reports the outcomes to the version. Each event counts once, however often it is tried.
 pub(super) fn report_health<O: Origin>(
     common: &Common,
     pool: &Chosen,

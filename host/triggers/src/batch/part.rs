@@ -9,7 +9,7 @@ pub(crate) struct Part<E> {
     pub(super) events: Vec<E>,
     /// What has become of them, where the plugin is not to handle them (again) in this delivery.
     pub(super) outcome: Option<EventOutcome>,
-    /// What the plugin read when it handled them last, where somebody wants to know.
+    /// What the plugin read when it handled them last, where that is recorded.
     pub(super) recorded: Option<Recorded>,
 }
 

@@ -1,4 +1,4 @@
-//! What the calls of a batch read, for those who keep it or follow it.
+//! What the calls of a batch read, for recordings and shadows.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Recorded {
     }
 }
 
-/// Tells the version that follows this one what this one did.
+/// Hands the shadow what this version did.
 pub(super) fn lead(pool: &Chosen, recorded: Recorded, settlement: PartSettlement) {
     let effects = dry_run::combined(recorded.committed).chain(settlement.effects).collect();
     let outcomes = settlement.outcomes;

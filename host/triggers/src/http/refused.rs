@@ -1,6 +1,6 @@
 //! What the host answers in a plugin's place. Pure.
 //!
-//! The texts are short and the same for everybody: what went wrong inside is logged and counted, not answered.
+//! The texts are short and the same for every client: what went wrong inside is logged and counted, not answered.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};

@@ -33,7 +33,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The rules of a trigger; `subject` tells it from others.
+    /// The rules of a trigger; `subject` is unique to it.
     pub(super) fn new(trigger: &ScheduleTrigger, subject: &str) -> Result<Self, ManifestError> {
         Ok(Self {
             times: trigger.times()?,
@@ -69,7 +69,7 @@ impl Plan {
     /// What is settled when a tick that was run from `started` until `ended` is committed: it, and those that are
     /// skipped because they were due meanwhile.
     pub(super) fn settled(&self, tick: u64, started: u64, ended: u64) -> u64 {
-        // Who is late already has missed ticks, and not overlapping ones, before him.
+        // A host that is already late has missed ticks before it, and not overlapping ones.
         let in_time = self.newest_begun(tick, started).is_none();
         match self.overlap {
             Overlap::Skip if in_time => self.newest_begun(tick, ended).unwrap_or(tick),

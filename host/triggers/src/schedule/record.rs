@@ -11,7 +11,7 @@ const ERROR_BYTES_MAX: usize = 4096;
 /// The keys of one schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Who holds it runs ticks.
+    /// Its holder runs ticks.
     pub lock: LockKey,
     /// The last tick that is settled, in milliseconds since 1970: it was run, or skipped on purpose.
     pub last: String,

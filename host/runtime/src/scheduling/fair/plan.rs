@@ -70,7 +70,7 @@ impl<W> Plan<W> {
         }
     }
 
-    /// A tenant leaves. Nobody waits for it any more.
+    /// A tenant leaves. No task waits for it any more.
     pub(super) fn leave(&mut self, index: usize) {
         if let Some(Some(tenant)) = self.tenants.get_mut(index) {
             tenant.gone = true;
@@ -89,7 +89,7 @@ impl<W> Plan<W> {
         }
     }
 
-    /// Takes a slot for a tenant, if there is one for it and nobody waits that goes before it.
+    /// Takes a slot for a tenant, if there is one for it and no task waits that goes before it.
     pub(super) fn begin(&mut self, index: usize, now: u64) -> bool {
         let cap = self.cap(index, now);
         let Some(Some(tenant)) = self.tenants.get(index) else { return true };
@@ -144,7 +144,7 @@ impl<W> Plan<W> {
         served
     }
 
-    /// Whether somebody was given a slot within this time.
+    /// Whether a slot was given within this time.
     pub(super) fn served_within(&self, time_ns: u64, now: u64) -> bool {
         self.latest.is_some_and(|(_, at)| now.saturating_sub(at) < time_ns)
     }

@@ -1,4 +1,4 @@
-//! Who is handed which entry, and when.
+//! Which consumer is handed which entry, and when.
 
 use super::*;
 use crate::Stream;
@@ -89,7 +89,7 @@ fn a_retry_comes_back_when_it_is_due_and_not_before() {
     fixture.advance(1);
     let due = now(fixture.store.due(&second, 9)).unwrap();
     assert_eq!((ids(&due.batch), due.batch.events[0].attempt, due.next_ms), (vec![FIRST], 2, Some(1_070)));
-    // Nobody was handling it, so its former consumer is not fenced.
+    // It was not being handled, so its former consumer is not fenced.
     assert!(fixture.commit(Some((&first, &batch)), &[set("k", "1")], Settlement::default()).is_ok());
 
     fixture.commit(Some((&second, &due.batch)), &[], retry(&due.batch, 0)).unwrap();

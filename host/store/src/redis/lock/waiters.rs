@@ -28,7 +28,7 @@ struct WaitersInner {
     node: String,
     prefix: String,
     waiting: Mutex<HashMap<String, Vec<Waiting>>>,
-    /// Somebody has waited: the channel is to be listened to.
+    /// A task has waited: the channel is to be listened to.
     wanted: watch::Sender<bool>,
     /// How often the channel was begun to be listened to; 0 while it is not.
     heard: watch::Sender<HandOvers>,
@@ -59,7 +59,7 @@ pub(super) struct WaiterSlot {
 }
 
 impl Waiters {
-    /// Nobody waits yet. `prefix` is that of the tenant whose locks these are, or nothing.
+    /// No task waits yet. `prefix` is that of the tenant whose locks these are, or nothing.
     pub(in crate::redis) fn new(prefix: &str) -> Self {
         let mark = if prefix.is_empty() { "" } else { CONFINED };
         Self(Arc::new(WaitersInner {
