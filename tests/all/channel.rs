@@ -49,7 +49,7 @@ async fn publish(store: &dyn Store, messages: &[(&str, &str)]) {
 }
 
 async fn list(test: &TestHost, key: &str) -> Vec<String> {
-    // A connection that was cut is noticed by who uses it first.
+    // A connection that was cut is noticed by its next use.
     let found = test.store.list_range(key, 0, -1).await.unwrap_or_default();
     found.into_iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
 }
@@ -59,7 +59,7 @@ async fn heard(test: &TestHost, key: &str, count: usize) -> Vec<String> {
     list(test, key).await
 }
 
-/// Messages of a plugin that are gone for a reason, as the metrics tell.
+/// Messages of a plugin that were lost for a reason, by the metrics.
 fn dropped(plugin: &str, reason: &str) -> u64 {
     let text = Exporter::install().render();
     let wanted = format!("sandbar_dropped_total{{tenant=\"default\",plugin=\"{plugin}\",reason=\"{reason}\"}} ");
@@ -217,7 +217,7 @@ async fn many_triggers_share_one_connection_that_is_closed_with_the_last() {
         clients.lines().count()
     };
     let store = redis(&server).await;
-    assert_eq!(subscribed(), 0, "nobody listens");
+    assert_eq!(subscribed(), 0, "there is no subscriber");
     let triggers: Vec<String> = (0..200).map(|number| format!("channel = \"news:{number}\"")).collect();
     let triggers: Vec<&str> = triggers.iter().map(String::as_str).collect();
     let test = start(store, "", &manifest("guest", &triggers)).await;

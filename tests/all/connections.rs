@@ -31,7 +31,7 @@ async fn start(url: String) -> TestHost {
     test
 }
 
-/// Clients of the server but for the one that asks, as `CLIENT LIST` tells of them.
+/// Clients of the server but for the one that asks, as `CLIENT LIST` reports them.
 fn clients(server: &RedisServer) -> Vec<BTreeMap<String, String>> {
     let list: String = server.get(&["CLIENT", "LIST"]);
     let parse = |line: &str| {
@@ -41,7 +41,7 @@ fn clients(server: &RedisServer) -> Vec<BTreeMap<String, String>> {
     list.lines().map(parse).filter(|client| client["cmd"] != "client|list").collect()
 }
 
-/// The connections over which the server tells of changes.
+/// The connections over which the server announces changes.
 fn watching(server: &RedisServer) -> usize {
     clients(server).iter().filter(|client| client["flags"].contains('t')).count()
 }

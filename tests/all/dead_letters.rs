@@ -40,7 +40,7 @@ fn a_dead_letter_is_looked_after_while_its_host_runs() {
     assert_eq!((&fed[0]["stream"], &fed[0]["events"]), (&json!("events"), &json!(3)), "{fed:?}");
 
     let mut host = folder.start(&["run", "--log-format", "json"]);
-    let address = host.until("the host tells where it listens", |_, log| {
+    let address = host.until("the host logs where it listens", |_, log| {
         let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.find_map(|line| line["address"].as_str().map(str::to_owned))
     });

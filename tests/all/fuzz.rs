@@ -1,4 +1,4 @@
-//! Components and requests that nobody would send: all are refused or answered, and nothing panics or hangs.
+//! Components and malformed requests: all are refused or answered, and nothing panics or hangs.
 //!
 //! Few cases with a fixed seed; a million of each with `SANDBAR_LONG=1`, another seed with `SANDBAR_SEED`. What fails
 //! is kept in `proptest-regressions/`. `host/core/tests/fuzz.rs` has those of texts, `fuzz/records.rs` those of

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// A server that answers by the path, and counts who asks.
+/// A server that answers by the path, and counts requests.
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) connections: Arc<AtomicUsize>,

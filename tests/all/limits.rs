@@ -68,7 +68,7 @@ fn hits(plugin: &str, limit: &str) -> u64 {
 
 /// Gives each kind of trigger of a plugin something to do, so many times.
 async fn trigger(store: &dyn Store, site: &Front, plugin: &str, times: usize) -> Vec<Client> {
-    // Who hangs up ends the call.
+    // A client that hangs up ends the call.
     let mut clients = Vec::new();
     let queue = Arc::new(JobQueue::new("", &format!("jobs-{plugin}")));
     let effects = [

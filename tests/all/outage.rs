@@ -87,7 +87,7 @@ async fn a_group_that_is_deleted_is_made_again_where_it_was() {
     server.append_counted("events", CAMERAS, 100..200);
     let group = Group::new(&server, "events", "guest");
     poll_until(PATIENCE, "the group is there again", async || group.pending().is_some()).await;
-    // The server cannot tell the lag of a group that was made in the middle of a stream.
+    // The server does not know the lag of a group that was made in the middle of a stream.
     poll_until(PATIENCE, "all is done", async || test.host.plugins()[0].metrics.snapshot().done >= 200).await;
     assert_eq!(Counted::of(&server, CAMERAS, 0..200), Counted::EXACT);
     server.ask(&["DEL", "events"]);

@@ -247,7 +247,7 @@ async fn hosts_share_the_ticks() {
         let done = ticks(&*store, "schedule").await;
         assert!(done.windows(2).all(|pair| pair[0] + 50 == pair[1]), "each once, none skipped: {done:?}");
         let counted = store.get("runs:schedule").await.unwrap().unwrap();
-        assert_eq!(counted, done.len().to_string().as_bytes(), "nobody ran one in vain");
+        assert_eq!(counted, done.len().to_string().as_bytes(), "no tick ran in vain");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Texts that a configuration only refers to: they reach the plugin, and nobody else.
+//! Texts that a configuration only refers to: they reach the plugin alone.
 
 use std::time::Duration;
 
@@ -73,12 +73,12 @@ fn reaches_the_plugin(mark: &str, secret: &str) {
 }
 
 #[test]
-fn a_variable_reaches_the_plugin_and_nobody_else() {
+fn a_variable_reaches_the_plugin_alone() {
     reaches_the_plugin("{ env = \"ACME_MARK\" }", FROM_ENV);
 }
 
 #[test]
-fn a_file_reaches_the_plugin_and_nobody_else() {
+fn a_file_reaches_the_plugin_alone() {
     reaches_the_plugin("{ file = \"secrets/mark\" }", FROM_FILE);
 }
 

@@ -26,7 +26,7 @@ impl<'a> Group<'a> {
         self.number("pending")
     }
 
-    /// Entries not yet delivered; none where there is no such group, or the server cannot tell.
+    /// Entries not yet delivered; none where there is no such group, or the server does not know.
     pub fn lag(&self) -> Option<u64> {
         let group = self.state()?;
         match group.get("lag") {

@@ -190,13 +190,13 @@ impl Drop for Running {
     }
 }
 
-/// Sends a GET request and answers status and body; none where nobody answers.
+/// Sends a GET request and answers status and body; none where there is no answer.
 pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     request(address, "GET", path, "")
 }
 
 /// Sends a request without a body and answers status and body; `head` are more lines of its head, each with its end.
-/// None where nobody answers.
+/// None where there is no answer.
 pub fn request(address: &str, method: &str, path: &str, head: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;

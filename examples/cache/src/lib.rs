@@ -21,7 +21,7 @@ fn policy() -> Policy {
         .memory(Duration::from_secs(1))
         // A symbol that does not exist is looked up once a minute.
         .negative(Duration::from_secs(60))
-        // For two more seconds nobody waits for the new quote.
+        // For two more seconds the old quote is answered, and no call waits for the new one.
         .stale_while_revalidate(Duration::from_secs(2))
         // While the exchange is away an old quote is better than none.
         .stale_on_error(Duration::from_secs(600))

@@ -1,4 +1,4 @@
-//! Sessions over HTTP, and a channel that tells of them.
+//! Sessions over HTTP, and a channel that announces them.
 //!
 //! `PUT`, `GET` and `DELETE` of `/sessions/{id}` write, read (which renews) and end a session. An answer goes out
 //! only after its writes are committed, together with the message on the channel `session-events`. The second trigger

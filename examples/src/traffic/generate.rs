@@ -97,7 +97,7 @@ fn objects(random: &mut Random, max: usize) -> Vec<Object> {
     (0..count).filter_map(object).collect()
 }
 
-/// A risk that is an alert, by its level or by somebody's driving, or one that is not.
+/// A risk that is an alert, by its level or by dangerous driving, or one that is not.
 fn risk(random: &mut Random, is_alert: bool) -> Option<Risk> {
     let calm = [Level::None, Level::Low, Level::Low, Level::Medium];
     let by_driving = is_alert && random.chance(0.25);

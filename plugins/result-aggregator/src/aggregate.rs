@@ -158,7 +158,7 @@ fn optional<'de, D: Deserializer<'de>>(
     value.map(|value| expect(value, expected, accepts)).transpose()
 }
 
-/// The first byte of a JSON value tells its kind; that it is well-formed was seen when it was read.
+/// The first byte of a JSON value gives its kind; it was checked to be well-formed when it was read.
 fn expect<'de, E: serde::de::Error>(
     value: &'de RawValue,
     expected: &str,

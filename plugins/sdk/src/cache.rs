@@ -156,7 +156,7 @@ pub fn expire(key: &str, time: Duration) -> Result<(), Error> {
 }
 
 /// Adds to the integer under a key in the commit. A missing key counts as 0; an existing time to live is kept.
-/// Where the value is not an integer or would overflow, the event goes to the dead letters.
+/// Where the value is not an integer or would overflow, the event is dead-lettered.
 ///
 /// # Errors
 ///

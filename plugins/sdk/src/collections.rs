@@ -2,8 +2,8 @@
 //!
 //! Reads answer what the store holds; writes that this call has gathered are not seen. Reads of a whole collection
 //! answer `limit` where it has more than 10,000 members. A missing key is an empty collection. A write to a key of
-//! another kind is skipped of the commit, and its event goes to the dead letters. Functions have the errors that all
-//! have (`denied`, `unavailable` and their like), reads `wrong-type` as well, and `invalid` for a number of arguments
+//! another kind is dropped from the commit, and its event is dead-lettered. Functions have the errors that all have
+//! (`denied`, `unavailable` and their like), reads `wrong-type` as well, and `invalid` for a number of arguments
 //! out of bounds.
 
 mod hash;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::event::Outcome;
 use crate::types::Error;
 
-/// The longest time that an event can be put off, one day in milliseconds. Longer ones are cut to it.
+/// The longest delay before a retry, one day in milliseconds. Longer ones are cut to it.
 const RETRY_MS_MAX: u64 = 86_400_000;
 
 /// What a handler answers when it has not handled an event.
@@ -18,7 +18,7 @@ const RETRY_MS_MAX: u64 = 86_400_000;
 /// included. (As with `anyhow`, `Failure` is therefore not an error type itself.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The event can never be handled: it goes to the dead letters with this reason (the host cuts it to 4,096 bytes).
+    /// The event can never be handled: it is dead-lettered with this reason (the host cuts it to 4,096 bytes).
     Reject(String),
     /// The event is to be handled again after this time (at most one day), or, without a time, after an exponential
     /// back-off. It counts as a failed attempt.

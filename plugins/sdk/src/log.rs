@@ -13,12 +13,12 @@ pub fn trace(message: impl AsRef<str>) {
     write(Level::Trace, "", message);
 }
 
-/// Of interest to somebody who looks for a fault.
+/// For debugging a fault.
 pub fn debug(message: impl AsRef<str>) {
     write(Level::Debug, "", message);
 }
 
-/// Of interest to somebody who watches the plugin.
+/// For watching the plugin's normal work.
 pub fn info(message: impl AsRef<str>) {
     write(Level::Info, "", message);
 }

@@ -3,8 +3,8 @@
 use crate::bindings::sandbar::plugin::transaction as host;
 use crate::types::Error;
 
-/// From here on, writes belong to the event with this id. They are skipped of the commit when the event's outcome is a
-/// retry or a rejection. `handler!` calls this for each event; a batch handler calls it itself.
+/// From here on, writes belong to the event with this id. They are dropped from the commit when the event's outcome is
+/// a retry or a rejection. `handler!` calls this for each event; a batch handler calls it itself.
 ///
 /// # Errors
 ///

@@ -21,7 +21,7 @@ const NAME: &str = "channel-faults";
 /// Messages between two faults, each of which is heard by two triggers.
 const QUIET: u64 = 200;
 
-/// Publishes numbers as quickly as they are taken, whether somebody hears them or not. Answers how many.
+/// Publishes numbers as quickly as they are taken, with or without a subscriber. Answers how many.
 fn press(server: &RedisServer, numbers: std::ops::Range<u64>) -> u64 {
     let Ok(client) = redis::Client::open(server.url()) else { return 0 };
     let Ok(mut connection) = client.get_connection() else { return 0 };

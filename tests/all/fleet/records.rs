@@ -155,7 +155,7 @@ async fn of_deploys_at_the_same_time_one_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn histories_are_bounded_and_unused_components_are_collected() {
     for (server, store) in both().await {
-        // Nobody loads them, so they are active at once and need not be components.
+        // No host loads them, so they are active at once and need not be components.
         let fleet = Fleet::new(store.clone(), "p:");
         let bytes = |number: u64| format!("component {number}").into_bytes();
         let deploys = HISTORY_MAX as u64 + 10;
@@ -250,7 +250,7 @@ async fn records_that_the_store_loses_stop_nothing() {
     let host = host(&store).await;
     fleet.deploy(TENANT, deploy(1)).await.unwrap();
     server.ask(&["FLUSHALL"]);
-    poll_until(PATIENCE, "the host tells of itself again", async || !fleet.nodes().await.unwrap().is_empty()).await;
+    poll_until(PATIENCE, "the host announces itself again", async || !fleet.nodes().await.unwrap().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(host.plugins().len(), 1);
     fleet.deploy(TENANT, deploy(2)).await.unwrap();

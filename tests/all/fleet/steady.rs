@@ -28,7 +28,7 @@ const CAPACITY_EVENTS: u64 = 20_000;
 /// needed any more are gone, so hundreds of them would be much more.
 const GROWTH_MAX: u64 = 48 << 20;
 
-/// When commits were made, in seconds since 1970 by the server's clock: it tells each command as it runs it.
+/// When commits were made, in seconds since 1970 by the server's clock: it reports each command as it runs it.
 struct Monitor {
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<Vec<f64>>>,

@@ -51,7 +51,7 @@ async fn what_fails_writes_nothing() {
         for (target, status) in [("/t/problem", 409), ("/t/trap", 500)] {
             let answer = site.post(target, "x").await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
-            assert!(!answer.contains("purpose"), "what went wrong inside is nobody's business: {answer}");
+            assert!(!answer.contains("purpose"), "the answer has no internal detail: {answer}");
             assert_eq!(site.test.value("k").await, None, "{target}");
         }
         let answer = site.post("/t/push-and-add", "").await;

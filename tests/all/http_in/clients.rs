@@ -16,7 +16,7 @@ async fn begun(site: &Site, count: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_up_ends_the_call() {
+async fn a_client_that_hangs_up_ends_the_call() {
     // One at a time, so that the next request is answered only when the call before has ended.
     let site = Site::embedded(components::HTTP_RAW, "concurrency = 1\ntimeout = \"1h\"").await;
     let mut client = site.client().await;
@@ -30,7 +30,7 @@ async fn who_hangs_up_ends_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_up_ends_a_call_that_reads_nothing() {
+async fn a_client_that_hangs_up_ends_a_call_that_reads_nothing() {
     let site = Site::embedded(components::HTTP_SERVE, "concurrency = 1\ntimeout = \"1h\"").await;
     let mut client = site.client().await;
     client.send(request("GET", "/t/spin", "")).await;
@@ -42,7 +42,7 @@ async fn who_hangs_up_ends_a_call_that_reads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_closes_half_of_the_connection_has_hung_up() {
+async fn a_client_that_closes_half_of_the_connection_has_hung_up() {
     let site = Site::embedded(components::HTTP_RAW, "concurrency = 1\ntimeout = \"1h\"").await;
     let mut client = site.client().await;
     client.send(WAIT).await;

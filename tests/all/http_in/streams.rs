@@ -65,7 +65,7 @@ async fn a_request_that_is_kept_unread_does_not_hold_the_connection() {
         let mut client = site.client().await;
         client.send("POST /t/keep HTTP/1.1\r\nhost: h\r\ncontent-length: 200000\r\n\r\n").await;
         client.send("x".repeat(100_000)).await;
-        // The rest of it never comes, and nobody would read it.
+        // The rest of it never comes, and would not be read.
         assert!(client.rest().await.starts_with("HTTP/1.1 200"));
     }
 }

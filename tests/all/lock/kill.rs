@@ -43,7 +43,7 @@ fn holder(server: &RedisServer, workers: &[Worker]) -> Option<usize> {
 }
 
 #[test]
-fn nobody_else_works_under_a_held_lock() {
+fn no_other_process_works_under_a_held_lock() {
     let is_long = std::env::var_os("SANDBAR_LONG").is_some();
     let seed = std::env::var("SANDBAR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let (sections, faults) = if is_long { (10_000, 150) } else { (600, 10) };

@@ -48,7 +48,7 @@ async fn a_plain_client_excludes_and_is_excluded() {
     assert!(held.release().await.unwrap());
     assert!(plain.try_take());
 
-    // Nobody tells who waits that a plain client has given the lock back: he looks from time to time.
+    // A plain client announces no release, so a waiting one looks from time to time.
     let begun = Instant::now();
     let releases = tokio::task::spawn_blocking(move || {
         std::thread::sleep(Duration::from_millis(300));

@@ -55,7 +55,7 @@ async fn waiters_are_woken_at_once_in_their_order_and_cost_next_to_nothing() {
             tokio::time::sleep(Duration::from_secs(4)).await;
             let (ran, seconds) = (scripts(&server) - before, begun.elapsed().as_secs_f64());
             println!("{WAITERS} waiters cost {ran} commands in {seconds:.1} s");
-            assert!(ran >= 1, "somebody looks after the lock");
+            assert!(ran >= 1, "at least one watches the lock");
             assert!((ran as f64) < seconds, "fewer than one a second, of all of them together");
         }
         let (mut store, mut held) = (holder.clone(), held);
@@ -78,7 +78,7 @@ async fn waiters_are_woken_at_once_in_their_order_and_cost_next_to_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_who_waits_long_looks_less_than_once_a_second() {
+async fn a_long_wait_looks_less_than_once_a_second() {
     let server = RedisServer::start();
     let (holder, waiting) = (store(&server).await, store(&server).await);
     // Held for a short time again and again, which is when a look at each end would cost most.
@@ -114,7 +114,7 @@ async fn waiters_survive_the_loss_of_the_connection_that_wakes_them() {
     }
     poll_until(PATIENCE, "all are in line", async || in_line(&*holder).await == 20).await;
     server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    // Given back while nobody hears of it: those who wait are taken for dead, and come back.
+    // Released while no subscriber is there: the waiting ones are taken for dead, and come back.
     assert_eq!(holder.release(&held).await, Ok(true));
     for _ in 0..20 {
         let answer = tokio::time::timeout(PATIENCE, woken.recv()).await.expect("each gets it").unwrap();
@@ -125,7 +125,7 @@ async fn waiters_survive_the_loss_of_the_connection_that_wakes_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_listen_waits_all_the_same() {
+async fn a_client_that_may_not_subscribe_waits_all_the_same() {
     let server = sandbar_tests::Options::new().port().start();
     server.ask(&["ACL", "SETUSER", "host", "on", ">secret", "~*", "resetchannels", "+@all"]);
     let url = format!("redis://host:secret@127.0.0.1:{}", server.port());

@@ -45,7 +45,7 @@ async fn a_server_that_has_forgotten_the_user_gets_it_again() {
     server.restart();
     server.append_counted("acme:events", 1, 10..20);
     counted(20).await;
-    // The same where somebody removes it while the host runs.
+    // The same where it is removed while the host runs.
     server.ask(&["ACL", "DELUSER", "sandbar:acme"]);
     server.append_counted("acme:events", 1, 20..30);
     counted(30).await;

@@ -16,7 +16,7 @@ const TRIGGER: &str = "batch = 1\nconcurrency = 1\nprefetch = 0\nmax-attempts = 
 const LIMITS: &str = "[limits]\ndeadline = \"300ms\"";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn who_uses_much_reads_over_a_connection_that_nobody_else_uses() {
+async fn a_demoted_tenant_reads_over_a_connection_that_no_other_uses() {
     let (server, cache) = (Options::new().port().start(), tempfile::tempdir().unwrap());
     let (host, _store) = start(config(&server, cache.path(), TENANTS), Protocol::default()).await;
     let monitor = Monitor::start(&server);

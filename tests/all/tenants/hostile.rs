@@ -75,7 +75,7 @@ async fn run(server: &RedisServer, tenants: &str, protocol: Protocol, rounds: us
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_hostile_tenant_reaches_nothing_and_stops_nobody() {
+async fn a_hostile_tenant_reaches_nothing_and_stops_no_other() {
     let server = RedisServer::start();
     seed(&server);
     let monitor = Monitor::start(&server);

@@ -1,4 +1,4 @@
-//! What a server is sent, as its MONITOR tells.
+//! What a server is sent, by its MONITOR.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! After a write nobody answers the old value from memory.
+//! After a write no host answers the old value from memory.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::*;
 /// How long the old value may be answered after a write.
 const OLD_MAX: Duration = Duration::from_millis(50);
 
-/// Reads until the new value is answered, and tells how long after `written` the last read began that answered an old
+/// Reads until the new value is answered. Returns how long after `written` the last read began that answered an old
 /// one.
 async fn old_until(host: &TestHost, key: &str, new: &str, written: Instant) -> Duration {
     let mut last = Duration::ZERO;
@@ -39,7 +39,7 @@ fn spread(name: &str, mut times: Vec<Duration>) -> Duration {
     at(100)
 }
 
-/// Connections over which the server tells of changes.
+/// Connections over which the server announces changes.
 fn watching(server: &RedisServer) -> Vec<String> {
     let list: String = server.get(&["CLIENT", "LIST"]);
     let tracking = |line: &&str| line.split(' ').any(|word| word.starts_with("flags=") && word.contains('t'));
@@ -146,7 +146,7 @@ async fn nothing_old_is_answered_after_the_watching_connection_was_lost() {
     for round in 0..20 {
         server.ask(&["SETEX", "k:1", "600", &format!("{round}")]);
         warm(&host, "k:1", &format!("{round}")).await;
-        // In one transaction: the connection is gone before the write, so nothing tells of the write.
+        // In one transaction: the connection is gone before the write, so nothing announces the write.
         let mut transaction = redis::pipe();
         transaction.atomic();
         for id in watching(&server) {

@@ -131,7 +131,7 @@ async fn a_load_that_fails_poisons_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_wait_for_a_load_that_fails_on_another_host_are_told() {
+async fn waiting_calls_fail_where_a_load_fails_on_another_host() {
     let server = RedisServer::start();
     let fleet = fleet(&server, 3).await;
     // The load traps after a while, so that all wait for the same one.
@@ -199,7 +199,7 @@ async fn what_is_set_while_it_is_loaded_stays() {
             set(&host, "k:1", "new", Expiry::Never).await;
             let begun = Instant::now();
             assert_eq!(fetch(&host, "k:1", policy(LONG)).await, found("new", Tier::Store));
-            assert!(begun.elapsed() < Duration::from_millis(200), "who comes now does not wait: {:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_millis(200), "a later call does not wait: {:?}", begun.elapsed());
         };
         let (answer, ()) = tokio::join!(fetch(&host, "k:1", policy(LONG)), change);
         assert_eq!(answer.unwrap().0.as_deref(), Some("new"));

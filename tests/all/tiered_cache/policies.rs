@@ -100,7 +100,7 @@ async fn that_the_source_has_nothing_is_remembered() {
         let long = Policy { negative_ttl_ms: LONG, ..in_memory() };
         fetch(&host, "k:3", long).await.unwrap();
         set(&host, "k:3", "v", Expiry::Never).await;
-        assert_eq!(fetch(&host, "k:3", long).await, found("v", Tier::Store), "what somebody sets is there");
+        assert_eq!(fetch(&host, "k:3", long).await, found("v", Tier::Store), "a value set by another client is there");
     })
     .await;
 }
@@ -121,7 +121,7 @@ async fn the_old_value_is_answered_while_a_new_one_is_loaded() {
         })
         .await;
         assert_eq!(loads(&host, "k:1").await, 2, "one for each value");
-        // Who does not want it waits.
+        // A call that does not want it waits.
         outdated(&host, "k:2", revalidate).await;
         source(&host, "k:2", "sleep 100 = new").await;
         assert_eq!(fetch(&host, "k:2", policy(LONG)).await, found("new", Tier::Loaded));
@@ -152,7 +152,10 @@ async fn the_old_value_is_answered_where_the_source_fails() {
         println!("{answers} answers in {:?}, for which the source was asked {asked} times", begun.elapsed());
         assert!((2..=3).contains(&asked), "once a second: {asked} times");
         assert!(answers > 20, "{answers}");
-        assert!(matches!(fetch(&host, "k:1", policy(LONG)).await, Err(FetchError::Failed(_))), "who does not want it");
+        assert!(
+            matches!(fetch(&host, "k:1", policy(LONG)).await, Err(FetchError::Failed(_))),
+            "a call that does not want it"
+        );
         source(&host, "k:1", "= new").await;
         poll_until(PATIENCE, "the source is asked again", async || {
             fetch(&host, "k:1", on_error).await.unwrap().0.as_deref() == Some("new")

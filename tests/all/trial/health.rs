@@ -97,7 +97,7 @@ async fn a_version_that_is_as_good_ends_its_probation() {
     assert_eq!((standing.events, standing.failed, standing.failure_rate_before), (500, 0, 0.0));
     poll_until(PATIENCE, "its probation ends", async || rollout.probation().is_none()).await;
     assert_eq!(rollout.last_failed_probation(), None);
-    // Afterwards it is judged by nobody but those who read dead letters.
+    // Afterwards no health check judges it; its dead letters are there to be read.
     test.host.load_bytes(parsed(&plain(TRIGGER, "[health]\nprobation = \"0s\"")), version(2)).await.unwrap();
     assert_eq!(rollout.probation(), None, "the plugin wants no probation");
 }

@@ -15,7 +15,7 @@ use crate::http_out::Server;
 const TRIGGER: &str = "batch = 1\nmax-attempts = 1\nrecord = true";
 const LIMITS: &str = "http = [\"*\"]\n[limits]\ndeadline = \"20s\"\nhttp-request-bytes = \"64KiB\"\nhttp-response-bytes = \"64KiB\"\nhttp-requests = 2";
 
-/// An address where nobody answers.
+/// An address without a listener.
 async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

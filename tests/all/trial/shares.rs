@@ -81,7 +81,7 @@ async fn of_jobs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_ticks() {
     let test = host("type = \"schedule\"\nname = \"often\"\nevery = \"10ms\"").await;
-    // Those before the trial are nobody's share; one more may have been under way when it began.
+    // Those before the trial belong to no share; one more may have been under way when it began.
     let before = counts(&test).await.0;
     poll_until(PATIENCE, "it has ticked often", async || {
         let (active, candidate) = counts(&test).await;

@@ -72,7 +72,7 @@ pub(crate) fn ready() -> Result<()> {
     println!("{READY}");
     let mut line = String::new();
     if std::io::stdin().lock().read_line(&mut line)? == 0 {
-        bail!("nobody wants it to begin");
+        bail!("the benchmark closed its input before the start");
     }
     std::thread::spawn(|| {
         let _ = std::io::stdin().lock().read_line(&mut String::new());

@@ -2,7 +2,7 @@
 //! second.
 //!
 //! One thread appends, at fixed times, events that carry the time in place of their timestamp; another one subscribes
-//! to all cameras. Both are in this process, so that one clock tells both times.
+//! to all cameras. Both are in this process, so that one clock gives both times.
 
 use std::thread;
 use std::time::{Duration, Instant};

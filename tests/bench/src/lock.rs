@@ -14,7 +14,7 @@ use crate::report::{median, rounded};
 
 /// How long a waiter waits.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a lock is held that nobody gives back.
+/// How long a lock is held that is not released.
 const TTL_MS: u64 = 30_000;
 /// How often the line is looked at until all wait in it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -96,7 +96,7 @@ impl Lock {
             let (store, to) = (waiting.clone(), to.clone());
             tokio::spawn(async move {
                 let lease = store.acquire(&claim(), PATIENCE).await;
-                // Nobody hears of it where the benchmark has failed.
+                // There is no receiver where the benchmark has failed.
                 let _gone = to.send((lease, Instant::now()));
             });
         }
@@ -114,7 +114,7 @@ impl Lock {
         for _ in 0..self.waiters {
             let released = Instant::now();
             ensure!(store.release(&held).await?, "the lock was lost");
-            let (lease, at) = tokio::time::timeout(PATIENCE, woken.recv()).await?.context("nobody waits")?;
+            let (lease, at) = tokio::time::timeout(PATIENCE, woken.recv()).await?.context("no client waits")?;
             let lease = lease?.context("a waiter did not get the lock")?;
             ensure!(lease.token > held.token, "tokens rise");
             delays.push(at.saturating_duration_since(released).as_nanos() as f64 / 1e3);

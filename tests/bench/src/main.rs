@@ -95,7 +95,7 @@ enum Command {
     /// Tiered reads: from memory inside the host and by a plugin, from the store, and how soon a write on another
     /// host is seen
     Cache(cache::Cache),
-    /// Tokens that are refused: whether the time that it takes tells something about them
+    /// Tokens that are refused: whether the time that it takes reveals something about them
     Refusals(refusals::Refusals),
     /// One variant, in a process of its own; the benchmark starts it
     #[command(hide = true)]

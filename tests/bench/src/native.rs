@@ -80,7 +80,7 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection> {
     Ok(client.get_multiplexed_async_connection_with_config(&settings).await?)
 }
 
-/// Reads entries that nobody has had, with the epoch of this moment.
+/// Reads entries not yet delivered, with the epoch of this moment.
 async fn read(reader: &mut MultiplexedConnection, count: u32) -> Result<Batch> {
     let mut pipeline = Pipeline::with_capacity(2);
     pipeline.cmd("GET").arg(FENCE);
@@ -148,7 +148,7 @@ async fn handle(consumer: &Consumer, entries: &[Entry]) -> Result<Effects> {
             let camera = assessment.camera_id().to_owned();
             Ok(Outcome { camera, result, is_alert: assessment.is_alert() })
         });
-        // Where an input may be malformed, this is where it would go to the dead letters.
+        // Where an input may be malformed, this is where it would be dead-lettered.
         effects.add(outcome.map_err(anyhow::Error::msg)?);
     }
     Ok(effects)

@@ -1,4 +1,4 @@
-//! `refusals`: whether the time that it takes to refuse a token tells something about it.
+//! `refusals`: whether the time that it takes to refuse a token reveals something about it.
 //!
 //! Tokens that are wrong in different places are checked in turns, many thousand times each, and the times are
 //! compared as dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2016) does: Welch's t-test
@@ -115,7 +115,7 @@ async fn measure(authenticator: &Authenticator, token: &Minted, kinds: &mut [Kin
         kinds.shuffle(&mut random);
         for kind in kinds.iter_mut() {
             ensure!(authenticator.check(Some(&right)).await.is_ok(), "the token itself is refused");
-            // All lie in one place, since where the bytes lie tells in the time as well.
+            // All lie in one place, since where the bytes lie shows in the time as well.
             place.clear();
             place.extend_from_slice(kind.header.as_deref().unwrap_or_default());
             let header = kind.header.is_some().then_some(&place[..]);

@@ -1,4 +1,4 @@
-//! Appends what it handles to the stream `done`, whose ids tell when: the `seq` of the event and the version's own
+//! Appends what it handles to the stream `done`, whose ids say when: the `seq` of the event and the version's own
 //! `mark`.
 //!
 //! Field: `seq`. Configuration: `mark`. Grants: write `done`.

@@ -1,4 +1,4 @@
-//! Tells which version handled an event: adds 1 to `count:{camera}`, and pushes `seq` to the back of `seen:{camera}`
+//! Records which version handled an event: adds 1 to `count:{camera}`, and pushes `seq` to the back of `seen:{camera}`
 //! and the version's own `mark` to the back of `marks`.
 //!
 //! Fields: `camera`, `seq`. Configuration: `mark`. Grants: write `count:*`, `seen:*`, `marks`.

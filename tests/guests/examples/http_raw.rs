@@ -86,7 +86,7 @@ impl Guest for Raw {
                     }
                 }
             }
-            // Tells that it has begun, and waits for the end of the request's body.
+            // Announces that it has begun, and waits for the end of the request's body.
             "/t/wait" => {
                 cache::add("begun", 1).unwrap();
                 transaction::commit().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `lock-under-test URL SEED`. Under the lock `lock:shared` it reads the number `n`, rests for a moment, and commits
 //! `n` + 1 together with an entry `{token}:{n + 1}` of the list `log`, relying on the lock alone. Commits that were
-//! refused are counted in `refused`. Two who were in there at the same time would write the same number.
+//! refused are counted in `refused`. Two processes inside at the same time would write the same number.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a program of the tests")]
 
 use std::time::Duration;

@@ -12,13 +12,13 @@ pub struct Risk {
     /// The highest level among the groups.
     #[serde(alias = "max_risk_level")]
     pub max_risk_level: Level,
-    /// Whether somebody drives dangerously.
+    /// Whether dangerous driving was detected.
     #[serde(alias = "has_dangerous_driving")]
     pub has_dangerous_driving: bool,
 }
 
 impl Risk {
-    /// Whether somebody is to be alerted.
+    /// Whether an alert is to be sent.
     #[must_use]
     pub fn is_alert(self) -> bool {
         self.has_dangerous_driving || self.max_risk_level >= Level::High

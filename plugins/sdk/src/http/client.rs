@@ -59,7 +59,7 @@ impl Outgoing {
 /// Sends a request and reads the answer whole. Any status is an answer; a redirect is not followed.
 ///
 /// It is sent at once, and again when the call is run again: an API that must not see it twice needs a key that it
-/// can tell it by, such as the event's id.
+/// can recognize it by, such as the event's id.
 ///
 /// # Errors
 ///

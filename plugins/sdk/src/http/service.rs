@@ -67,8 +67,8 @@ macro_rules! service {
 /// Why a request is not answered as it was meant, and what is announced in its place.
 ///
 /// Every error type becomes a problem with `?`: an [`Error`] of the store that may pass by itself is a 503, all other
-/// errors are a 500, whose text is logged and not told. (As with `Failure`, `Problem` is therefore not an error type
-/// itself.)
+/// errors are a 500, whose text is logged and not sent to the client. (As with `Failure`, `Problem` is therefore not
+/// an error type itself.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The status, 400 to 599.
@@ -173,7 +173,7 @@ fn respond(response: Response, answer: ResponseOutparam) {
         return ResponseOutparam::set(answer, refuse("the answer has no body".to_owned()));
     };
     ResponseOutparam::set(answer, Ok(outgoing));
-    // Where nobody reads it any more there is nobody to tell.
+    // A client that no longer reads cannot be answered.
     stream::write(sink, &body);
 }
 

@@ -22,7 +22,7 @@ pub(super) fn read(body: IncomingBody) -> Result<Vec<u8>, String> {
     read
 }
 
-/// Writes a body and ends it. False where nobody reads it any more.
+/// Writes a body and ends it. False where the reader is gone.
 pub(super) fn write(body: OutgoingBody, bytes: &[u8]) -> bool {
     let Ok(stream) = body.write() else { return false };
     let mut rest = bytes;

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_ends_are_told() {
+    fn errors_and_ends_are_reported() {
         assert!(Replies::new(&b"*1\r\n-ERR no\r\n"[..]).skip(1).unwrap_err().to_string().contains("ERR no"));
         assert!(Replies::new(&b"+OK\r\n"[..]).skip(2).is_err());
         assert!(Replies::new(&b"$9\r\nabc"[..]).skip(1).is_err());
