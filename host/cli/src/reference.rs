@@ -46,8 +46,8 @@ fn arguments(command: &Command, text: &mut String) {
     for argument in arguments {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let takes = argument.get_action().takes_values();
-        let defaults = argument.get_default_values().iter().filter(|_| takes).map(|value| value.to_string_lossy());
-        let default = defaults.map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" ");
+        let defaults = argument.get_default_values().iter().filter(|value| takes && !value.is_empty());
+        let default = defaults.map(|value| format!("`{}`", value.to_string_lossy())).collect::<Vec<_>>().join(" ");
         writeln!(text, "| {} | {} | {} |", cell(&written(argument)), cell(&help), cell(&default)).unwrap();
     }
 }
