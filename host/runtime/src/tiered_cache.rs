@@ -135,8 +135,8 @@ impl TieredCache {
         self.memory.settled_bytes()
     }
 
-    /// Reads a key through all tiers, and returns from which the answer came; none where the source has nothing,
-    /// or where there is neither a value nor a loader.
+    /// Reads a key through memory, the store and its loader, and returns which of them answered; none where the source
+    /// has nothing, or where there is neither a value nor a loader.
     pub async fn fetch(self: &Arc<Self>, fetch: Fetch<'_>) -> Result<(Option<Bytes>, Tier), FetchError> {
         let found = self.find(fetch).await;
         match &found {
